@@ -1,0 +1,77 @@
+"""medseg-transfer: which pretraining checkpoint should a medical U-Net start from?"""
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "config.yaml"
+
+
+include: "workflow/rules/common.smk"
+
+
+pathvars:
+    results="results",
+    data="results/data",
+    pretrain=f"results/pretrain/{config['pretraining']['source']}/{VARIANT}",
+    run=f"results/{config['run']}",
+    logs=f"results/{config['run']}/logs",
+    benchmarks=f"results/{config['run']}/benchmarks",
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/data.smk"  # download or generate, verify, split, prepare
+include: "workflow/rules/pretrain.smk"  # ImageNet checkpoints of every encoder and scheme
+include: "workflow/rules/score.smk"  # transferability scores of every checkpoint on every target
+include: "workflow/rules/finetune.smk"  # U-Nets from every checkpoint, and the run's two tables
+include: "workflow/rules/stats.smk"  # means, correlations, selection, the answer
+include: "workflow/rules/paper.smk"  # every figure and table
+
+
+rule all:
+    default_target: True
+    input:
+        run_products(config["run"]),
+
+
+rule data:
+    input:
+        prepared_data(),
+
+
+rule pretrain:
+    input:
+        checkpoint_files(),
+
+
+rule scores:
+    input:
+        score_files(),
+
+
+rule finetune:
+    input:
+        finetune_files(),
+
+
+rule stats:
+    input:
+        run_stats(config["run"]),
+
+
+rule figures:
+    input:
+        run_figures(config["run"]),
+
+
+rule tables:
+    input:
+        run_tables(config["run"]),
+
+
+rule published:
+    input:
+        run_products("published"),

@@ -1,0 +1,74 @@
+"""Parts are drawn by group, reproducibly, and only where the protocol asks for it."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from workflow.lib.data.split import split_target
+from workflow.lib.run import UserError
+
+
+def split(tmp_path: Path, official: bool = False, **changes) -> pd.DataFrame:
+    cases = [
+        {"case": f"p{g}_{i}", "group": f"p{g}", "part": ("test" if g >= 8 else "train") if official else ""}
+        for g in range(10)
+        for i in range(1 + g % 3)
+    ]
+    pd.DataFrame(cases).to_csv(tmp_path / "cases.csv", index=False)
+    options = {"protocol": "sound", "split_seed": 0, "test_fraction": 0.2, "validation_fraction": 0.25} | changes
+    split_target(cases=tmp_path / "cases.csv", split=tmp_path / "split.csv", target="own", **options)
+    return pd.read_csv(tmp_path / "split.csv")
+
+
+def groups(table: pd.DataFrame) -> dict[str, set[str]]:
+    return {str(part): set(rows["group"]) for part, rows in table.groupby("part")}
+
+
+@pytest.mark.parametrize("official", [True, False])
+def test_no_group_is_in_two_parts(tmp_path, official):
+    table = split(tmp_path, official)
+    parts = groups(table)
+    assert {part: len(names) for part, names in parts.items()} == {"test": 2, "train": 6, "validation": 2}
+    assert sum(map(len, parts.values())) == len(set.union(*parts.values())) == 10
+    assert len(table) == 19
+
+
+def test_the_official_test_part_stays(tmp_path):
+    assert groups(split(tmp_path, official=True))["test"] == {"p8", "p9"}
+
+
+def test_paper_has_no_validation_part_and_the_same_test_part(tmp_path):
+    paper, sound = groups(split(tmp_path, protocol="paper")), groups(split(tmp_path))
+    assert paper.keys() == {"train", "test"}
+    assert paper["test"] == sound["test"] and paper["train"] == sound["train"] | sound["validation"]
+
+
+def test_the_seed_decides(tmp_path):
+    first = split(tmp_path)
+    assert first.equals(split(tmp_path))
+    assert any(groups(split(tmp_path, split_seed=seed)) != groups(first) for seed in (1, 2, 3))
+
+
+def test_train_cases_keeps_whole_groups(tmp_path):
+    full, limited = split(tmp_path), split(tmp_path, train_cases=5)
+    for part in ("test", "validation"):
+        assert groups(limited)[part] == groups(full)[part]
+    training = limited[limited["part"] == "train"]
+    assert 0 < len(training) <= 5 and groups(limited)["train"] < groups(full)["train"]
+    for group in set(training["group"]):
+        assert (training["group"] == group).sum() == (full["group"] == group).sum()
+
+
+@pytest.mark.parametrize(
+    ("changes", "found", "expected"),
+    [
+        ({"train_cases": 100}, "train_cases 100", "all training cases"),
+        ({"test_fraction": 0.95}, "10 training groups", "more than 10, test fraction 0.95"),
+    ],
+)
+def test_splits_that_cannot_be_made(tmp_path, changes, found, expected):
+    with pytest.raises(UserError) as error:
+        split(tmp_path, **changes)
+    assert found in str(error.value) and expected in str(error.value) and "config: " in str(error.value)
+    assert not (tmp_path / "split.csv").exists()

@@ -1,0 +1,215 @@
+"""Fine-tuning a small network on a small prepared target."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from workflow.lib.data.prepared import load_prepared
+from workflow.lib.finetune import finetune as module
+from workflow.lib.finetune.batches import (
+    TrainItems,
+    evaluation_places,
+    rotated_crop,
+    training_places,
+)
+from workflow.lib.finetune.finetune import finetune_network, freeze, polynomial_rate
+from workflow.lib.finetune.gather import downstream_row, robustness_table
+from workflow.lib.networks.build import build_classifier, build_segmenter
+from workflow.lib.pretrain.checkpoint import write_checkpoint
+from workflow.lib.run import UserError, read_json, sha256_of, write_json
+
+ENCODER = {"architecture": "unet", "network": "basic U-Net", "width": 4}
+RECIPE = {
+    "epochs": 4,
+    "steps_per_epoch": 5,
+    "batch": 4,
+    "optimizer": "adamw",
+    "learning_rate": 0.01,
+    "weight_decay": 0.0,
+    "loss": "dice_ce",
+    "background_weight": 0.5,
+    "rotation": 20,
+}
+NAMES = {
+    "target": "squares",
+    "freeze": "tuned",
+    "encoder": "unet",
+    "scheme": "simple",
+    "pretrain_seed": "5",
+    "epochs": "3",
+    "seed": "1",
+}
+
+
+def prepared(folder: Path, images: np.ndarray, masks: np.ndarray, parts: list[str], windows=None) -> Path:
+    folder.mkdir()
+    arrays = {"images": images, "masks": masks.astype(np.uint8)}
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+    items = [
+        {"item": f"i{i}", "case": f"c{i}", "group": f"g{i}", "part": part, "scale": 255, "range": 255, "spacing_y": 1, "spacing_x": 1}
+        for i, part in enumerate(parts)
+    ]
+    pd.DataFrame(items).to_csv(folder / "items.csv", index=False)
+    described = {
+        name: {"shape": list(array.shape), "dtype": str(array.dtype), "sha256": sha256_of(folder / f"{name}.npy")}
+        for name, array in arrays.items()
+    }
+    card = {"target": "squares", "protocol": "sound", "image_size": 16, "classes": ["square"], "windows": windows}
+    write_json(folder / "card.json", card | {"counts": {}, "arrays": described})
+    return folder
+
+
+@pytest.fixture
+def job(tmp_path: Path):
+    """Bright squares on noise: learnable within a few steps."""
+    rng = np.random.default_rng(0)
+    images, masks = rng.integers(0, 90, (12, 1, 16, 16)), np.zeros((12, 16, 16))
+    for image, mask in zip(images, masks, strict=True):
+        y, x = rng.integers(2, 9, 2)
+        mask[y : y + 5, x : x + 5] = 1
+        image[0][mask > 0] += 150
+    folder = prepared(tmp_path / "data", images.astype(np.uint8), masks, ["train"] * 6 + ["validation"] * 2 + ["test"] * 4)
+    write_checkpoint(
+        build_classifier(ENCODER, 10, use="simple", seed=1), tmp_path / "epoch3.safetensors", {"epoch": 3, "accuracy": 0.4}
+    )
+    return {
+        "data_folder": folder,
+        "weights": tmp_path / "epoch3.safetensors",
+        "encoder": ENCODER,
+        "recipe": RECIPE,
+        "names": NAMES,
+        "image_size": 16,
+        "protocol": "sound",
+        "precision": "float32",
+        "device": "cpu",
+        "threads": 1,
+    }
+
+
+@pytest.mark.parametrize("protocol", ["sound", "paper"])
+@pytest.mark.parametrize("frozen", ["frozen", "tuned"])
+def test_network_learns_and_reports(job, tmp_path: Path, frozen: str, protocol: str):
+    job |= {"protocol": protocol, "names": NAMES | {"freeze": frozen}, "recipe": RECIPE | {"epochs": 8}}
+    finetune_network(output_folder=tmp_path / "out", **job)
+    card = read_json(tmp_path / "out" / "card.json")
+    assert card["metrics"]["dice index"] > 0.5
+    assert len(pd.read_csv(tmp_path / "out" / "cases.csv")) == 4
+    history = pd.read_csv(tmp_path / "out" / "history.csv")
+    best = history["validation dice"].max()
+    assert history.loc[history["epoch"] == card["best epoch"], "validation dice"].item() == best
+    row = downstream_row(card, "simple")
+    assert row["model"] == "basic U-Net" and row["freeze encoder"] is (frozen == "frozen")
+    assert row["ImageNet accuracy"] == 0.4 and row["pretraining length"] == 3
+    if protocol == "paper":  # the study's trap: the best epoch is chosen on the test part
+        assert card["metrics"]["dice index"] == pytest.approx(best)
+
+
+def test_killed_finetuning_resumes_bit_identical(job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "SAVE_EVERY", 0.0)
+    finetune_network(output_folder=tmp_path / "whole", **job)
+    calls = []
+
+    def dying(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return predict(*args, **kwargs)
+
+    predict = module.predict
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "predict", dying)
+        with pytest.raises(KeyboardInterrupt):
+            finetune_network(output_folder=tmp_path / "broken", **job)
+    assert not (tmp_path / "broken").exists()
+    finetune_network(output_folder=tmp_path / "broken", **job)
+    whole, broken = (read_json(tmp_path / name / "card.json")["metrics"] for name in ("whole", "broken"))
+    assert whole == broken
+    assert not (tmp_path / "broken.resume").exists()
+
+
+def test_checkpoint_of_another_width_is_refused(job, tmp_path: Path):
+    job["encoder"] = ENCODER | {"width": 8}
+    with pytest.raises(UserError, match="does not fit") as error:
+        finetune_network(output_folder=tmp_path / "out", **job)
+    assert str(job["weights"]) in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_sound_freezing_calibrates_once_and_never_changes():
+    network = build_segmenter(ENCODER, 1, seed=0)
+    batches = [torch.rand(4, 3, 16, 16) * 5 + 2 for _ in range(3)]
+    freeze(network, "sound", batches)
+    norm = network.encoder.encoder.levels[0][1]
+    expected = torch.stack([network.encoder.encoder.levels[0][0](network.encoder.encoder.stem(b)).mean((0, 2, 3)) for b in batches])
+    assert torch.allclose(norm.running_mean, expected.mean(0), rtol=1e-4)
+    before = {name: value.clone() for name, value in network.encoder.state_dict().items()}
+    network.train()
+    network(batches[0]).sum().backward()
+    assert all(torch.equal(value, before[name]) for name, value in network.encoder.state_dict().items())
+    assert all(parameter.grad is None for parameter in network.encoder.parameters())
+    assert network.decoder.head.weight.grad is not None
+
+
+def test_paper_freezing_lets_statistics_move():
+    network = build_segmenter(ENCODER, 1, seed=0)
+    freeze(network, "paper", [])
+    before = network.encoder.levels[0][1].running_mean.clone()
+    network.train()
+    network(torch.rand(4, 3, 16, 16)).sum().backward()
+    assert not torch.equal(network.encoder.levels[0][1].running_mean, before)
+    assert all(parameter.grad is None for parameter in network.encoder.parameters())
+
+
+def test_learning_rate_of_the_study_is_off_by_two():
+    values = [polynomial_rate(step, base=0.05, total=100) for step in (0, 1, 2, 99)]
+    assert values == pytest.approx([0.05, 0.05 * 1.01**0.9, 0.05, 0.05 * 0.03**0.9])
+
+
+def test_windows_and_tiles(tmp_path: Path):
+    images = np.full((2, 3, 80, 160), 100, np.uint8)
+    images[1, :, :, :80] = 0  # the dark half is dropped
+    windows = {"window": 32, "stride": 8, "crop": 16}
+    data = load_prepared(prepared(tmp_path / "d", images, np.zeros((2, 80, 160)), ["train", "test"], windows))
+    assert len(training_places(data)) == 7 * 17  # as in the study
+    paper = evaluation_places(data, "test", "paper")
+    assert max(place.top for place in paper) == 48 and all(place.left >= 64 for place in paper)  # the bottom is never seen
+    assert len(evaluation_places(data, "test", "sound")) == 5 * 10
+    image, mask = TrainItems(data, training_places(data), "paper", 180, 1, 1, None)[0]
+    assert image.shape == (3, 16, 16) and mask.shape == (16, 16)
+
+
+def test_rotated_crop_stays_inside_and_keeps_image_and_mask_together():
+    field = torch.arange(1.0, 65 * 64 + 1).view(65, 64)[:64]
+    for angle in (0, 33, 90, -135):
+        image, mask = rotated_crop(field.expand(3, -1, -1), field.long(), angle, 32)
+        assert torch.equal(image[0].long(), mask)
+        assert len(mask.unique()) > 0.75 * 32 * 32  # nearest neighbour repeats few pixels; padding would repeat one
+
+
+def test_items_depend_on_seed_and_epoch_alone(job):
+    data = load_prepared(job["data_folder"])
+    places = training_places(data)
+    first, again, later = (TrainItems(data, places, "sound", 180, 1, epoch, 20) for epoch in (1, 1, 2))
+    assert len(first) == 20
+    assert all(torch.equal(first[i][0], again[i][0]) for i in range(20))
+    assert any(not torch.equal(first[i][0], later[i][0]) for i in range(20))
+
+
+def test_random_scores_are_averaged_and_given_for_every_scheme():
+    def row(scheme, seed, epochs, value):
+        return {"target": "T", "encoder": "unet", "scheme": scheme, "pretrain_seed": seed, "epochs": epochs, "score": "robustness",
+                "metric": "l2_loss", "margin": 0.0, "pooled": True, "level": 1, "value": value}  # fmt: skip
+
+    scores = pd.DataFrame([row("random", 1, 0, 0.2), row("random", 2, 0, 0.4), row("simple", 9, 1, 0.5)])
+    table = robustness_table(scores, ["simple", "advanced"])
+    assert list(table.columns)[:9] == json.loads(
+        '["dataset","metric","margin","encoder","pretraining_scheme","pooled","level","pretraining_length","robustness"]'
+    )
+    zero = table[table["pretraining_length"] == 0]
+    assert list(zero["pretraining_scheme"]) == ["simple", "advanced"]
+    assert zero["robustness"].tolist() == pytest.approx([0.3, 0.3])

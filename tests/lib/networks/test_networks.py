@@ -1,0 +1,122 @@
+"""Networks: the study's sizes and shapes, and strict loading of checkpoints."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from workflow.lib.networks.build import build_classifier, build_encoder, build_segmenter, load_encoder
+from workflow.lib.networks.resnet50 import Bottleneck
+from workflow.lib.run import UserError
+
+FULL = {
+    "unet": {"architecture": "unet", "width": 64},
+    "resnet50": {"architecture": "resnet50", "width": 64},
+    "swin": {"architecture": "swin", "width": 96, "window": 7},
+}
+SMALL = {
+    "unet": {"architecture": "unet", "width": 4},
+    "resnet50": {"architecture": "resnet50", "width": 8},
+    "swin": {"architecture": "swin", "width": 24, "window": 4},
+}
+
+
+def parameters(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "encoder", "classifier", "segmenter"),
+    [
+        ("unet", 18_888_064, 19_913_064, 31_080_449),
+        ("resnet50", 20_731_456, 22_780_456, 55_668_321),
+        ("swin", 20_411_850, 21_180_850, 27_166_596),
+    ],
+)
+def test_parameter_counts_of_the_study(name: str, encoder: int, classifier: int, segmenter: int):
+    assert parameters(build_encoder(FULL[name], use="simple")) == encoder
+    assert parameters(build_classifier(FULL[name], 1000, use="simple", seed=0)) == classifier
+    assert parameters(build_segmenter(FULL[name], 1, seed=0)) == segmenter
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_feature_and_output_shapes(name: str):
+    network = build_segmenter(SMALL[name], 4, seed=0).eval()
+    images = torch.rand(2, 3, 64, 64)
+    shapes = [tuple(features.shape[1:]) for features in network.encoder(images)]
+    expected = {
+        "unet": [(4, 64, 64), (8, 32, 32), (16, 16, 16), (32, 8, 8), (64, 4, 4)],
+        "resnet50": [(8, 32, 32), (32, 16, 16), (64, 8, 8), (128, 4, 4), (256, 2, 2)],
+        "swin": [(256, 24), (64, 48), (16, 96), (4, 192)],
+    }
+    assert shapes == expected[name]
+    assert network(images).shape == (2, 4, 64, 64)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_weights_depend_on_the_seed_alone(name: str):
+    torch.manual_seed(5)
+    first = build_segmenter(SMALL[name], 1, seed=1).state_dict()
+    torch.manual_seed(6)
+    same, other = (build_segmenter(SMALL[name], 1, seed=seed).state_dict() for seed in (1, 2))
+    assert all(torch.equal(first[key], same[key]) for key in first)
+    assert any(not torch.equal(first[key], other[key]) for key in first)
+
+
+def test_stochastic_depth_of_resnet_scales_in_evaluation_and_not_in_training():
+    block = Bottleneck(8, 8, 1, drop=0.25).eval()
+    plain = Bottleneck(8, 8, 1, drop=0.0).eval()
+    plain.load_state_dict(block.state_dict())
+    x = torch.rand(1, 8, 4, 4)
+    branch = plain.branch(x)
+    assert torch.allclose(block(x), torch.relu(x + 0.75 * branch))
+    block.train().branch.eval()
+    torch.manual_seed(0)
+    outputs = torch.stack([block(x) for _ in range(40)])
+    kept = torch.isclose(outputs, torch.relu(x + branch)).flatten(1).all(dim=1)
+    dropped = torch.isclose(outputs, torch.relu(x)).flatten(1).all(dim=1)
+    assert kept.any() and dropped.any() and (kept | dropped).all()
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    path = tmp_path / "epoch1.safetensors"
+    save_file(build_classifier(SMALL["unet"], 10, use="simple", seed=1).state_dict(), path)
+    return path
+
+
+def test_encoder_of_a_checkpoint_is_loaded_whole(checkpoint: Path):
+    encoder = build_encoder(SMALL["unet"], use="downstream")
+    load_encoder(encoder, checkpoint)
+    tensors = load_file(checkpoint)
+    assert all(torch.equal(value, tensors[f"encoder.{name}"]) for name, value in encoder.state_dict().items())
+
+
+def test_checkpoint_of_another_network_is_refused_and_changes_nothing(checkpoint: Path):
+    encoder = build_encoder({"architecture": "unet", "width": 8}, use="downstream")
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    with pytest.raises(UserError) as error:
+        load_encoder(encoder, checkpoint)
+    for word in (str(checkpoint), "levels.0.0.bias has shape (4,) instead of (8,)", "UNetEncoder", "next:"):
+        assert word in str(error.value)
+    assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
+
+
+@pytest.mark.parametrize("change", ["missing", "unexpected"])
+def test_missing_and_left_over_tensors_are_refused(checkpoint: Path, change: str):
+    tensors = load_file(checkpoint)
+    if change == "missing":
+        del tensors["encoder.stem.bias"]
+    else:
+        tensors["encoder.extra.bias"] = torch.zeros(1)
+    save_file(tensors, checkpoint)
+    with pytest.raises(UserError, match=f"{change} (stem|extra).bias"):
+        load_encoder(build_encoder(SMALL["unet"], use="downstream"), checkpoint)
+
+
+def test_truncated_checkpoint_is_refused(checkpoint: Path):
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(UserError, match="unreadable weights") as error:
+        load_encoder(build_encoder(SMALL["unet"], use="downstream"), checkpoint)
+    assert str(checkpoint) in str(error.value) and "next:" in str(error.value)

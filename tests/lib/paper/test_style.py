@@ -1,0 +1,54 @@
+"""Saving figures: refuses empty or broken data, leaves nothing half-written, same bytes for the same data."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from workflow.lib.paper import style
+from workflow.lib.run import UserError
+
+DATA = pd.DataFrame({"name": ["a", "b"], "value": [1.0, 2.0], "low": [np.nan, np.nan]})
+
+
+def paths(folder: Path) -> dict[str, str]:
+    return {kind: str(folder / f"figure.{kind}") for kind in ("pdf", "png", "csv")}
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (DATA.iloc[:0], "nothing to draw"),
+        (DATA, "missing or infinite in: low"),
+        (DATA.assign(low=0.0, value=np.inf), "missing or infinite in: value"),
+    ],
+)
+def test_empty_or_broken_data_is_refused(tmp_path: Path, data: pd.DataFrame, what: str):
+    figure, _ = style.grid(1, 1)
+    with pytest.raises(UserError, match=what) as error:
+        style.save_figure(figure, data, **paths(tmp_path))
+    assert str(tmp_path / "figure.csv") in str(error.value) and "data_notes.csv" in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_same_data_gives_the_same_bytes(tmp_path: Path):
+    content = []
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        figure, axes = style.grid(1, 2)
+        axes[0, 0].plot([0, 1], [0, 1])
+        style.save_figure(figure, DATA, **paths(folder), optional=["low"])
+        content.append([Path(path).read_bytes() for path in paths(folder).values()])
+    assert content[0] == content[1]
+
+
+def test_length_axis_labels_have_room():
+    figure, axes = style.grid(1, 1)
+    style.length_axis(axes[0, 0], [0, 1, 5, 20, 50, 100, 150, 200, 250, 300])
+    assert [int(tick) for tick in axes[0, 0].get_xticks()][:2] == [300, 200]
+    assert set(axes[0, 0].get_xticks()) | set(axes[0, 0].get_xticks(minor=True)) >= {0, 1, 5, 250}
+
+
+def test_unknown_names_get_a_colour_of_their_own():
+    colours = style.colours(["simple", "mine", "advanced", "yours"], style.SCHEME_COLOURS)
+    assert len(set(colours.values())) == 4 and colours["simple"] == style.SCHEME_COLOURS["simple"]

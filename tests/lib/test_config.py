@@ -1,0 +1,66 @@
+"""The config: the study's file is valid, and mistakes are named with their correction."""
+
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from workflow.lib.config import check_config, recipe
+from workflow.lib.run import UserError
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
+
+
+@pytest.fixture
+def study():
+    return yaml.safe_load((ROOT / "config.yaml").read_text())
+
+
+def merged(base, extra):
+    """Snakemake's rule for several config files: mappings key by key, anything else replaced."""
+    base = deepcopy(base)
+    for key, value in extra.items():
+        base[key] = merged(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
+    return base
+
+
+def test_study_config_is_valid(study):
+    config = check_config(study, SCHEMA)
+    assert config["protocol"] == "paper"
+    assert config["targets"]["ACDC"]["train_cases"] is None
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_configs_are_valid(study, path):
+    check_config(merged(study, yaml.safe_load(path.read_text())), SCHEMA)
+
+
+def test_recipe_of_one_encoder(study):
+    config = check_config(study, SCHEMA)
+    assert recipe(config, "swin", "advanced")["batch"] == 1024
+    assert recipe(config, "unet", "advanced")["batch"] == 4096
+    assert recipe(config, "unet", "simple")["warmup_epochs"] == 5
+    assert "per_encoder" not in recipe(config, "unet", "simple")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"finetune": {"epoch": 3}}, ["unknown key epoch under finetune", "did you mean epochs?"]),
+        ({"protcol": "sound"}, ["unknown key protcol under top level", "did you mean protocol?"]),
+        ({"encoders": {"unet": {"widht": 3}}}, ["unknown key widht under encoders.unet", "did you mean width?"]),
+        ({"study": {"targets": ["ACDC", "IDRID"]}}, ["unknown target 'IDRID'", "did you mean IDRiD?"]),
+        ({"study": {"lengths": [0, 60]}}, ["study.lengths [60]", "pretraining.keep"]),
+        ({"protocol": "papper"}, ["wrong value under protocol", "papper", "paper"]),
+        ({"image_size": 100}, ["encoder unet", "multiple of 16", "choose 96"]),
+        ({"schemes": {"simple": {"epochs": 200}}}, ["scheme simple ends before", "at least 300"]),
+        ({"pretraining": {"source": "imagenet"}}, ["unknown source 'imagenet'", "did you mean ImageNet?"]),
+    ],
+)
+def test_mistakes_are_named(study, change, words):
+    with pytest.raises(UserError) as error:
+        check_config(merged(study, change), SCHEMA)
+    for word in [*words, "found:", "expected:", "where:", "next:"]:
+        assert word in str(error.value)

@@ -1,0 +1,71 @@
+"""Shared job infrastructure: atomic writes, errors, seeds."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from workflow.lib.run import UserError, atomic_folder, atomic_path, derive_seed, read_json, write_json
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path):
+    path = tmp_path / "table.csv"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_failed_folder_leaves_the_old_folder_and_nothing_else(tmp_path: Path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "a").write_text("old")
+    with pytest.raises(RuntimeError), atomic_folder(folder) as temporary:
+        (temporary / "a").write_text("half")
+        raise RuntimeError
+    assert (folder / "a").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_json_refuses_nan_and_truncation(tmp_path: Path):
+    path = tmp_path / "card.json"
+    with pytest.raises(ValueError):
+        write_json(path, {"x": float("nan")})
+    assert not path.exists()
+    write_json(path, {"x": 1})
+    path.write_text(path.read_text()[:-4])
+    with pytest.raises(UserError) as error:
+        read_json(path)
+    assert all(word in str(error.value) for word in (str(path), "found:", "expected:", "rm "))
+
+
+def test_seeds_depend_on_every_part_and_on_nothing_else():
+    assert len({derive_seed(a, b) for a in range(20) for b in ("x", "y")}) == 40
+    code = "from workflow.lib.run import derive_seed; print(derive_seed(1, 'order', 2))"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(run.stdout) == derive_seed(1, "order", 2)
+
+
+def test_user_errors_reach_log_and_stderr_without_traceback(tmp_path: Path):
+    log = tmp_path / "job.log"
+    code = (
+        "from workflow.lib.run import UserError, start_job\n"
+        f"start_job({str(log)!r})\n"
+        "raise UserError('mask without image', found=1, expected=0, where='/x', next='remove it')"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 1
+    for text in (run.stderr, log.read_text()):
+        assert "mask without image" in text and "next:     remove it" in text
+        assert "Traceback" not in text
+
+
+def test_json_round_trip(tmp_path: Path):
+    write_json(tmp_path / "a.json", {"b": [1, 2]})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"b": [1, 2]}

@@ -1,0 +1,99 @@
+"""Reading of images and masks: NIfTI volumes and the usual picture files. Nothing here imports torch.
+
+Every reader raises `ValueError` with a short reason when a file cannot be used; the callers name the file.
+"""
+
+import zlib
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from PIL import Image
+
+NIFTI = (".nii.gz", ".nii")
+PICTURE = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+_UNREADABLE = (OSError, EOFError, SyntaxError, ValueError, zlib.error, ImageFileError, Image.DecompressionBombError)
+
+
+def is_nifti(path: str | Path) -> bool:
+    """True for .nii and .nii.gz."""
+    return str(path).lower().endswith(NIFTI)
+
+
+def is_image(path: str | Path) -> bool:
+    """True for file names that the readers of this module accept."""
+    return str(path).lower().endswith(NIFTI + PICTURE)
+
+
+def stem_of(path: str | Path) -> str:
+    """File name without its suffix, .nii.gz counting as one."""
+    name = Path(path).name
+    return name[: -len(".nii.gz")] if name.lower().endswith(".nii.gz") else Path(name).stem
+
+
+def read_image(path: Path) -> tuple[np.ndarray, tuple[float, float]]:
+    """Read an image as (slices, C, H, W) and the (y, x) spacing of its pixels.
+
+    NIfTI: float32, C = 1, slices along the third axis, rows along the second, columns along the first; spacing in mm.
+    Pictures: one slice, uint8, C = 1 (grey) or 3 (RGB); 16-bit and float pictures: float32, C = 1; spacing 1 (unknown).
+    """
+    if is_nifti(path):
+        volume, spacing = _read_volume(path)
+        return volume[:, None], spacing
+    picture = _read_picture(path)
+    if picture.mode.startswith(("I", "F")):
+        array = np.asarray(picture, dtype=np.float32)[None]
+    elif picture.mode in ("1", "L", "LA"):
+        array = np.asarray(picture.convert("L"))[None]
+    else:
+        array = np.asarray(picture.convert("RGB")).transpose(2, 0, 1)
+    return array[None], (1.0, 1.0)
+
+
+def read_mask(path: Path, *, binary: bool) -> np.ndarray:
+    """Read a mask as (slices, H, W) int32: the labels as stored, or (`binary`) 1 where any colour channel is above 0."""
+    if is_nifti(path):
+        labels = _read_volume(path)[0]
+    else:
+        labels = _picture_labels(_read_picture(path), binary)[None]
+    if not np.array_equal(labels, np.round(labels)):
+        raise ValueError("labels are not whole numbers")
+    return (labels > 0).astype(np.int32) if binary else labels.astype(np.int32)
+
+
+def _picture_labels(picture: Image.Image, binary: bool) -> np.ndarray:
+    if picture.mode == "P" and not binary:
+        return np.asarray(picture)
+    if picture.mode.startswith(("I", "F")) or picture.mode in ("1", "L"):
+        return np.asarray(picture).astype(np.float32)
+    colours = np.asarray(picture.convert("RGB"))
+    if not binary and (colours != colours[..., :1]).any():
+        raise ValueError("a colour mask, expected a grey or palette image whose values are the labels")
+    return colours.max(axis=-1)
+
+
+def _read_picture(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            return picture
+    except _UNREADABLE as error:
+        raise ValueError(f"unreadable ({error})") from error
+
+
+def _read_volume(path: Path) -> tuple[np.ndarray, tuple[float, float]]:
+    """(slices, H, W) float32 and the (y, x) spacing in mm (1 where the header has none)."""
+    try:
+        image = nib.load(path)  # pyright: ignore[reportPrivateImportUsage]
+        data = np.asarray(image.dataobj, dtype=np.float32)  # pyright: ignore[reportAttributeAccessIssue]
+        x, y = (float(zoom) or 1.0 for zoom in image.header.get_zooms()[:2])  # pyright: ignore[reportAttributeAccessIssue]
+    except _UNREADABLE as error:
+        raise ValueError(f"unreadable ({error})") from error
+    if data.ndim == 4 and data.shape[3] == 1:
+        data = data[..., 0]
+    if data.ndim not in (2, 3):
+        raise ValueError(f"has {data.ndim} axes, expected 2 or 3")
+    if not np.isfinite(data).all():
+        raise ValueError("has values that are not finite")
+    return np.atleast_3d(data).T, (y, x)

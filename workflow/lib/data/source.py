@@ -1,0 +1,74 @@
+"""The images of a pretraining source: whole files, or JPEGs read in place inside uncompressed tar archives."""
+
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from workflow.lib.run import UserError, read_json
+
+
+@dataclass(frozen=True)
+class ImageList:
+    """Images with labels; image i is `files[i]`, or `sizes[i]` bytes of it from byte `offsets[i]` on.
+
+    files: (N,) bytes, names relative to `folder` (one flat array: data-loader workers share it without copying).
+    offsets, sizes: (N,) int64; an offset of -1 means the whole file (the size is then not used).
+    labels: (N,) int64, indices into `classes`, which is sorted.
+    """
+
+    folder: Path
+    files: np.ndarray
+    offsets: np.ndarray
+    sizes: np.ndarray
+    labels: np.ndarray
+    classes: list[str]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def read(self, i: int) -> np.ndarray:
+        """Decode image i: (H, W, 3) uint8 RGB, also from grey, CMYK, or PNG named JPEG. Raises `UserError`."""
+        path, offset, size = self.folder / os.fsdecode(self.files[i]), int(self.offsets[i]), int(self.sizes[i])
+        try:
+            with open(path, "rb") as file:
+                if offset >= 0:
+                    file.seek(offset)
+                content = file.read(size if offset >= 0 else -1)
+            with Image.open(io.BytesIO(content)) as image:
+                return np.asarray(image.convert("RGB"))
+        except (OSError, SyntaxError, ValueError) as error:
+            raise UserError(
+                "unreadable image of the pretraining source",
+                found=error,
+                expected="a JPEG or PNG image",
+                where=path if offset < 0 else f"{path}, {size} bytes from byte {offset}",
+                next="replace the file by an undamaged copy, then run the same command again",
+            ) from error
+
+
+def load_source(card_path: str | Path, index_path: str | Path, part: str) -> ImageList:
+    """The images of `part` (train | val) of a source: its source.json and the index.csv.gz of rule `index_source`."""
+    index = pd.read_csv(index_path, dtype={"file": str, "class": str}, keep_default_na=False)
+    classes = sorted(set(index["class"]))
+    rows = index[index["part"] == part]
+    if rows.empty:
+        raise UserError(
+            "no images in the index of the source",
+            found=f"parts {sorted(set(index['part']))}",
+            expected=f"images of part {part!r}",
+            where=index_path,
+            next=f"snakemake --forcerun index_source -- {index_path}",
+        )
+    return ImageList(
+        folder=Path(read_json(card_path)["folder"]),
+        files=np.array([os.fsencode(name) for name in rows["file"]]),
+        offsets=np.asarray(rows["offset"], np.int64),
+        sizes=np.asarray(rows["size"], np.int64),
+        labels=np.asarray(rows["label"], np.int64),
+        classes=classes,
+    )

@@ -1,0 +1,92 @@
+"""Training, validation and test parts of a target, by group (patient). Nothing here imports torch."""
+
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from workflow.lib.run import UserError, atomic_path, derive_seed
+
+log = logging.getLogger("medseg")
+
+PARTS = ("train", "validation", "test")
+
+
+def split_target(
+    *,
+    cases: str | Path,
+    split: str | Path,
+    target: str,
+    protocol: str,
+    split_seed: int,
+    test_fraction: float,
+    validation_fraction: float,
+    train_cases: int | None = None,
+) -> None:
+    """Write the table `split`: case, group, part (train | validation | test), sorted by part, group and case.
+
+    The test part is the official one, else `test_fraction` of the groups. Protocol paper has no validation part (its
+    test part serves as one); sound takes `validation_fraction` of the training groups. `train_cases` limits the
+    training part, to whole groups; cases left out do not stand in the table.
+    """
+    table = pd.read_csv(cases, dtype=str, keep_default_na=False)
+    rows = [{key: str(row[key]) for key in ("case", "group", "part")} for row in table.to_dict("records")]
+    if not any(row["part"] == "test" for row in rows):
+        rows = _part_off([row | {"part": "train"} for row in rows], test_fraction, "test", split_seed, target)
+    if protocol == "sound":
+        rows = _part_off(rows, validation_fraction, "validation", split_seed, target)
+    if train_cases is not None:
+        rows = _limit_training(rows, train_cases, split_seed, target)
+    rows.sort(key=lambda row: (PARTS.index(row["part"]), row["group"], row["case"]))
+    for part in PARTS:
+        groups = [row["group"] for row in rows if row["part"] == part]
+        log.info("%s: %d %s cases of %d groups", target, len(groups), part, len(set(groups)))
+    with atomic_path(split) as temporary:
+        pd.DataFrame(rows).to_csv(temporary, index=False)
+
+
+def shuffled_groups(groups: Iterable[str], split_seed: int, target: str, purpose: str) -> list[str]:
+    """The distinct groups in an order fixed by the seed; a group's place does not depend on a library's generator."""
+    return sorted(set(groups), key=lambda group: derive_seed("split", split_seed, target, purpose, group))
+
+
+def _part_off(
+    rows: list[dict[str, str]], fraction: float, part: str, split_seed: int, target: str
+) -> list[dict[str, str]]:
+    """The rows with a fraction of the training groups (at least one) moved to `part`."""
+    training = [row["group"] for row in rows if row["part"] == "train"]
+    groups = shuffled_groups(training, split_seed, target, part)
+    number = max(1, round(fraction * len(groups)))
+    if number >= len(groups):
+        raise UserError(
+            f"too few groups in target {target} to keep a {part} part apart",
+            found=f"{len(groups)} training groups",
+            expected=f"more than {number}, {part} fraction {fraction}",
+            where=f"config: targets.{target}.group, data.{part}_fraction",
+            next="add patients, or correct how cases are grouped",
+        )
+    chosen = set(groups[:number])
+    return [row | {"part": part} if row["part"] == "train" and row["group"] in chosen else row for row in rows]
+
+
+def _limit_training(rows: list[dict[str, str]], wanted: int, split_seed: int, target: str) -> list[dict[str, str]]:
+    """Keep whole training groups, in seeded order, as long as they fit into `wanted` cases."""
+    sizes = Counter(row["group"] for row in rows if row["part"] == "train")
+    kept: list[str] = []
+    for group in shuffled_groups(sizes, split_seed, target, "train_cases"):
+        if sum(sizes[name] for name in kept) + sizes[group] <= wanted:
+            kept.append(group)
+    number = sum(sizes[group] for group in kept)
+    if not kept or wanted > sizes.total():
+        raise UserError(
+            f"train_cases of target {target} cannot be met",
+            found=f"train_cases {wanted}",
+            expected=f"{min(sizes.values())}..{sizes.total()} (the smallest training group, all training cases)",
+            where=f"config: targets.{target}.train_cases",
+            next="choose a number in that range, or null for all",
+        )
+    if number < wanted:
+        log.warning("%s: %d training cases instead of %d, as groups stay whole", target, number, wanted)
+    return [row for row in rows if row["part"] != "train" or row["group"] in kept]

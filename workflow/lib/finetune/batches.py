@@ -1,0 +1,156 @@
+"""What fine-tuning sees: augmented training items and evaluation tiles of a prepared target."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as TF
+
+from workflow.lib.data.prepared import Prepared
+from workflow.lib.networks.build import seeded
+from workflow.lib.run import derive_seed
+from workflow.lib.train import standardise
+
+DARK = 0.01  # windows of a lower mean (0..1) are dropped: outside the fundus
+
+
+class Place(NamedTuple):
+    """A square of an item: its row in the arrays and its upper left corner in pixels."""
+
+    row: int
+    top: int
+    left: int
+
+
+def square(data: Prepared, place: Place, side: int) -> tuple[Tensor, Tensor]:
+    """The square at `place`: image (3, side, side) float32 divided by its scale, and mask (side, side) uint8."""
+    part = (..., slice(place.top, place.top + side), slice(place.left, place.left + side))
+    image = torch.from_numpy(np.array(data.images[place.row][part])).float() / float(data.items["scale"].iat[place.row])
+    return image.expand(3, -1, -1), torch.from_numpy(np.array(data.masks[place.row][part]))
+
+
+def training_places(data: Prepared) -> list[Place]:
+    """Whole training items, or their windows that are not dark."""
+    rows = np.flatnonzero(data.items["part"] == "train")
+    windows = data.card["windows"]
+    if windows is None:
+        return [Place(int(row), 0, 0) for row in rows]
+    return _windows(data, rows, windows["window"], windows["stride"])
+
+
+def evaluation_places(data: Prepared, part: str, protocol: str) -> list[Place]:
+    """Tiles of the network's input size. `sound` covers every image; `paper` cuts windows side by side, drops dark ones
+    and what is left over at the bottom, and cuts each window into four tiles."""
+    rows = np.flatnonzero(data.items["part"] == part)
+    size, windows = data.card["image_size"], data.card["windows"]
+    if windows is None or protocol == "sound":
+        height, width = data.masks.shape[1:]
+        corners = [(top, left) for top in range(0, height, size) for left in range(0, width, size)]
+        return [Place(int(row), top, left) for row in rows for top, left in corners]
+    return [
+        Place(place.row, place.top + down, place.left + right)
+        for place in _windows(data, rows, windows["window"], windows["window"])
+        for down in (0, size)
+        for right in (0, size)
+    ]
+
+
+def _windows(data: Prepared, rows: np.ndarray, side: int, stride: int) -> list[Place]:
+    height, width = data.masks.shape[1:]
+    places = []
+    for row in rows:
+        image = np.asarray(data.images[row]).mean(axis=0) / float(data.items["range"].iat[row])
+        for top in range(0, height - side + 1, stride):
+            for left in range(0, width - side + 1, stride):
+                if image[top : top + side, left : left + side].mean() >= DARK:
+                    places.append(Place(int(row), top, left))
+    return places
+
+
+def rotated_crop(image: Tensor, mask: Tensor, angle: float, size: int) -> tuple[Tensor, Tensor]:
+    """A random axis-parallel crop of `size` pixels from a square window turned by `angle` degrees, nearest neighbour, that
+    lies wholly inside the window. image (3, w, w), mask (w, w); uses torch's generator."""
+    side = image.shape[-1]
+    turn = math.radians(angle)
+    reach = size / 2 * (abs(math.cos(turn)) + abs(math.sin(turn)))  # half the crop's bounding box in the window
+    centre = reach + torch.rand(2) * (side - 2 * reach)
+    y, x = torch.meshgrid(torch.arange(size) - (size - 1) / 2, torch.arange(size) - (size - 1) / 2, indexing="ij")
+    rows = (centre[0] + y * math.cos(turn) - x * math.sin(turn)).floor().clamp(0, side - 1).long()
+    columns = (centre[1] + y * math.sin(turn) + x * math.cos(turn)).floor().clamp(0, side - 1).long()
+    return image[:, rows, columns], mask[rows, columns]
+
+
+def augmented(image: Tensor, mask: Tensor, window: Mapping[str, int] | None, rotation: float) -> tuple[Tensor, Tensor]:
+    """The study's augmentation: rotation and vertical flip; windows also lose their margin and get colour jitter."""
+    angle = float(torch.empty(1).uniform_(-rotation, rotation))
+    if window is not None:
+        image, mask = rotated_crop(image, mask, math.floor(angle), window["crop"])
+        image = v2.ColorJitter(brightness=0.1, contrast=0.05, saturation=0.1, hue=0.05)(image)
+    elif rotation:
+        image = TF.rotate(image, angle, interpolation=v2.InterpolationMode.BILINEAR)
+        mask = TF.rotate(mask[None], angle)[0]
+    if torch.rand(1) < 0.5:
+        image, mask = image.flip(-2), mask.flip(-2)
+    return image, mask
+
+
+@dataclasses.dataclass
+class TrainItems(Dataset[tuple[Tensor, Tensor]]):
+    """Augmented items of one epoch: image (3, s, s) float32, mask (s, s) int64.
+
+    `count` items are drawn in a seeded order, going round when there are fewer places; None: each place once.
+    """
+
+    data: Prepared
+    places: list[Place]
+    protocol: str
+    rotation: float
+    seed: int
+    epoch: int
+    count: int | None
+
+    def __post_init__(self) -> None:
+        rng = np.random.default_rng(derive_seed(self.seed, "order", self.epoch))
+        count = self.count or len(self.places)
+        rounds = [rng.permutation(len(self.places)) for _ in range(-(-count // len(self.places)))]
+        self._order = np.concatenate(rounds)[:count]
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        place = self.places[self._order[index]]
+        window = self.data.card["windows"]
+        image, mask = square(self.data, place, window["window"] if window else self.data.card["image_size"])
+        with seeded(derive_seed(self.seed, "item", self.epoch, index)):
+            image, mask = augmented(image, mask, window, self.rotation)
+        return standardise(image[None], self.protocol)[0], mask.long()
+
+
+@dataclasses.dataclass
+class Tiles(Dataset[tuple[Tensor, Tensor, int]]):
+    """Evaluation tiles: image (3, s, s), mask (s, s) int64, row of the item."""
+
+    data: Prepared
+    places: list[Place]
+    protocol: str
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
+        place = self.places[index]
+        image, mask = square(self.data, place, self.data.card["image_size"])
+        return standardise(image[None], self.protocol)[0], mask.long(), place.row
+
+
+def batch_settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Items per epoch that a recipe asks for: None means each place once."""
+    steps = recipe["steps_per_epoch"]
+    return {"count": steps and steps * recipe["batch"]}

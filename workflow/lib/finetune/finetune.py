@@ -1,0 +1,227 @@
+"""Fine-tuning: a U-Net from a checkpoint, its encoder frozen or not, evaluated on the test part."""
+
+import json
+import logging
+import math
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from workflow.lib.data.prepared import Prepared, load_prepared
+from workflow.lib.finetune.batches import Tiles, TrainItems, batch_settings, evaluation_places, training_places
+from workflow.lib.finetune.losses import dice_ce_loss, dice_loss, outputs_for, probabilities
+from workflow.lib.finetune.metrics import case_table, summary
+from workflow.lib.networks.build import Segmenter, build_segmenter, load_encoder
+from workflow.lib.pretrain.checkpoint import provenance
+from workflow.lib.run import UserError, atomic_path, derive_seed, read_json, write_json
+from workflow.lib.train import Plan, Row, autocast, device_named, discard_resume, move_network, train
+
+log = logging.getLogger("medseg")
+
+SAVE_EVERY = 60.0  # seconds between states of a training that may be killed
+
+
+class FrozenEncoder(nn.Module):
+    """An encoder that never changes and needs no gradients: batch-norm and stochastic depth stay in evaluation mode."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "FrozenEncoder":
+        return self
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return self.encoder(x)
+
+
+def freeze(network: Segmenter, protocol: str, calibration: list[Tensor]) -> None:
+    """Freeze the encoder in place.
+
+    `paper`: no gradients, nothing else; batch-norm statistics still move and stochastic depth stays on. `sound`: really
+    frozen, after batch-norm statistics were set once to those of the target's training images (`calibration`: batches
+    (n, 3, s, s)), for random and pretrained encoders alike: with untouched statistics a random encoder collapses, which
+    flatters pretraining.
+    """
+    if protocol == "paper":
+        network.encoder.requires_grad_(False)
+        return
+    norms = [module for module in network.encoder.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # cumulative average over the calibration batches
+    network.encoder.train()
+    with torch.no_grad():
+        for batch in calibration if norms else []:
+            network.encoder(batch)
+    network.encoder = FrozenEncoder(network.encoder)
+
+
+def polynomial_rate(step: int, *, base: float, total: int) -> float:
+    """The study's schedule: `base` at step 0, then base * (1 - (step - 2) / total)^0.9, off by two as it stands there."""
+    return base * (1 - (step - 2) / total) ** 0.9 if step else base
+
+
+def predict(
+    network: nn.Module, data: Prepared, part: str, *, protocol: str, batch: int, precision: str
+) -> tuple[list, list, list]:
+    """Case names, probabilities (K+1, s, s) and masks (s, s) of all tiles of `part`."""
+    device = next(network.parameters()).device
+    cases: list[str] = []
+    guesses: list[np.ndarray] = []
+    masks: list[np.ndarray] = []
+    network.eval()
+    tiles = Tiles(data, evaluation_places(data, part, protocol), protocol)
+    with torch.inference_mode():
+        for images, truth, rows in DataLoader(tiles, batch_size=batch):
+            with autocast(device, precision):
+                logits = network(images.to(device, memory_format=torch.channels_last))
+            guesses.extend(probabilities(logits.float()).cpu().numpy())
+            masks.extend(truth.numpy().astype(np.uint8))
+            cases.extend(data.items["case"].iloc[rows.numpy()])
+    return cases, guesses, masks
+
+
+def finetune_network(
+    *,
+    data_folder: Path,
+    weights: Path,
+    output_folder: Path,
+    names: Mapping[str, str],
+    encoder: Mapping[str, Any],
+    recipe: Mapping[str, Any],
+    image_size: int,
+    protocol: str,
+    precision: str,
+    device: str,
+    threads: int,
+) -> None:
+    """Train and evaluate one network; writes cases.csv, history.csv and card.json to `output_folder`.
+
+    `names`: target, freeze (frozen | tuned), encoder, scheme, pretrain_seed, epochs, seed; they go into the card.
+    The epoch with the highest validation Dice is evaluated on the test part; under `paper` the validation part is the
+    test part, as in the study. Raises `UserError` for a checkpoint that does not fit, or data without training images.
+    """
+    torch.set_num_threads(threads)
+    place, seed = device_named(device), int(names["seed"])
+    data = load_prepared(data_folder)
+    network = build_segmenter(encoder, outputs_for(len(data.card["classes"])), seed=derive_seed(seed, "weights"))
+    load_encoder(network.encoder, weights)
+    move_network(network, place)
+    places = _training_places(data, data_folder)
+    settings: dict[str, Any] = {"names": dict(names), "encoder": dict(encoder), "recipe": dict(recipe)}
+    settings |= {"image_size": image_size, "protocol": protocol, "precision": precision}
+    checkpoint = read_json(weights.with_suffix(".json"))
+    settings |= {"checkpoint": checkpoint["sha256"], "data": data.card["arrays"]}
+    items = partial(TrainItems, data, places, protocol, recipe["rotation"], seed)
+    if names["freeze"] == "frozen":
+        freeze(network, protocol, _calibration(items(epoch=0, count=4 * recipe["batch"]), recipe["batch"], place))
+    part = "test" if protocol == "paper" else "validation"
+    evaluate = partial(predict, protocol=protocol, batch=recipe["batch"], precision=precision)
+    resume = output_folder.with_name(output_folder.name + ".resume")
+    best = resume / "best.pt"
+
+    def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        workers = threads - 1 if place.type == "cuda" else 0
+        epoch_items = items(epoch=epoch, **batch_settings(recipe))
+        yield from DataLoader(epoch_items, batch_size=recipe["batch"], num_workers=workers)
+
+    def after_epoch(row: Row, history: list[Row]) -> Row:
+        cases, guesses, masks = evaluate(network, data, part)
+        table = case_table(cases, guesses, masks, data.card["classes"])
+        value = selection_dice(table, protocol)
+        if value >= max((earlier["validation dice"] for earlier in history), default=-math.inf):
+            with atomic_path(best) as temporary:
+                torch.save({"epoch": row["epoch"], "model": network.state_dict()}, temporary)
+        return {"validation dice": value}
+
+    plan = finetune_plan(
+        network, recipe, items(epoch=1, **batch_settings(recipe)), batches, after_epoch, seed, precision
+    )
+    history = train(plan, resume, json.dumps(settings, sort_keys=True), save_every=SAVE_EVERY)
+    kept = torch.load(best, map_location=place, weights_only=True)
+    network.load_state_dict(kept["model"])
+    cases, guesses, masks = evaluate(network, data, "test")
+    table = case_table(cases, guesses, masks, data.card["classes"])
+    card = settings | {
+        "best epoch": kept["epoch"],
+        "pretraining": {key: checkpoint[key] for key in ("epoch", "accuracy")},
+        "seconds": round(float(history["seconds"].sum()), 3),
+        "metrics": _finite(summary(table, guesses, masks, protocol, recipe["batch"])),
+        **provenance(),
+    }
+    for name, frame in {"cases": table, "history": history}.items():
+        with atomic_path(output_folder / f"{name}.csv") as temporary:
+            frame.to_csv(temporary, index=False)
+    write_json(output_folder / "card.json", card)
+    discard_resume(resume)
+
+
+def selection_dice(cases: pd.DataFrame, protocol: str) -> float:
+    """Dice by which the epoch is chosen: over the whole set, classes together (`paper`); mean over cases (`sound`)."""
+    if protocol == "sound":
+        return float(cases.groupby("case")["dice"].mean().mean())
+    tp, fp, fn = (cases[name].sum() for name in ("tp", "fp", "fn"))
+    return float((2 * tp + 1) / (2 * tp + fp + fn + 1))
+
+
+def finetune_plan(
+    network: nn.Module,
+    recipe: Mapping[str, Any],
+    items: TrainItems,
+    batches: Any,
+    after_epoch: Any,
+    seed: int,
+    precision: str,
+) -> Plan:
+    """Optimiser, loss and schedule of the recipe; SGD has momentum 0.9, as in the study."""
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    settings = {"lr": recipe["learning_rate"], "weight_decay": recipe["weight_decay"]}
+    optimizer = (
+        torch.optim.AdamW(trained, **settings)
+        if recipe["optimizer"] == "adamw"
+        else torch.optim.SGD(trained, momentum=0.9, **settings)
+    )
+    steps = math.ceil(len(items) / recipe["batch"])
+    weighted = partial(dice_ce_loss, background_weight=recipe["background_weight"])
+    return Plan(
+        model=network,
+        optimizer=optimizer,
+        loss=weighted if recipe["loss"] == "dice_ce" else dice_loss,
+        batches=batches,
+        rate=partial(polynomial_rate, base=recipe["learning_rate"], total=recipe["epochs"] * steps),
+        after_epoch=after_epoch,
+        epochs=recipe["epochs"],
+        steps_per_epoch=steps,
+        seed=seed,
+        precision=precision,
+    )
+
+
+def _training_places(data: Prepared, folder: Path) -> list:
+    places = training_places(data)
+    if not places:
+        raise UserError(
+            f"no training images of {data.card['target']}",
+            found=f"parts {data.items['part'].value_counts().to_dict()}",
+            expected="at least one item of part train that is not dark",
+            where=folder / "items.csv",
+            next="check split.csv of this target, and train_cases in the config",
+        )
+    return places
+
+
+def _calibration(items: TrainItems, batch: int, place: torch.device) -> list[Tensor]:
+    return [images.to(place, memory_format=torch.channels_last) for images, _ in DataLoader(items, batch_size=batch)]
+
+
+def _finite(metrics: dict[str, float]) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}

@@ -1,0 +1,80 @@
+"""The two tables of a run, in the column names of the study's release."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from workflow.lib.grid import RANDOM
+from workflow.lib.run import atomic_path, read_json
+
+METRICS = [
+    "accuracy",
+    "balanced accuracy",
+    "sensitivity",
+    "specificity",
+    "precision",
+    "dice index",
+    "jaccard index",
+    "mcc",
+    "modified hausdorff distance",
+    "area under roc",
+    "average precision score",
+    "mean dice index",
+    "mean jaccard index",
+]
+
+
+def downstream_row(card: dict[str, Any], random_scheme: str) -> dict[str, Any]:
+    """One row of downstream_scores.csv from a fine-tuning's card; length 0 is labelled `random_scheme`, as released."""
+    names = card["names"]
+    random = names["scheme"] == RANDOM
+    return {
+        "model": card["encoder"]["network"],
+        "dataset": names["target"],
+        "pretraining length": int(names["epochs"]),
+        "ImageNet accuracy": card["pretraining"]["accuracy"],
+        "freeze encoder": names["freeze"] == "frozen",
+        "pretraining scheme": random_scheme if random else names["scheme"],
+        "seed": int(names["seed"]),
+        **{metric: card["metrics"].get(metric) for metric in METRICS},
+        "encoder": names["encoder"],
+        # Random weights belong to no pretraining run.
+        "pretraining seed": None if random else int(names["pretrain_seed"]),
+    }
+
+
+def robustness_table(scores: pd.DataFrame, schemes: list[str]) -> pd.DataFrame:
+    """robustness_scores.csv from the rows of all score files. Length 0 is the mean over its draws, given for each scheme."""
+    rows = scores[scores["score"] == "robustness"]
+    keys = ["target", "metric", "margin", "encoder", "pooled", "level", "epochs"]
+    is_random = rows["scheme"] == RANDOM
+    random = rows[is_random].groupby(keys, as_index=False, sort=False)["value"].mean()
+    parts = [rows[~is_random], *(random.assign(scheme=scheme) for scheme in schemes)]
+    names = {
+        "target": "dataset",
+        "metric": "metric",
+        "margin": "margin",
+        "encoder": "encoder",
+        "scheme": "pretraining_scheme",
+        "pooled": "pooled",
+        "level": "level",
+        "epochs": "pretraining_length",
+        "value": "robustness",
+        "pretrain_seed": "pretraining_seed",
+    }
+    table = pd.concat(parts, ignore_index=True).rename(columns=names)[list(names.values())]
+    return table.astype({"pretraining_seed": "Int64"})
+
+
+def gather_tables(
+    *, cards: Iterable[str], scores: Iterable[str], downstream: Path, robustness: Path, schemes: list[str]
+) -> None:
+    """Write both tables from the cards of all fine-tunings and the files of all scores."""
+    table = pd.DataFrame([downstream_row(read_json(card), schemes[0]) for card in cards])
+    table = table.astype({"pretraining seed": "Int64"})
+    rows = pd.concat([pd.read_csv(path) for path in scores], ignore_index=True)
+    for path, frame in {downstream: table, robustness: robustness_table(rows, schemes)}.items():
+        with atomic_path(path) as temporary:
+            frame.to_csv(temporary, index=False)

@@ -1,0 +1,156 @@
+"""Encoders, classifiers and segmentation networks by name, with the study's initialisation and strict loading."""
+
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from workflow.lib.networks.resnet50 import AttentionDecoder, ResNet50Encoder
+from workflow.lib.networks.swin import SwinDecoder, SwinEncoder
+from workflow.lib.networks.unet import UNetDecoder, UNetEncoder
+from workflow.lib.run import UserError
+
+Network = TypeVar("Network", bound=nn.Module)
+Settings = Mapping[str, Any]  # one entry of the config's `encoders`
+
+# Largest rate of stochastic depth, from the study's configs: in pretraining (simple, advanced), and downstream.
+DROP = {
+    "unet": {"simple": 0.0, "advanced": 0.0, "downstream": 0.0},
+    "resnet50": {"simple": 0.0, "advanced": 0.1, "downstream": 0.1},
+    "swin": {"simple": 0.1, "advanced": 0.1, "downstream": 0.2},
+}
+
+
+class Classifier(nn.Module):
+    """Encoder, mean over positions, linear layer: images (n, 3, s, s) to class logits (n, classes)."""
+
+    def __init__(self, encoder: nn.Module, classes: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = nn.Linear(_channels(encoder)[-1], classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        deepest = self.encoder(x)[-1]
+        return self.head(deepest.mean(dim=1) if deepest.ndim == 3 else deepest.mean(dim=(2, 3)))
+
+
+class Segmenter(nn.Module):
+    """Encoder and decoder: images (n, 3, s, s) to logits (n, outputs, s, s)."""
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder, self.decoder = encoder, decoder
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decoder(self.encoder(x))
+
+
+def build_encoder(settings: Settings, *, use: str) -> nn.Module:
+    """An encoder of the config, weights uninitialised by the study's rule; `use` is the pretraining's augmentation
+    (simple, advanced) or `downstream`, and sets the rate of stochastic depth."""
+    architecture, width = settings["architecture"], settings["width"]
+    drop = DROP[architecture][use]
+    builders: dict[str, Callable[[], nn.Module]] = {
+        "unet": lambda: UNetEncoder(width),
+        "resnet50": lambda: ResNet50Encoder(width, drop),
+        "swin": lambda: SwinEncoder(width, settings["window"], drop),
+    }
+    return builders[architecture]()
+
+
+def build_classifier(settings: Settings, classes: int, *, use: str, seed: int) -> Classifier:
+    """Encoder with a linear classifier, initialised from `seed`."""
+    with seeded(seed):
+        return initialise(Classifier(build_encoder(settings, use=use), classes))
+
+
+def build_segmenter(settings: Settings, outputs: int, *, seed: int) -> Segmenter:
+    """The segmentation network that belongs to the encoder, initialised from `seed`; its last layer has `outputs` channels."""
+    with seeded(seed):
+        encoder = build_encoder(settings, use="downstream")
+        decoders: dict[str, Callable[[], nn.Module]] = {
+            "unet": lambda: UNetDecoder(_channels(encoder), outputs),
+            "resnet50": lambda: AttentionDecoder(_channels(encoder), outputs),
+            "swin": lambda: SwinDecoder(_channels(encoder), outputs, settings["window"]),
+        }
+        return initialise(Segmenter(encoder, decoders[settings["architecture"]]()))
+
+
+@contextmanager
+def seeded(seed: int):
+    """Run a block with torch's CPU generator set to `seed`; the generator's state is restored afterwards."""
+    # Not torch.manual_seed, which visits every accelerator and takes milliseconds: this runs once an image.
+    generator = torch.default_generator
+    state = generator.get_state()
+    generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        generator.set_state(state)
+
+
+def initialise(network: Network) -> Network:
+    """Initialise in place as the study does: Kaiming normal (fan-in, ReLU) and zero biases for convolutional networks;
+    truncated normal (0.02) linear layers for Swin, whose convolutions keep PyTorch's default."""
+    attention = any(isinstance(module, nn.LayerNorm) for module in network.modules())
+    for module in network.modules():
+        if attention and isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+        elif not attention and isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        else:
+            continue
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    return network
+
+
+def load_encoder(encoder: nn.Module, path: str | Path) -> None:
+    """Load the `encoder.*` tensors of a checkpoint into `encoder`, strictly.
+
+    Raises `UserError` when the file is damaged or any tensor is missing, left over or of another shape; the encoder
+    is then unchanged, and nobody goes on with random weights.
+    """
+    tensors = read_weights(path)
+    found = {name.removeprefix("encoder."): t for name, t in tensors.items() if name.startswith("encoder.")}
+    wanted = encoder.state_dict()
+    problems = [f"missing {name}" for name in wanted.keys() - found.keys()]
+    problems += [f"unexpected {name}" for name in found.keys() - wanted.keys()]
+    problems += [
+        f"{name} has shape {tuple(found[name].shape)} instead of {tuple(tensor.shape)}"
+        for name, tensor in wanted.items()
+        if name in found and found[name].shape != tensor.shape
+    ]
+    if problems:
+        shown = "; ".join(sorted(problems)[:5])
+        raise UserError(
+            "checkpoint does not fit the network",
+            found=f"{len(problems)} of {len(wanted)} tensors differ: {shown}",
+            expected=f"the tensors of {type(encoder).__name__} with channels {_channels(encoder)}",
+            where=path,
+            next="give the encoder in the config the architecture and width it was pretrained with, or pretrain it anew",
+        )
+    encoder.load_state_dict(found)
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file. Raises `UserError` when it is truncated or no such file."""
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            "unreadable weights",
+            found=error,
+            expected="a complete safetensors file",
+            where=path,
+            next=f"rm {path} and run snakemake again: it will be made anew",
+        ) from error
+
+
+def _channels(encoder: nn.Module) -> list[int]:
+    return encoder.channels  # type: ignore[return-value]

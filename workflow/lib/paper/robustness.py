@@ -1,0 +1,123 @@
+"""Figures of the robustness score: against length, and against the Dice reached."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import FuncNorm, ListedColormap
+
+from workflow.lib.paper import style
+from workflow.lib.paper.curves import LENGTH
+from workflow.lib.stats.tidy import RUN, read_robustness
+
+
+def one_setting(scores: pd.DataFrame, metric: str, margin: float, pooled: bool) -> tuple[pd.DataFrame, str]:
+    """The scores of one metric, margin and pooling, and these in words.
+
+    What the run does not have is replaced by what is nearest: the first metric, the closest margin, the other pooling.
+    Column `shown` is score / margin, 1 where a changed image is no nearer to itself than another image is; for margin 0
+    the score itself.
+    """
+    metrics = scores["metric"].unique()
+    part = scores[scores["metric"] == (metric if metric in metrics else sorted(metrics)[0])]
+    margins = part["margin"].unique()
+    part = part[part["margin"] == margins[np.abs(margins - margin).argmin()]]
+    part = part[part["pooled"] == (pooled if (part["pooled"] == pooled).any() else not pooled)]
+    metric, margin, pooled = part[["metric", "margin", "pooled"]].iloc[0]
+    words = f"{style.name(metric)}, margin {margin:g}, {'pooled' if pooled else 'not pooled'}"
+    return part.assign(shown=part["score"] / (margin or 1)), words
+
+
+def robustness_vs_length(
+    robustness: str, *, metric: str, margin: float, pooled: bool, pdf: str, png: str, csv: str
+) -> None:
+    """Draw score / margin against length from robustness_scores.csv: a panel per target and encoder, a line per level
+    and scheme (length 0: mean over random networks, where there is one)."""
+    part, words = one_setting(read_robustness(robustness), metric, margin, pooled)
+    part.loc[part["epochs"] == 0, "pretrain_seed"] = 0
+    by = ["dataset", *RUN, "metric", "margin", "pooled", "level", "epochs"]
+    data = part.groupby(by, as_index=False)[["score", "shown"]].mean()
+    style.check_data(data, csv)
+    targets, encoders = sorted(data["dataset"].unique()), style.encoders_of(data)
+    levels, schemes = sorted(data["level"].unique()), style.schemes_of(data[data["epochs"] > 0])
+    shade = dict(zip(levels, _shades(len(levels)), strict=True))
+    figure, axes = style.grid(len(targets), len(encoders), sharex=True, sharey="row")
+    for row, column, axis in style.panels(axes):
+        panel = data[(data["dataset"] == targets[row]) & (data["encoder"] == encoders[column])]
+        if panel.empty:
+            style.no_data(axis)
+        for (level, scheme, _), line in _with_random(panel).groupby(["level", "scheme", "pretrain_seed"]):
+            look = {"color": shade[level], "linestyle": style.DASHES[schemes.index(scheme) % 4], "marker": "o"}
+            axis.plot(line["epochs"], line["shown"], **look, markersize=2.4, linewidth=1.1)
+        style.length_axis(axis, data["epochs"].tolist())
+    style.title_panels(axes, targets, encoders, "Score / margin", LENGTH)
+    figure.suptitle(f"Robustness score, lower = more robust\n({words})", fontsize=8)
+    handles = [style.key(f"level {level}", color=shade[level]) for level in levels]
+    handles += [style.key(scheme, linestyle=style.DASHES[i % 4]) for i, scheme in enumerate(schemes)]
+    style.legend_below(figure, handles)
+    style.save_figure(figure, data, pdf=pdf, png=png, csv=csv)
+
+
+def _shades(count: int) -> np.ndarray:
+    """RGBA colours (count, 4) from light to dark, without the palest, which white paper hides."""
+    return colormaps["viridis_r"](np.linspace(0.12, 0.95, count))
+
+
+def _with_random(panel: pd.DataFrame) -> pd.DataFrame:
+    """Every pretraining run starts at the length-0 score of its scheme, if there is one."""
+    trained, random = panel[panel["epochs"] > 0], panel[panel["epochs"] == 0]
+    runs = trained[[*RUN, "level"]].drop_duplicates()
+    own = runs.merge(random.drop(columns="pretrain_seed"), on=["encoder", "scheme", "level"])
+    return pd.concat([own, trained]).sort_values("epochs")
+
+
+def robustness_vs_dice(
+    robustness: str, downstream: str, *, metric: str, margin: float, pooled: bool, pdf: str, png: str, csv: str
+) -> None:
+    """Draw Dice (stats/downstream.csv) against score / margin at the encoder's deepest level: a panel per target and
+    network, a point per checkpoint of length > 0 and freezing, coloured by length."""
+    part, words = one_setting(read_robustness(robustness), metric, margin, pooled)
+    deepest = part[part["level"] == part.groupby("encoder")["level"].transform("max")]
+    dice = pd.read_csv(downstream)
+    dice = dice[dice["epochs"] > 0][["dataset", "model", "freeze", *RUN, "epochs", "dice_mean"]]
+    data = dice.merge(deepest, on=["dataset", *RUN, "epochs"])
+    style.check_data(data, csv)
+    targets, networks, schemes = sorted(data["dataset"].unique()), style.networks_of(data), style.schemes_of(data)
+    shades = ListedColormap(list(map(tuple, _shades(256))))
+    norm = FuncNorm((np.sqrt, np.square), 0, data["epochs"].max())
+    figure, axes = style.grid(len(targets), len(networks))
+    for row, column, axis in style.panels(axes):
+        panel = data[(data["dataset"] == targets[row]) & (data["model"] == networks[column])]
+        if panel.empty:
+            style.no_data(axis)
+        for (scheme, freeze), points in panel.groupby(["scheme", "freeze"]):
+            colour = ScalarMappable(norm, shades).to_rgba(points["epochs"].to_numpy())
+            look: dict[str, Any] = {
+                "marker": style.MARKERS[schemes.index(scheme) % 6],
+                "s": 16,
+                "linewidth": 0.9,
+                "edgecolor": colour,
+            }
+            axis.scatter(points["shown"], points["dice_mean"], facecolor="none" if freeze else colour, **look)
+        axis.locator_params(axis="x", nbins=4)
+    style.title_panels(axes, targets, networks, "Dice", "Score / margin")
+    figure.suptitle(f"Robustness score of the deepest level, lower = more robust\n({words})", fontsize=8)
+    bar = figure.colorbar(ScalarMappable(norm, shades), ax=axes, label=LENGTH, aspect=40, pad=0.02)
+    bar.set_ticks(_bar_ticks(data["epochs"]))
+    handles = [style.key(scheme, marker=style.MARKERS[i % 6], linestyle="") for i, scheme in enumerate(schemes)]
+    for freeze in sorted(data["freeze"].unique()):
+        fill = "none" if freeze else "#444444"
+        handles.append(style.key(f"{style.name(freeze)} encoder", marker="o", linestyle="", markerfacecolor=fill))
+    style.legend_below(figure, handles)
+    style.save_figure(figure, data, pdf=pdf, png=png, csv=csv)
+
+
+def _bar_ticks(epochs: pd.Series) -> list[int]:
+    """Lengths to label on the colour bar: those with room."""
+    ticks = [int(epochs.max())]
+    for length in sorted(epochs.unique())[-2::-1]:
+        if np.sqrt(ticks[-1]) - np.sqrt(length) > 0.05 * np.sqrt(ticks[0]):
+            ticks.append(int(length))
+    return ticks

@@ -1,0 +1,163 @@
+"""One look for all figures: sizes, fonts, colours, axes of length, and the only way to save a figure."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from workflow.lib.run import UserError, atomic_path
+
+WIDTH = 7.2  # inches: two columns of a journal page
+# Okabe and Ito (2008) for encoders, Tol's muted scheme (2021) for schemes: told apart with any colour vision.
+ENCODER_COLOURS = {"unet": "#0072B2", "resnet50": "#D55E00", "swin": "#009E73"}
+SCHEME_COLOURS = {"simple": "#332288", "advanced": "#CC6677"}
+MORE_COLOURS = ["#999933", "#56B4E9", "#882255", "#000000", "#E69F00", "#44AA99", "#AA4499"]
+DASHES = ["-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (4, 1.2, 1, 1.2))]
+MARKERS = ["o", "s", "^", "D", "v", "P"]
+NAMES = {"unet": "U-Net encoder", "resnet50": "ResNet50", "swin": "Swin transformer", True: "frozen", False: "tuned"}
+NAMES |= {"cosine_distance": "cosine distance", "l2_loss": "squared distance", "inv_pearson_corr": "1 − Pearson r"}
+SETTINGS: dict[str, Any] = {
+    "font.family": "DejaVu Sans",  # comes with Matplotlib: the same on every machine
+    "font.size": 7.5,
+    "axes.titlesize": 8,
+    "axes.labelsize": 7.5,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7.5,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 3.2,
+    "pdf.fonttype": 42,  # text stays text
+    "savefig.dpi": 200,
+}
+
+
+def name(value: Any) -> str:
+    """How a value is written in a figure."""
+    return NAMES.get(value, str(value))
+
+
+def colours(values: Sequence[Any], fixed: dict[str, str]) -> dict[Any, str]:
+    """A colour per value: its fixed one, or the next of the spare ones."""
+    spare = [value for value in values if value not in fixed]
+    return {value: fixed.get(value, MORE_COLOURS[spare.index(value) % 7] if value in spare else "") for value in values}
+
+
+def ordered(values: Sequence[Any], first: Sequence[Any]) -> list[Any]:
+    """Distinct values: those of `first` in that order, then the others sorted."""
+    distinct = set(values)
+    return [value for value in first if value in distinct] + sorted(distinct - set(first))
+
+
+def encoders_of(frame: pd.DataFrame) -> list[str]:
+    return ordered(frame["encoder"].tolist(), list(ENCODER_COLOURS))
+
+
+def networks_of(frame: pd.DataFrame) -> list[str]:
+    """Networks, in the order of their encoders."""
+    encoder = frame.drop_duplicates("model").set_index("model")["encoder"]
+    return sorted(encoder.index, key=lambda model: (encoders_of(frame).index(encoder[model]), model))
+
+
+def schemes_of(frame: pd.DataFrame) -> list[str]:
+    return ordered(frame["scheme"].tolist(), list(SCHEME_COLOURS))
+
+
+def grid(rows: int, columns: int, **options: Any) -> tuple[Figure, np.ndarray]:
+    """A figure with rows x columns panels (object array of axes), its size fitted to their number."""
+    matplotlib.rcParams.update(SETTINGS)  # type: ignore[arg-type]
+    width = max(min(WIDTH, 1.3 + 2.3 * columns), 2.0 * columns)
+    figure = Figure(figsize=(width, 1.0 + 1.65 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def panels(axes: np.ndarray) -> Iterator[tuple[int, int, Axes]]:
+    """Row, column and axes of every panel."""
+    for (row, column), axis in np.ndenumerate(axes):
+        yield row, column, axis
+
+
+def title_panels(axes: np.ndarray, rows: Sequence[Any], columns: Sequence[Any], y_label: str, x_label: str) -> None:
+    """Column names on top, row names with the y label at the left, the x label at the bottom of each column."""
+    for axis, column in zip(axes[0], columns, strict=True):
+        axis.set_title(name(column), fontweight="bold")
+    for axis, row in zip(axes[:, 0], rows, strict=True):
+        axis.set_ylabel(f"{name(row)}\n{y_label}")
+    for axis in axes[-1]:
+        axis.set_xlabel(x_label)
+
+
+def length_axis(axis: Axes, lengths: Sequence[int]) -> None:
+    """A square-root axis of pretraining lengths; every length has a tick, those with room a label."""
+    lengths = sorted({int(length) for length in lengths})
+    roots = np.sqrt(lengths)
+    span = max(roots[-1] - roots[0], 1.0)
+    labelled = [lengths[-1]]
+    for length in lengths[-2::-1]:
+        if np.sqrt(labelled[-1]) - np.sqrt(length) >= 0.1 * span:
+            labelled.append(length)
+    axis.set_xscale("function", functions=(lambda x: np.sqrt(np.maximum(x, 0)), np.square))
+    axis.set_xticks(labelled, [str(length) for length in labelled])
+    axis.set_xticks([length for length in lengths if length not in labelled], minor=True)
+    low, high = max(roots[0] - 0.04 * span, 0), roots[-1] + 0.04 * span
+    axis.set_xlim(low**2, high**2)
+
+
+def key(label: str, **style: Any) -> Line2D:
+    """A legend entry."""
+    return Line2D([], [], label=label, **({"color": "#444444"} | style))
+
+
+def legend_below(figure: Figure, handles: list[Line2D], columns: int | None = None) -> None:
+    """One legend for all panels, below them."""
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns or len(handles), handlelength=2.2)
+
+
+def no_data(axis: Axes) -> None:
+    """Mark a panel for which the run has no results."""
+    axis.text(0.5, 0.5, "not in this run", transform=axis.transAxes, ha="center", va="center", color="#888888")
+    axis.tick_params(which="both", bottom=False, left=False, labelbottom=False, labelleft=False)
+    axis.grid(False)
+
+
+def check_data(data: pd.DataFrame, path: str | Path, optional: Sequence[str] = ()) -> None:
+    """Raise `UserError` unless the plotted data has rows and finite numbers (columns in `optional` may be empty)."""
+    numbers = data.select_dtypes("number").drop(columns=list(optional), errors="ignore")
+    bad = numbers.columns[~np.isfinite(numbers.to_numpy(float)).all(axis=0)].tolist() if len(data) else []
+    if data.empty or bad:
+        raise UserError(
+            "nothing to draw" if data.empty else f"numbers are missing or infinite in: {', '.join(bad)}",
+            found=f"{len(data)} rows",
+            expected="at least one row, all numbers finite",
+            where=path,
+            next="look at stats/data_notes.csv of this run: lengths, levels or targets may be missing from its tables",
+        )
+
+
+def save_figure(
+    figure: Figure, data: pd.DataFrame, *, pdf: str, png: str, csv: str, optional: Sequence[str] = ()
+) -> None:
+    """Write a figure as PDF and PNG and the data it shows as CSV: all three or none, the same bytes for the same data.
+
+    Raises `UserError` when the data is empty or not finite (`check_data`).
+    """
+    check_data(data, csv, optional)
+    with atomic_path(pdf) as pdf_file, atomic_path(png) as png_file, atomic_path(csv) as csv_file:
+        figure.savefig(pdf_file, metadata={"CreationDate": None, "ModDate": None, "Creator": None, "Producer": None})
+        figure.savefig(png_file, metadata={"Software": None})
+        data.to_csv(csv_file, index=False)

@@ -1,0 +1,57 @@
+"""The two augmentations of pretraining (Hidy et al., section on pretraining; values from the study's configs)."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+from torchvision.transforms import v2
+
+CROP_SCALE, CROP_RATIO = (0.8, 1.0), (3 / 4, 4 / 3)
+
+
+def crop_and_flip(size: int) -> v2.Transform:
+    """Both schemes: random resized crop (bilinear, no antialias) and horizontal flip, on float images in 0..1."""
+    crop = v2.RandomResizedCrop(size, scale=CROP_SCALE, ratio=CROP_RATIO, antialias=False)
+    return v2.Compose([crop, v2.RandomHorizontalFlip(0.5)])
+
+
+def rand_augment(image: Tensor) -> Tensor:
+    """RandAugment with 2 operations at magnitude 9 of 31, on a float image in 0..1 that passes through 8 bits."""
+    return v2.RandAugment(num_ops=2, magnitude=9, num_magnitude_bins=31)((image * 255).to(torch.uint8)) / 255
+
+
+def random_erasing() -> v2.Transform:
+    """Erases a rectangle to zero with probability 0.25."""
+    return v2.RandomErasing(p=0.25, scale=(0.02, 0.33), ratio=(0.3, 3.3), value=0)
+
+
+def evaluation_crop(size: int) -> v2.Transform:
+    """Validation: shorter side to `size` (not larger, as the study has it), then the centre."""
+    return v2.Compose([v2.Resize(size, antialias=False), v2.CenterCrop(size)])
+
+
+def mix(
+    image: Tensor, label: Tensor, partner: Tensor, partner_label: Tensor, rng: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Mixup (40 %), CutMix (50 %) or neither (10 %) of two images (3, s, s) and their soft labels (classes,).
+
+    Mixup weight ~ U(0, 1). CutMix area ~ Beta(1, 1) = U(0, 1), centre uniform, box clipped to the image, and the labels
+    weighted by the box's true area.
+    """
+    choice, weight = torch.rand(2, generator=rng).tolist()
+    if choice < 0.1:
+        return image, label
+    if choice < 0.5:
+        return weight * image + (1 - weight) * partner, weight * label + (1 - weight) * partner_label
+    side = image.shape[-1]
+    half = round(side * (1 - weight) ** 0.5 / 2)
+    y, x = torch.randint(side, (2,), generator=rng).tolist()
+    top, bottom, left, right = max(0, y - half), min(side, y + half), max(0, x - half), min(side, x + half)
+    mixed = image.clone()
+    mixed[:, top:bottom, left:right] = partner[:, top:bottom, left:right]
+    area = (bottom - top) * (right - left) / side**2
+    return mixed, (1 - area) * label + area * partner_label
+
+
+def soft_label(label: int, classes: int) -> Tensor:
+    """One-hot float label (classes,)."""
+    return one_hot(torch.tensor(label), classes).float()

@@ -1,0 +1,219 @@
+"""Pretraining by image classification: data set, learning rate, accuracy, and the job that writes all checkpoints."""
+
+import dataclasses
+import json
+import logging
+import math
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+
+from workflow.lib.data.source import ImageList, load_source
+from workflow.lib.networks.build import Classifier, build_classifier, seeded
+from workflow.lib.pretrain import augment
+from workflow.lib.pretrain.checkpoint import write_checkpoint
+from workflow.lib.run import atomic_path, derive_seed, sha256_of
+from workflow.lib.train import Plan, Row, autocast, device_named, discard_resume, move_network, standardise, train
+
+log = logging.getLogger("medseg")
+
+
+@dataclasses.dataclass
+class TrainImages(Dataset[tuple[Tensor, Tensor]]):
+    """Augmented training images of one epoch: (3, s, s) float32 and soft labels (classes,).
+
+    What an item looks like depends on `seed`, `epoch` and its index alone, not on workers or order.
+    """
+
+    images: ImageList
+    size: int
+    augmentation: str
+    protocol: str
+    seed: int
+    epoch: int
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        with seeded(derive_seed(self.seed, "image", self.epoch, index)):
+            image, label = self._one(index)
+            if self.augmentation == "advanced":
+                rng = torch.Generator().manual_seed(derive_seed(self.seed, "mix", self.epoch, index))
+                partner = int(torch.randint(len(self.images), (1,), generator=rng))
+                image, label = augment.mix(image, label, *self._one(partner), rng)
+                image = augment.random_erasing()(image)
+        return standardise(image[None], self.protocol)[0], label
+
+    def _one(self, index: int) -> tuple[Tensor, Tensor]:
+        image = augment.crop_and_flip(self.size)(as_float(self.images, index))
+        if self.augmentation == "advanced":
+            image = augment.rand_augment(image)
+        return image, augment.soft_label(int(self.images.labels[index]), len(self.images.classes))
+
+
+@dataclasses.dataclass
+class ValidationImages(Dataset[tuple[Tensor, int]]):
+    """Validation images (3, s, s) and class numbers."""
+
+    images: ImageList
+    size: int
+    protocol: str
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        image = augment.evaluation_crop(self.size)(as_float(self.images, index))
+        return standardise(image[None], self.protocol)[0], int(self.images.labels[index])
+
+
+def as_float(images: ImageList, index: int) -> Tensor:
+    """Image `index` as float32 (3, h, w) in 0..1."""
+    return torch.tensor(images.read(index)).permute(2, 0, 1).float() / 255
+
+
+def learning_rate(step: int, *, base: float, warmup: int, total: int) -> float:
+    """The study's schedule: linear warm-up from base * 1e-6, then a cosine from `base` to 1e-6; per optimiser step."""
+    if step < warmup:
+        return base * (1e-6 + (1 - 1e-6) * step / warmup)
+    return 1e-6 + (base - 1e-6) * (1 + math.cos(math.pi * (step - warmup) / (total - warmup))) / 2
+
+
+def accuracy(model: nn.Module, loader: DataLoader[Any], precision: str) -> float:
+    """Top-1 accuracy, 0..1."""
+    device = next(model.parameters()).device
+    model.eval()
+    right = count = 0
+    with torch.inference_mode(), autocast(device, precision):
+        for images, labels in loader:
+            guess = model(images.to(device, memory_format=torch.channels_last)).argmax(dim=1).cpu()
+            right, count = right + int((guess == labels).sum()), count + len(labels)
+    return right / count
+
+
+def pretrain_encoder(
+    *,
+    source_card: Path,
+    index: Path,
+    folder: Path,
+    history_path: Path,
+    encoder: Mapping[str, Any],
+    recipe: Mapping[str, Any],
+    keep: list[int],
+    seed: int,
+    image_size: int,
+    protocol: str,
+    precision: str,
+    device: str,
+    threads: int,
+) -> None:
+    """Train one encoder and write `folder`/epoch{e}.safetensors and .json for every e in `keep`.
+
+    Kept checkpoints and the state of training wait in `folder`.resume until all is done, so that a killed job loses
+    less than an epoch. Raises `UserError` when CUDA is asked for and absent, or the loss is not finite.
+    """
+    torch.set_num_threads(threads)
+    place = device_named(device)
+    train_images, validation_images = (load_source(source_card, index, part) for part in ("train", "val"))
+    model = build_classifier(
+        encoder, len(train_images.classes), use=recipe["augmentation"], seed=derive_seed(seed, "weights")
+    )
+    move_network(model, place)
+    resume = folder.with_name(folder.name + ".resume")
+    settings = {
+        "encoder": dict(encoder),
+        "recipe": dict(recipe),
+        "seed": seed,
+        "image_size": image_size,
+        "protocol": protocol,
+        "precision": precision,
+        "index": sha256_of(index),
+    }
+    workers = threads - 1 if place.type == "cuda" else 0
+    loader = DataLoader(
+        ValidationImages(validation_images, image_size, protocol), batch_size=recipe["micro_batch"], num_workers=workers
+    )
+
+    def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        items = TrainImages(train_images, image_size, recipe["augmentation"], protocol, seed, epoch)
+        order = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
+        yield from DataLoader(
+            items,
+            batch_size=recipe["micro_batch"],
+            shuffle=True,
+            generator=order,
+            num_workers=workers,
+            pin_memory=place.type == "cuda",
+        )
+
+    def after_epoch(row: Row, history: list[Row]) -> Row:
+        top1, epoch = accuracy(model, loader, precision), int(row["epoch"])
+        if epoch in keep:
+            card = {"epoch": epoch, "accuracy": top1, "loss": row["loss"], **settings}
+            write_checkpoint(model, resume / f"epoch{epoch}.safetensors", card)
+        return {"accuracy": top1}
+
+    plan = classification_plan(model, recipe, len(train_images), batches, after_epoch, seed=seed, precision=precision)
+    log.info("%d training images, %d steps per epoch, %d epochs", len(train_images), plan.steps_per_epoch, plan.epochs)
+    history = train(plan, resume, json.dumps(settings, sort_keys=True))
+    for epoch in keep:
+        for suffix in (".safetensors", ".json"):
+            name = f"epoch{epoch}{suffix}"
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(resume / name, folder / name)
+    with atomic_path(history_path) as temporary:
+        history.to_csv(temporary, index=False)
+    discard_resume(resume)
+
+
+def classification_plan(
+    model: Classifier,
+    recipe: Mapping[str, Any],
+    images: int,
+    batches: Any,
+    after_epoch: Any,
+    *,
+    seed: int,
+    precision: str,
+) -> Plan:
+    """The study's optimisation: AdamW on all parameters, soft cross-entropy with label smoothing, warm-up and cosine."""
+    micro_batches = math.ceil(images / recipe["micro_batch"])
+    accumulate = max(1, recipe["batch"] // recipe["micro_batch"])
+    steps = math.ceil(micro_batches / accumulate)
+    return Plan(
+        model=model,
+        optimizer=torch.optim.AdamW(
+            model.parameters(), lr=recipe["learning_rate"], weight_decay=recipe["weight_decay"]
+        ),
+        loss=lambda logits, labels: F.cross_entropy(logits, labels, label_smoothing=recipe["label_smoothing"]),
+        batches=batches,
+        rate=lambda step: learning_rate(
+            step,
+            base=recipe["learning_rate"],
+            warmup=round(recipe["warmup_epochs"] * steps),
+            total=recipe["epochs"] * steps,
+        ),
+        after_epoch=after_epoch,
+        epochs=recipe["epochs"],
+        steps_per_epoch=steps,
+        seed=seed,
+        accumulate=accumulate,
+        precision=precision,
+    )
+
+
+def random_weights(
+    *, source_card: Path, index: Path, weights: Path, encoder: Mapping[str, Any], seed: int, image_size: int
+) -> None:
+    """Write an untrained classifier, drawn from `seed`, as the checkpoint of length 0; its accuracy is chance."""
+    classes = len(load_source(source_card, index, "train").classes)
+    model = build_classifier(encoder, classes, use="simple", seed=derive_seed(seed, "weights"))
+    card = {"epoch": 0, "accuracy": 1 / classes, "encoder": dict(encoder), "seed": seed, "image_size": image_size}
+    write_checkpoint(model, weights, card)

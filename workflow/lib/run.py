@@ -1,0 +1,131 @@
+"""What every job shares: its log, its errors, atomic writes, seeds and progress. Nothing here imports torch."""
+
+import hashlib
+import json
+import logging
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger("medseg")
+
+
+class UserError(Exception):
+    """A mistake that the user can mend: says what was found, what was expected, where, and the next step."""
+
+    def __init__(self, what: str, *, found: object, expected: object, where: object, next: str) -> None:
+        lines = {"found": found, "expected": expected, "where": where, "next": next}
+        super().__init__("\n".join([what, *(f"  {key + ':':<10}{value}" for key, value in lines.items())]))
+
+
+def start_job(log_path: str | Path) -> None:
+    """Send log records to `log_path`; uncaught errors go there in full and to stderr (a `UserError` without traceback)."""
+    Path(log_path).parent.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(
+        filename=log_path, filemode="w", level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
+    )
+    logging.captureWarnings(True)
+
+    def report(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        if issubclass(kind, UserError):
+            log.error("%s", error)
+            print(f"\n{error}\n  {'log:':<10}{log_path}\n", file=sys.stderr)
+        else:
+            log.error("uncaught error", exc_info=(kind, error, trace))
+            sys.__excepthook__(kind, error, trace)
+
+    sys.excepthook = report
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary file name beside `path` (same suffix); renamed to `path` on success, removed on any error."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.stem}.", dir=path.parent) as folder:
+        temporary = Path(folder) / path.name
+        yield temporary
+        temporary.replace(path)
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Like `atomic_path` for a whole folder; an older folder at `path` is replaced only once the new one is complete."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        yield temporary
+        if path.exists():
+            shutil.rmtree(path)
+        temporary.chmod(0o755)
+        temporary.replace(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_json(path: str | Path, content: dict[str, Any]) -> None:
+    """Write `content` as indented JSON, atomically; NaN is refused (ValueError)."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """Read a JSON object. Raises `UserError` when the file is truncated or is no JSON object."""
+    try:
+        content = json.loads(Path(path).read_text())
+    except ValueError as error:
+        raise UserError(
+            "unreadable JSON file",
+            found=error,
+            expected="a JSON object",
+            where=path,
+            next=f"rm {path} && snakemake {path}",
+        ) from error
+    if not isinstance(content, dict):
+        raise UserError(
+            "unexpected JSON file",
+            found=type(content).__name__,
+            expected="a JSON object",
+            where=path,
+            next=f"rm {path}",
+        )
+    return content
+
+
+def sha256_of(path: str | Path) -> str:
+    """SHA-256 of a file's content, hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def derive_seed(*parts: int | str) -> int:
+    """A 63-bit seed that depends on all `parts` and on nothing else (no hash randomisation, same on every machine)."""
+    digest = hashlib.sha256("\0".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+class Progress:
+    """Logs `what done/total, eta h:mm:ss` with the latest numbers, at most every `every` seconds and at the end."""
+
+    def __init__(self, total: int, what: str, *, done: int = 0, every: float = 10.0) -> None:
+        self.total, self.what, self.done, self.every = total, what, done, every
+        self._first, self._start = done, time.monotonic()
+        self._next = self._start
+
+    def step(self, n: int = 1, **numbers: float) -> None:
+        """Count `n` more units done; `numbers` (for example the loss) are shown in the line."""
+        self.done += n
+        now = time.monotonic()
+        if now < self._next and self.done < self.total:
+            return
+        self._next = now + self.every
+        left = (now - self._start) / max(1, self.done - self._first) * (self.total - self.done)
+        shown = "".join(f", {name} {value:.4g}" for name, value in numbers.items())
+        log.info("%s %d/%d, eta %s%s", self.what, self.done, self.total, timedelta(seconds=round(left)), shown)

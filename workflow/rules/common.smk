@@ -1,0 +1,81 @@
+"""
+This part of the workflow checks the config and names the files of the grid.
+
+REQUIRED INPUTS:
+
+    config = config.yaml, and what --configfile and --config put on top
+
+OUTPUTS: none; names and functions that the other parts use
+"""
+
+from workflow.lib.config import check_config, recipe
+from workflow.lib.grid import all_checkpoints, all_finetunings, code_files
+
+check_config(config, f"{workflow.basedir}/workflow/schemas/config.schema.yaml")
+
+GRID = config["study"]
+VARIANT = f"{config['protocol']}-{config['image_size']}"  # what prepared data and checkpoints depend on
+
+
+wildcard_constraints:
+    run=r"[A-Za-z0-9._-]+",
+    dataset=r"[A-Za-z0-9._-]+",
+    target=r"[A-Za-z0-9._-]+",
+    source=r"[A-Za-z0-9._-]+",
+    encoder=r"[A-Za-z0-9._-]+",
+    scheme=r"[A-Za-z0-9._-]+",
+    freeze="frozen|tuned",
+    variant=r"(paper|sound)-\d+",
+    pretrain_seed=r"\d+",
+    epochs=r"\d+",
+    seed=r"\d+",
+
+
+def code(script):
+    """Input function: the script and all modules of workflow/lib behind it, so that edits (not touches) rerun the rule."""
+    # A plain list would be the same for every job, but profiles can mark only input functions as ancient.
+    return lambda wildcards: list(code_files(workflow.basedir, script))
+
+
+def encoder_settings(wildcards):
+    return config["encoders"][wildcards.encoder]
+
+
+def pretraining_recipe(wildcards):
+    return recipe(config, wildcards.encoder, wildcards.scheme)
+
+
+def prepared_data():
+    return collect("<data>/{target}/{variant}/card.json", target=GRID["targets"], variant=VARIANT) + collect(
+        "<data>/{source}/index.csv.gz", source=config["pretraining"]["source"]
+    )
+
+
+def checkpoint_files():
+    return [f"<pretrain>/{checkpoint.path}.safetensors" for checkpoint in all_checkpoints(GRID)]
+
+
+def score_files():
+    return [
+        f"<run>/scores/{target}/{checkpoint.path}.csv" for target in GRID["targets"] for checkpoint in all_checkpoints(GRID)
+    ]
+
+
+def finetune_files():
+    return [f"<run>/finetune/{finetuning.path}/card.json" for finetuning in all_finetunings(GRID)]
+
+
+def run_stats(run):
+    return collect("<results>/{run}/stats/{name}", run=run, name=STATS)
+
+
+def run_figures(run):
+    return collect("<results>/{run}/figures/{name}.{kind}", run=run, name=FIGURES, kind=["pdf", "png", "csv"])
+
+
+def run_tables(run):
+    return collect("<results>/{run}/tables/{name}.{kind}", run=run, name=TABLES, kind=["tex", "csv"])
+
+
+def run_products(run):
+    return [*run_figures(run), *run_tables(run), *run_stats(run), f"<results>/{run}/answer.txt"]

@@ -1,0 +1,224 @@
+"""
+This part of the workflow finds or generates the data sets, checks them, and brings them to the size of the networks.
+
+REQUIRED INPUTS:
+
+    config = sources and targets: layout and, where the data lie in a folder of yours, folder
+    workflow/registry/datasets.tsv = pages, archives, checksums and counts of the public data sets
+    <data>/downloads/ = archives that you fetched by hand; the rest is downloaded into it
+
+OUTPUTS:
+
+    <data>/{dataset}/source.json                  where the raw data lie
+    <data>/{target}/cases.csv                     images and masks, all checked
+    <data>/{target}/{variant}/split.csv           training, validation and test part
+    <data>/{target}/{variant}/images.npy, masks.npy, items.csv, card.json
+    <data>/{source}/index.csv.gz                  images and labels of a pretraining source
+"""
+
+import os
+import re
+
+DATASETS = config["sources"] | config["targets"]
+REGISTRY = os.path.relpath(f"{workflow.basedir}/workflow/registry/datasets.tsv")
+
+
+def data_origin(name):
+    """Which rule provides a data set: the user's folder goes before generated data, these before the registry."""
+    return "folder" if DATASETS[name]["folder"] else "generated" if config["data"]["generate"] else "registry"
+
+
+def datasets_from(origin):
+    """Wildcard constraint: the names of this origin; matches nothing where there are none."""
+    return "|".join(re.escape(name) for name in DATASETS if data_origin(name) == origin) or "(?!)"
+
+
+def of_dataset(key):
+    return lambda wildcards: DATASETS[wildcards.dataset][key]
+
+
+def of_target(key):
+    return lambda wildcards: config["targets"][wildcards.target].get(key)
+
+
+rule use_folder:
+    """Use a data set where it lies; ImageNet's archives are checked, which takes minutes."""
+    input:
+        code=code("data/use_folder.py"),
+        registry=ancient(REGISTRY),
+    output:
+        source="<data>/{dataset}/source.json",
+    log:
+        "<logs>/data/use_folder-{dataset}.log",
+    benchmark:
+        "<benchmarks>/data/use_folder-{dataset}.tsv"
+    wildcard_constraints:
+        dataset=datasets_from("folder"),
+    conda:
+        "../../envs/ml.yaml"
+    threads: 1
+    resources:
+        mem="2GB",
+        runtime=120,
+    params:
+        layout=of_dataset("layout"),
+        folder=of_dataset("folder"),
+    script:
+        "../scripts/data/use_folder.py"
+
+
+rule generate_dataset:
+    """Generate a data set in the official layout."""
+    input:
+        code=code("data/generate_dataset.py"),
+    output:
+        source="<data>/{dataset}/source.json",
+    log:
+        "<logs>/data/generate_dataset-{dataset}.log",
+    benchmark:
+        "<benchmarks>/data/generate_dataset-{dataset}.tsv"
+    wildcard_constraints:
+        dataset=datasets_from("generated"),
+    conda:
+        "../../envs/ml.yaml"
+    threads: 1
+    resources:
+        mem="2GB",
+        runtime=30,
+    params:
+        layout=of_dataset("layout"),
+        image_size=config["image_size"],
+    script:
+        "../scripts/data/generate_dataset.py"
+
+
+rule fetch_dataset:
+    """Download what may be downloaded, take what was put into <data>/downloads, check and unpack it."""
+    input:
+        code=code("data/fetch_dataset.py"),
+        registry=ancient(REGISTRY),
+    output:
+        source="<data>/{dataset}/source.json",
+    log:
+        "<logs>/data/fetch_dataset-{dataset}.log",
+    benchmark:
+        "<benchmarks>/data/fetch_dataset-{dataset}.tsv"
+    wildcard_constraints:
+        dataset=datasets_from("registry"),
+    localrule: True
+    conda:
+        "../../envs/ml.yaml"
+    threads: 1
+    resources:
+        mem="2GB",
+        runtime=600,
+    params:
+        layout=of_dataset("layout"),
+        downloads=lambda wildcards, output: os.path.join(os.path.dirname(output.source), "../downloads"),
+    script:
+        "../scripts/data/fetch_dataset.py"
+
+
+rule verify_target:
+    """Read every image and mask of a target; every problem is listed."""
+    input:
+        code=code("data/verify_target.py"),
+        source="<data>/{target}/source.json",
+        registry=ancient(REGISTRY),
+    output:
+        cases="<data>/{target}/cases.csv",
+    log:
+        "<logs>/data/verify_target-{target}.log",
+    benchmark:
+        "<benchmarks>/data/verify_target-{target}.tsv"
+    conda:
+        "../../envs/ml.yaml"
+    threads: 1
+    resources:
+        mem="4GB",
+        runtime=60,
+    params:
+        classes=of_target("classes"),
+        group=of_target("group"),
+    script:
+        "../scripts/data/verify_target.py"
+
+
+rule split_target:
+    """Assign whole patients to training, validation and test."""
+    input:
+        code=code("data/split_target.py"),
+        cases="<data>/{target}/cases.csv",
+    output:
+        split="<data>/{target}/{variant}/split.csv",
+    log:
+        "<logs>/data/split_target-{target}-{variant}.log",
+    benchmark:
+        "<benchmarks>/data/split_target-{target}-{variant}.tsv"
+    conda:
+        "../../envs/ml.yaml"
+    threads: 1
+    resources:
+        mem="1GB",
+        runtime=10,
+    params:
+        protocol=lambda wildcards: wildcards.variant.split("-")[0],
+        split_seed=config["data"]["split_seed"],
+        test_fraction=config["data"]["test_fraction"],
+        validation_fraction=config["data"]["validation_fraction"],
+        train_cases=of_target("train_cases"),
+    script:
+        "../scripts/data/split_target.py"
+
+
+rule prepare_target:
+    """Bring images and masks to the size of the network inputs, as arrays."""
+    input:
+        code=code("data/prepare_target.py"),
+        source="<data>/{target}/source.json",
+        cases="<data>/{target}/cases.csv",
+        split="<data>/{target}/{variant}/split.csv",
+    output:
+        images="<data>/{target}/{variant}/images.npy",
+        masks="<data>/{target}/{variant}/masks.npy",
+        table="<data>/{target}/{variant}/items.csv",
+        card="<data>/{target}/{variant}/card.json",
+    log:
+        "<logs>/data/prepare_target-{target}-{variant}.log",
+    benchmark:
+        "<benchmarks>/data/prepare_target-{target}-{variant}.tsv"
+    conda:
+        "../../envs/ml.yaml"
+    threads: 2
+    resources:
+        mem="8GB",
+        runtime=60,
+    params:
+        protocol=lambda wildcards: wildcards.variant.split("-")[0],
+        image_size=lambda wildcards: int(wildcards.variant.split("-")[1]),
+        classes=of_target("classes"),
+        crop=of_target("crop"),
+    script:
+        "../scripts/data/prepare_target.py"
+
+
+rule index_source:
+    """List the images of a pretraining source with their labels; archives are read in place."""
+    input:
+        code=code("data/index_source.py"),
+        source="<data>/{source}/source.json",
+        registry=ancient(REGISTRY),
+    output:
+        index="<data>/{source}/index.csv.gz",
+    log:
+        "<logs>/data/index_source-{source}.log",
+    benchmark:
+        "<benchmarks>/data/index_source-{source}.tsv"
+    conda:
+        "../../envs/ml.yaml"
+    threads: 1
+    resources:
+        mem="4GB",
+        runtime=120,
+    script:
+        "../scripts/data/index_source.py"

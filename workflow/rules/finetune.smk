@@ -1,0 +1,77 @@
+"""
+This part of the workflow fine-tunes a U-Net from every checkpoint and gathers the run's two tables.
+
+REQUIRED INPUTS:
+
+    <data>/{target}/{variant}/card.json, items.csv, images.npy, masks.npy
+    <pretrain>/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}.safetensors, .json
+    <run>/scores/{target}/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}.csv
+
+OUTPUTS:
+
+    <run>/finetune/{target}/{freeze}/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}-seed{seed}/
+        cases.csv, history.csv, card.json
+    <run>/downstream_scores.csv, robustness_scores.csv
+
+Code is no input of the training: an edit never repeats it. After a change that matters: snakemake -R finetune_network
+"""
+
+
+rule finetune_network:
+    """Train a U-Net on the target from one checkpoint and evaluate it on the test part."""
+    input:
+        data=f"<data>/{{target}}/{VARIANT}/card.json",
+        table=f"<data>/{{target}}/{VARIANT}/items.csv",
+        images=ancient(f"<data>/{{target}}/{VARIANT}/images.npy"),
+        masks=ancient(f"<data>/{{target}}/{VARIANT}/masks.npy"),
+        weights=ancient("<pretrain>/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}.safetensors"),
+        card="<pretrain>/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}.json",
+    output:
+        cases="<run>/finetune/{target}/{freeze}/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}-seed{seed}/cases.csv",
+        history="<run>/finetune/{target}/{freeze}/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}-seed{seed}/history.csv",
+        card="<run>/finetune/{target}/{freeze}/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}-seed{seed}/card.json",
+    log:
+        "<logs>/finetune/{target}-{freeze}-{encoder}-{scheme}-{pretrain_seed}-{epochs}-{seed}.log",
+    benchmark:
+        "<benchmarks>/finetune/{target}-{freeze}-{encoder}-{scheme}-{pretrain_seed}-{epochs}-{seed}.tsv"
+    conda:
+        "../../envs/ml.yaml"
+    threads: 8
+    resources:
+        gpu=1,
+        mem="24GB",
+        runtime=lambda wildcards, attempt: 480 * attempt,
+    params:
+        encoder=encoder_settings,
+        recipe=config["finetune"],
+        image_size=config["image_size"],
+        protocol=config["protocol"],
+        precision=config["precision"],
+    script:
+        "../scripts/finetune/finetune_network.py"
+
+
+rule gather_tables:
+    """Write the run's two tables, in the column names of the study's release."""
+    input:
+        cards=finetune_files(),
+        scores=score_files(),
+        code=code("finetune/gather_tables.py"),
+    output:
+        downstream="<run>/downstream_scores.csv",
+        robustness="<run>/robustness_scores.csv",
+    log:
+        f"<logs>/finetune/gather_tables-{config['run']}.log",
+    benchmark:
+        f"<benchmarks>/finetune/gather_tables-{config['run']}.tsv"
+    conda:
+        "../../envs/paper.yaml"
+    localrule: True
+    threads: 1
+    resources:
+        mem="4GB",
+        runtime=10,
+    params:
+        schemes=GRID["schemes"],
+    script:
+        "../scripts/finetune/gather_tables.py"

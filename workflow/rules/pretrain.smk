@@ -1,0 +1,79 @@
+"""
+This part of the workflow pretrains the encoders.
+
+REQUIRED INPUTS:
+
+    <data>/{source}/source.json, index.csv.gz
+
+OUTPUTS:
+
+    <pretrain>/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}.safetensors, .json
+    <pretrain>/{encoder}/random/seed{pretrain_seed}/epoch0.safetensors, .json   (untrained weights)
+    <pretrain>/{encoder}/{scheme}/seed{pretrain_seed}/history.csv
+
+Code is no input here: an edit never repeats days of training. After a change that matters: snakemake -R pretrain_encoder
+"""
+
+
+rule pretrain_encoder:
+    """Train an encoder on the source's classes; every epoch in pretraining.keep becomes a checkpoint."""
+    input:
+        source=f"<data>/{config['pretraining']['source']}/source.json",
+        index=ancient(f"<data>/{config['pretraining']['source']}/index.csv.gz"),
+    output:
+        weights=collect(
+            "<pretrain>/{{encoder}}/{{scheme}}/seed{{pretrain_seed}}/epoch{epochs}.safetensors",
+            epochs=config["pretraining"]["keep"],
+        ),
+        cards=collect(
+            "<pretrain>/{{encoder}}/{{scheme}}/seed{{pretrain_seed}}/epoch{epochs}.json",
+            epochs=config["pretraining"]["keep"],
+        ),
+        history="<pretrain>/{encoder}/{scheme}/seed{pretrain_seed}/history.csv",
+    log:
+        "<logs>/pretrain/{encoder}-{scheme}-{pretrain_seed}.log",
+    benchmark:
+        "<benchmarks>/pretrain/{encoder}-{scheme}-{pretrain_seed}.tsv"
+    conda:
+        "../../envs/ml.yaml"
+    wildcard_constraints:
+        scheme="(?!random/)[A-Za-z0-9._-]+",
+    threads: 16
+    resources:
+        gpu=1,
+        mem="64GB",
+        runtime=lambda wildcards, attempt: 2880 * attempt,
+    params:
+        encoder=encoder_settings,
+        recipe=pretraining_recipe,
+        keep=config["pretraining"]["keep"],
+        image_size=config["image_size"],
+        protocol=config["protocol"],
+        precision=config["precision"],
+    script:
+        "../scripts/pretrain/pretrain_encoder.py"
+
+
+rule random_weights:
+    """Draw the untrained encoder that stands for length 0."""
+    input:
+        source=f"<data>/{config['pretraining']['source']}/source.json",
+        index=ancient(f"<data>/{config['pretraining']['source']}/index.csv.gz"),
+    output:
+        weights="<pretrain>/{encoder}/random/seed{pretrain_seed}/epoch0.safetensors",
+        card="<pretrain>/{encoder}/random/seed{pretrain_seed}/epoch0.json",
+    log:
+        "<logs>/pretrain/{encoder}-random-{pretrain_seed}.log",
+    benchmark:
+        "<benchmarks>/pretrain/{encoder}-random-{pretrain_seed}.tsv"
+    conda:
+        "../../envs/ml.yaml"
+    threads: 1
+    resources:
+        mem="4GB",
+        runtime=10,
+    params:
+        encoder=encoder_settings,
+        image_size=config["image_size"],
+    script:
+        "../scripts/pretrain/random_weights.py"

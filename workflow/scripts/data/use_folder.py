@@ -1,0 +1,18 @@
+"""Use a data set where it lies."""
+
+from typing import TYPE_CHECKING
+
+from workflow.lib.data.fetch import use_folder
+from workflow.lib.run import start_job
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+start_job(snakemake.log[0])
+use_folder(
+    dataset=snakemake.wildcards.dataset,
+    layout=snakemake.params.layout,
+    folder=snakemake.params.folder,
+    source=snakemake.output.source,
+    registry=snakemake.input.registry,
+)

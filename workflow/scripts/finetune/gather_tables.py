@@ -1,0 +1,19 @@
+"""Gather the run's two tables."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workflow.lib.finetune.gather import gather_tables
+from workflow.lib.run import start_job
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+start_job(snakemake.log[0])
+gather_tables(
+    cards=snakemake.input.cards,
+    scores=snakemake.input.scores,
+    downstream=Path(snakemake.output.downstream),
+    robustness=Path(snakemake.output.robustness),
+    schemes=snakemake.params.schemes,
+)

@@ -1,0 +1,22 @@
+"""Pretrain one encoder."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workflow.lib.pretrain.classification import pretrain_encoder
+from workflow.lib.run import start_job
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+start_job(snakemake.log[0])
+pretrain_encoder(
+    source_card=Path(snakemake.input.source),
+    index=Path(snakemake.input.index),
+    folder=Path(snakemake.output.history).parent,
+    history_path=Path(snakemake.output.history),
+    seed=int(snakemake.wildcards.pretrain_seed),
+    device=snakemake.config["device"],
+    threads=snakemake.threads,
+    **snakemake.params,
+)

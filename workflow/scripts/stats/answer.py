@@ -1,0 +1,17 @@
+"""Say in plain words which checkpoint is the best start, and how sure that is."""
+
+from typing import TYPE_CHECKING
+
+from workflow.lib.run import start_job
+from workflow.lib.stats.answer import write_answer
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+start_job(snakemake.log[0])
+write_answer(
+    downstream=snakemake.input.downstream,
+    means=snakemake.input.means,
+    output=snakemake.output.answer,
+    text=snakemake.output.text,
+)
