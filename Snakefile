@@ -75,3 +75,12 @@ rule tables:
 rule published:
     input:
         run_products("published"),
+
+
+for name in [*FIGURES, *TABLES]:  # one figure or table by name
+
+    rule:
+        name:
+            name
+        input:
+            one_product(config["run"], name),

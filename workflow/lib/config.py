@@ -1,6 +1,7 @@
 """The configuration: checked against its schema, with errors that name the key and the likely correction."""
 
 import difflib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ STRIDES = {"unet": 16, "resnet50": 32, "swin": 32}
 
 
 def check_config(config: Config, schema_path: str | Path) -> Config:
-    """Fill defaults into `config` (in place) and check it.
+    """Fill defaults into `config` (in place), expand environment variables in `folder` values, and check it.
 
     Raises `UserError` for an unknown key (with the nearest known one), a value of wrong type or range, and for names
     in the grid that nothing defines.
@@ -38,6 +39,7 @@ def check_config(config: Config, schema_path: str | Path) -> Config:
         )
     _check_lengths(config)
     _check_image_size(config)
+    _expand_folders(config)
     return config
 
 
@@ -133,3 +135,20 @@ def _check_image_size(config: Config) -> None:
                 where="config: image_size",
                 next=f"choose {max(1, round(config['image_size'] / stride)) * stride}",
             )
+
+
+def _expand_folders(config: Config) -> None:
+    for section in ("sources", "targets", "deposited"):
+        for name, entry in config[section].items():
+            folder = entry.get("folder")
+            if folder is None:
+                continue
+            entry["folder"] = os.path.expanduser(os.path.expandvars(folder))
+            if "$" in entry["folder"]:
+                raise UserError(
+                    f"environment variable in the folder of {name} is not set",
+                    found=folder,
+                    expected="a folder, or set environment variables",
+                    where=f"config: {section}.{name}.folder",
+                    next="export the variable, or write the folder into the config",
+                )

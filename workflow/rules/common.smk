@@ -8,6 +8,9 @@ REQUIRED INPUTS:
 OUTPUTS: none; names and functions that the other parts use
 """
 
+import os
+import re
+
 from workflow.lib.config import check_config, recipe
 from workflow.lib.grid import all_checkpoints, all_finetunings, code_files
 
@@ -15,6 +18,8 @@ check_config(config, f"{workflow.basedir}/workflow/schemas/config.schema.yaml")
 
 GRID = config["study"]
 VARIANT = f"{config['protocol']}-{config['image_size']}"  # what prepared data and checkpoints depend on
+DATASETS = config["sources"] | config["targets"]
+REGISTRY = os.path.relpath(f"{workflow.basedir}/workflow/registry/datasets.tsv")
 
 
 wildcard_constraints:
@@ -32,9 +37,27 @@ wildcard_constraints:
 
 
 def code(script):
-    """Input function: the script and all modules of workflow/lib behind it, so that edits (not touches) rerun the rule."""
-    # A plain list would be the same for every job, but profiles can mark only input functions as ancient.
+    """Input function: the script and all modules of workflow/lib behind it, so that edits (not touches) rerun its jobs."""
+    # Not a plain list: profiles can mark only single files and input functions as ancient.
     return lambda wildcards: list(code_files(workflow.basedir, script))
+
+
+def data_origin(name):
+    """What provides a data set: the user's folder goes before generated data, these before the registry."""
+    return "folder" if DATASETS[name]["folder"] else "generated" if config["data"]["generate"] else "registry"
+
+
+def datasets_from(origin):
+    """Wildcard constraint: the names of this origin; matches nothing where there are none."""
+    return "|".join(re.escape(name) for name in DATASETS if data_origin(name) == origin) or "(?!)"
+
+
+def of_dataset(key):
+    return lambda wildcards: DATASETS[wildcards.dataset][key]
+
+
+def of_target(key):
+    return lambda wildcards: config["targets"][wildcards.target].get(key)
 
 
 def encoder_settings(wildcards):
@@ -57,7 +80,9 @@ def checkpoint_files():
 
 def score_files():
     return [
-        f"<run>/scores/{target}/{checkpoint.path}.csv" for target in GRID["targets"] for checkpoint in all_checkpoints(GRID)
+        f"<run>/scores/{target}/{checkpoint.path}.csv"
+        for target in GRID["targets"]
+        for checkpoint in all_checkpoints(GRID)
     ]
 
 
@@ -75,6 +100,11 @@ def run_figures(run):
 
 def run_tables(run):
     return collect("<results>/{run}/tables/{name}.{kind}", run=run, name=TABLES, kind=["tex", "csv"])
+
+
+def one_product(run, name):
+    files = run_figures(run) if name in FIGURES else run_tables(run)
+    return [file for file in files if subpath(file, basename=True).startswith(f"{name}.")]
 
 
 def run_products(run):

@@ -16,30 +16,6 @@ OUTPUTS:
     <data>/{source}/index.csv.gz                  images and labels of a pretraining source
 """
 
-import os
-import re
-
-DATASETS = config["sources"] | config["targets"]
-REGISTRY = os.path.relpath(f"{workflow.basedir}/workflow/registry/datasets.tsv")
-
-
-def data_origin(name):
-    """Which rule provides a data set: the user's folder goes before generated data, these before the registry."""
-    return "folder" if DATASETS[name]["folder"] else "generated" if config["data"]["generate"] else "registry"
-
-
-def datasets_from(origin):
-    """Wildcard constraint: the names of this origin; matches nothing where there are none."""
-    return "|".join(re.escape(name) for name in DATASETS if data_origin(name) == origin) or "(?!)"
-
-
-def of_dataset(key):
-    return lambda wildcards: DATASETS[wildcards.dataset][key]
-
-
-def of_target(key):
-    return lambda wildcards: config["targets"][wildcards.target].get(key)
-
 
 rule use_folder:
     """Use a data set where it lies; ImageNet's archives are checked, which takes minutes."""

@@ -51,27 +51,29 @@ rule finetune_network:
         "../scripts/finetune/finetune_network.py"
 
 
-rule gather_tables:
-    """Write the run's two tables, in the column names of the study's release."""
-    input:
-        cards=finetune_files(),
-        scores=score_files(),
-        code=code("finetune/gather_tables.py"),
-    output:
-        downstream="<run>/downstream_scores.csv",
-        robustness="<run>/robustness_scores.csv",
-    log:
-        f"<logs>/finetune/gather_tables-{config['run']}.log",
-    benchmark:
-        f"<benchmarks>/finetune/gather_tables-{config['run']}.tsv"
-    conda:
-        "../../envs/paper.yaml"
-    localrule: True
-    threads: 1
-    resources:
-        mem="4GB",
-        runtime=10,
-    params:
-        schemes=GRID["schemes"],
-    script:
-        "../scripts/finetune/gather_tables.py"
+if config["run"] not in config["deposited"]:  # the tables of deposited runs exist already
+
+    rule gather_tables:
+        """Write the run's two tables, in the column names of the study's release."""
+        input:
+            cards=finetune_files(),
+            scores=score_files(),
+            code=code("finetune/gather_tables.py"),
+        output:
+            downstream="<run>/downstream_scores.csv",
+            robustness="<run>/robustness_scores.csv",
+        log:
+            f"<logs>/finetune/gather_tables-{config['run']}.log",
+        benchmark:
+            f"<benchmarks>/finetune/gather_tables-{config['run']}.tsv"
+        localrule: True
+        conda:
+            "../../envs/paper.yaml"
+        threads: 1
+        resources:
+            mem="4GB",
+            runtime=10,
+        params:
+            schemes=GRID["schemes"],
+        script:
+            "../scripts/finetune/gather_tables.py"

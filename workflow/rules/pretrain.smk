@@ -18,7 +18,7 @@ Code is no input here: an edit never repeats days of training. After a change th
 rule pretrain_encoder:
     """Train an encoder on the source's classes; every epoch in pretraining.keep becomes a checkpoint."""
     input:
-        source=f"<data>/{config['pretraining']['source']}/source.json",
+        source=ancient(f"<data>/{config['pretraining']['source']}/source.json"),
         index=ancient(f"<data>/{config['pretraining']['source']}/index.csv.gz"),
     output:
         weights=collect(
@@ -34,10 +34,10 @@ rule pretrain_encoder:
         "<logs>/pretrain/{encoder}-{scheme}-{pretrain_seed}.log",
     benchmark:
         "<benchmarks>/pretrain/{encoder}-{scheme}-{pretrain_seed}.tsv"
-    conda:
-        "../../envs/ml.yaml"
     wildcard_constraints:
         scheme="(?!random/)[A-Za-z0-9._-]+",
+    conda:
+        "../../envs/ml.yaml"
     threads: 16
     resources:
         gpu=1,
@@ -57,7 +57,7 @@ rule pretrain_encoder:
 rule random_weights:
     """Draw the untrained encoder that stands for length 0."""
     input:
-        source=f"<data>/{config['pretraining']['source']}/source.json",
+        source=ancient(f"<data>/{config['pretraining']['source']}/source.json"),
         index=ancient(f"<data>/{config['pretraining']['source']}/index.csv.gz"),
     output:
         weights="<pretrain>/{encoder}/random/seed{pretrain_seed}/epoch0.safetensors",

@@ -99,17 +99,17 @@ rule summarise_downstream:
         "../scripts/stats/summarise_downstream.py"
 
 
-rule length_effect:
+rule compare_lengths:
     """Test in every curve of Dice against length whether a shorter pretraining beats the longest."""
     input:
         downstream="<results>/{run}/downstream_scores.csv",
-        code=code("stats/length_effect.py"),
+        code=code("stats/compare_lengths.py"),
     output:
         effect="<results>/{run}/stats/length_effect.csv",
     log:
-        "<logs>/stats/length_effect-{run}.log",
+        "<logs>/stats/compare_lengths-{run}.log",
     benchmark:
-        "<benchmarks>/stats/length_effect-{run}.tsv"
+        "<benchmarks>/stats/compare_lengths-{run}.tsv"
     conda:
         "../../envs/paper.yaml"
     threads: 1
@@ -117,21 +117,21 @@ rule length_effect:
         mem="2GB",
         runtime=10,
     script:
-        "../scripts/stats/length_effect.py"
+        "../scripts/stats/compare_lengths.py"
 
 
-rule correlations:
+rule correlate_predictors:
     """Correlate what is known before fine-tuning (accuracy, epochs, robustness scores) with Dice."""
     input:
         downstream="<results>/{run}/downstream_scores.csv",
         robustness="<results>/{run}/robustness_scores.csv",
-        code=code("stats/correlations.py"),
+        code=code("stats/correlate_predictors.py"),
     output:
         correlations="<results>/{run}/stats/correlations.csv",
     log:
-        "<logs>/stats/correlations-{run}.log",
+        "<logs>/stats/correlate_predictors-{run}.log",
     benchmark:
-        "<benchmarks>/stats/correlations-{run}.tsv"
+        "<benchmarks>/stats/correlate_predictors-{run}.tsv"
     conda:
         "../../envs/paper.yaml"
     threads: 1
@@ -139,7 +139,7 @@ rule correlations:
         mem="2GB",
         runtime=10,
     script:
-        "../scripts/stats/correlations.py"
+        "../scripts/stats/correlate_predictors.py"
 
 
 rule selection:

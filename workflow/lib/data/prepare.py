@@ -53,7 +53,7 @@ def prepare_target(
     """Write `images` (N, C, H, W), `masks` (N, H, W), `items` and `card` as described in `prepared.Prepared`.
 
     Every slice of every case in `split` becomes an item. Images: centre crop of side `crop` (None: whole), bilinear
-    resize without antialiasing. Masks: see `resize_mask`. The files have passed `verify_target`.
+    resize. Images: see `resize_image`, masks: `resize_mask`. The files have passed `verify_target`.
     """
     described = read_json(source)
     folder, layout = Path(described["folder"]), described["layout"]
@@ -61,10 +61,9 @@ def prepare_target(
     shape = geometry(layout, protocol, image_size)
     table = _join(split, cases)
     with atomic_path(images) as image_path, atomic_path(masks) as mask_path:
-        channels, kind = _common_type(folder, list(table["image"]))
-        size = (sum(table["slices"]), channels, shape.height, shape.width)
-        image_array = _new_array(image_path, size, kind)
-        mask_array = _new_array(mask_path, (size[0], *size[2:]), np.dtype(np.uint8))
+        (channels, kind), number = _common_type(folder, list(table["image"])), sum(table["slices"])
+        image_array = _new_array(image_path, (number, channels, shape.height, shape.width), kind)
+        mask_array = _new_array(mask_path, (number, shape.height, shape.width), np.dtype(np.uint8))
         rows: list[dict[str, Any]] = []
         progress = Progress(len(table), f"{target}: cases prepared")
         for row in table.to_dict("records"):
@@ -116,7 +115,7 @@ def _prepare_case(
     spacing_x = row["spacing_x"] * image.shape[-1] / shape.width
     numbers = {"scale": scale, "range": top, "spacing_y": round(spacing_y, 6), "spacing_x": round(spacing_x, 6)}
     rule = "nearest" if protocol == "sound" else "any" if layout == "idrid" else "truncate"
-    return resize_image(image, shape), resize_mask(mask, shape, rule), numbers
+    return resize_image(image, shape, antialias=protocol == "sound"), resize_mask(mask, shape, rule), numbers
 
 
 def intensity_scale(image: np.ndarray, protocol: str, *, nifti: bool) -> tuple[float, float]:
@@ -133,9 +132,9 @@ def intensity_scale(image: np.ndarray, protocol: str, *, nifti: bool) -> tuple[f
     return round(top, 6), round(top, 6)
 
 
-def resize_image(image: np.ndarray, shape: Geometry) -> np.ndarray:
-    """Bilinear, without antialiasing, corners not aligned (as torchvision's `resize` on tensors); type kept."""
-    resized = _interpolate(image, shape, "bilinear")
+def resize_image(image: np.ndarray, shape: Geometry, *, antialias: bool) -> np.ndarray:
+    """Bilinear, corners not aligned, type kept; `antialias` under protocol sound, where the study does without."""
+    resized = _interpolate(image, shape, "bilinear", antialias=antialias)
     return resized.round().clip(0, 255).astype(np.uint8) if image.dtype == np.uint8 else resized
 
 
@@ -152,10 +151,10 @@ def resize_mask(mask: np.ndarray, shape: Geometry, rule: str) -> np.ndarray:
     return (values > 0).astype(np.uint8) if rule == "any" else values.astype(np.uint8)
 
 
-def _interpolate(array: np.ndarray, shape: Geometry, mode: str) -> np.ndarray:
+def _interpolate(array: np.ndarray, shape: Geometry, mode: str, *, antialias: bool = False) -> np.ndarray:
     tensor = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
     aligned = {"align_corners": False} if mode == "bilinear" else {}
-    return interpolate(tensor, size=(shape.height, shape.width), mode=mode, **aligned).numpy()
+    return interpolate(tensor, size=(shape.height, shape.width), mode=mode, antialias=antialias, **aligned).numpy()
 
 
 def _cut(array: np.ndarray, cut: float, crop: int | None) -> np.ndarray:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from workflow.lib.networks.unet import double_conv, up_conv
 
 BLOCKS = (3, 4, 6, 3)
+LEAST = 8  # channels of a decoder step
 
 
 class Bottleneck(nn.Module):
@@ -95,15 +96,16 @@ class AttentionDecoder(nn.Module):
     def __init__(self, channels: list[int], outputs: int) -> None:
         super().__init__()
         skips = channels[-2::-1]
-        widths = [channels[1], channels[1] // 2, channels[1] // 4, channels[1] // 8]
+        # Encoders much narrower than the study's would leave two channels at the end, which die in training.
+        *widths, last = (max(LEAST, channels[1] // 2**step) for step in range(5))
         inputs = [channels[-1], *widths]
         self.ups = nn.ModuleList(up_conv(width, width // 2) for width in inputs)
         self.gates = nn.ModuleList(AttentionGate(width, skip) for width, skip in zip(inputs, skips, strict=False))
         self.convs = nn.ModuleList(
             double_conv(width // 2 + skip, output)
-            for width, skip, output in zip(inputs, [*skips, 0], [*widths, widths[-1] // 2], strict=True)
+            for width, skip, output in zip(inputs, [*skips, 0], [*widths, last], strict=True)
         )
-        self.head = nn.Conv2d(widths[-1] // 2, outputs, 1)
+        self.head = nn.Conv2d(last, outputs, 1)
 
     def forward(self, features: list[Tensor]) -> Tensor:
         """Feature maps, shallow to deep, to logits (n, outputs, 2h, 2w) of a first level (n, c, h, w)."""

@@ -1,0 +1,112 @@
+"""The DAG: the study's grid, the commands that the README promises, style, and errors on the command line."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.workflow_copy import ROOT, copy_project, snakemake
+
+
+def jobs(output: str) -> dict[str, int]:
+    """Job counts of a dry run."""
+    table = output.split("Job stats:")[1].split("total")[0]
+    return {name: int(count) for name, count in re.findall(r"^(\w+)\s+(\d+)$", table, re.MULTILINE)}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_project(tmp_path_factory.mktemp("project"))
+
+
+def test_the_study(project: Path):
+    counts = jobs(snakemake(project, "-n").stdout)
+    assert counts["finetune_network"] == 1710
+    assert counts["pretrain_encoder"] == 6
+    assert counts["random_weights"] == 15
+    assert counts["score_checkpoint"] == 3 * (54 + 15)
+    assert {"figure_dice_vs_length", "table_length_effect", "answer", "gather_tables"} <= counts.keys()
+
+
+@pytest.mark.parametrize("target", ["data", "pretrain", "scores", "finetune", "stats", "figures", "tables"])
+def test_named_targets(project: Path, target: str):
+    run = snakemake(project, "-n", target, "--quiet", "rules")
+    assert run.returncode == 0, run.stdout
+
+
+def test_one_figure_by_name(project: Path):
+    counts = jobs(snakemake(project, "-n", "dice_vs_accuracy").stdout)
+    assert [name for name in counts if name.startswith("figure_")] == ["figure_dice_vs_accuracy"]
+
+
+def test_slurm_profile_needs_no_installation(project: Path):
+    run = snakemake(project, "--profile", "slurm", "-n")
+    assert run.returncode == 0, run.stdout
+    assert jobs(run.stdout)["finetune_network"] == 1710
+
+
+def test_a_new_length_that_is_kept_repeats_no_pretraining(project: Path):
+    run = snakemake(project, "-n", "finetune", "--config", "study={lengths: [0, 1, 10, 300]}")
+    assert jobs(run.stdout)["finetune_network"] == 3 * 3 * 2 * (2 * 3 + 1) * 5
+    assert jobs(run.stdout)["pretrain_encoder"] == 6
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("finetune={epoch: 3}", ["unknown key epoch under finetune", "did you mean epochs?"]),
+        ("image_size=100", ["image size that encoder unet cannot take", "image_size 100", "choose 96"]),
+        ("sources={ImageNet: {folder: $NOWHERE/x}}", ["environment variable", "$NOWHERE/x", "export the variable"]),
+    ],
+)
+def test_config_mistakes_on_the_command_line(project: Path, setting: str, words: list[str]):
+    run = snakemake(project, "-n", "--config", setting)
+    assert run.returncode == 1
+    for word in [*words, "found:", "expected:", "where:", "next:"]:
+        assert word in run.stdout
+
+
+def test_missing_archive_on_the_command_line(project: Path):
+    card = "results/data/IDRiD/source.json"
+    run = snakemake(project, "-c1", card, KAGGLE_USERNAME="", KAGGLE_KEY="")
+    assert run.returncode == 1
+    for word in ("A. Segmentation.zip", "ieee-dataport.org", "checksum unknown", "results/data/downloads", "next:"):
+        assert word in run.stdout
+    assert not (project / card).exists()
+
+
+def test_every_rule_says_what_it_does_and_needs(project: Path):
+    for path in sorted((ROOT / "workflow/rules").glob("*.smk")):
+        for block in re.split(r"^ *rule ", path.read_text(), flags=re.MULTILINE)[1:]:
+            name = block.split(":")[0]
+            for word in ('"""', "log:", "benchmark:", "conda:", "threads:", "resources:", "mem=", "runtime=", "script:"):
+                assert word in block, f"{path.name}, rule {name}: no {word}"
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        ["snakemake", "--lint"],
+        ["ruff", "check", "."],
+        ["ruff", "format", "--check", "."],
+        ["snakefmt", "--check", "Snakefile", "workflow/rules"],
+        ["mypy", "workflow/lib"],
+    ],
+    ids=["lint", "ruff check", "ruff format", "snakefmt", "mypy"],
+)
+def test_style(tool: list[str]):
+    run = subprocess.run([sys.executable, "-m", *tool], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_rule_files_import_nothing_heavy():
+    code = (
+        "import sys; import workflow.lib.config, workflow.lib.grid, workflow.lib.run;"
+        "print([name for name in ('torch', 'pandas', 'numpy', 'scipy', 'matplotlib') if name in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+    imports = re.findall(r"^(?:from|import) (\S+)", "".join(p.read_text() for p in (ROOT / "workflow/rules").glob("*.smk")), re.M)
+    assert set(imports) <= {"os", "re", "workflow.lib.config", "workflow.lib.grid"}

@@ -1,0 +1,133 @@
+"""The whole workflow on generated data, killed, resumed and repeated; and on the released results."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from tests.test_dag import jobs
+from tests.workflow_copy import ROOT, command, copy_project, snakemake
+
+TINY = ["--profile", "profiles/laptop", "--configfile", "configs/demo.yaml", ROOT / "tests/tiny.yaml"]
+RUN = Path("results/tiny")
+PRETRAIN = Path("results/demo/pretrain/unet/simple")
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose pretraining was killed halfway, and that then ran to its end."""
+    folder = copy_project(tmp_path_factory.mktemp("project"))
+    kill_when(folder, folder / PRETRAIN / "seed1.resume" / "state.pt", "pretrain")
+    assert not list((folder / PRETRAIN).glob("seed1/*")), "a killed pretraining leaves no output"
+    assert snakemake(folder, "--unlock", *TINY).returncode == 0
+    run = snakemake(folder, "all", *TINY)
+    assert run.returncode == 0, run.stdout[-4000:]
+    return folder
+
+
+def kill_when(folder: Path, sign: Path, target: str) -> None:
+    """Start a run and kill all its processes as soon as the file `sign` is there."""
+    run = subprocess.Popen(
+        command(target, *TINY), cwd=folder, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while not sign.exists():
+        assert run.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.05)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+
+
+def test_killed_pretraining_was_resumed(project: Path):
+    log = (project / RUN / "logs/pretrain/unet-simple-1.log").read_text()
+    assert "resuming after epoch" in log
+    assert not (project / PRETRAIN / "seed1.resume").exists()
+
+
+def test_tables_are_complete(project: Path):
+    downstream = pd.read_csv(project / RUN / "downstream_scores.csv")
+    assert len(downstream) == 3 * 2 * 2 * 3
+    acdc = downstream["dataset"] == "ACDC"
+    assert downstream.loc[acdc, "mean dice index"].between(0, 1).all()
+    assert downstream.loc[~acdc, "dice index"].between(0, 1).all()
+    robustness = pd.read_csv(project / RUN / "robustness_scores.csv")
+    assert len(robustness) == 2 * 3 * (3 * 5 * 2 * 5)
+    assert robustness["robustness"].notna().all()
+
+
+def test_pretraining_helps_a_frozen_encoder(project: Path):
+    """By at least two seed SDs on at least one target: the answer of the demo means something."""
+    table = pd.read_csv(project / RUN / "downstream_scores.csv")
+    table["dice"] = table["mean dice index"].fillna(table["dice index"])
+    frozen = table[table["freeze encoder"]]
+    gains = []
+    for _, rows in frozen.groupby("dataset"):
+        groups = [rows.loc[rows["pretraining length"] == length, "dice"] for length in (0, 6)]
+        gains.append((groups[1].mean() - groups[0].mean()) / np.sqrt((groups[0].var() + groups[1].var()) / 2))
+    assert max(gains) > 2, gains
+
+
+def test_figures_are_not_blank_and_their_data_finite(project: Path):
+    figures = sorted((project / RUN / "figures").glob("*.png"))
+    assert len(figures) == 6
+    for path in figures:
+        pixels = np.asarray(Image.open(path).convert("L"))
+        assert (pixels < 128).mean() > 0.001, path.name
+        assert path.with_suffix(".pdf").stat().st_size > 1000
+        numbers = pd.read_csv(path.with_suffix(".csv")).select_dtypes("number")
+        assert len(numbers) and np.isfinite(numbers.dropna(axis=1, how="all").to_numpy()).any()
+    assert "best start" in (project / RUN / "answer.txt").read_text()
+
+
+def test_second_run_does_nothing_even_after_touching(project: Path):
+    assert "Nothing to be done" in snakemake(project, "all", *TINY).stdout
+    for path in [*project.glob("workflow/**/*.py"), *project.glob("results/demo/**/*.*"), *project.glob("config*.yaml")]:
+        path.touch()
+    run = snakemake(project, "all", "-n", *TINY, "--quiet", "progress")
+    repeated = jobs(run.stdout) if "Job stats" in run.stdout else {}
+    assert not {"pretrain_encoder", "finetune_network", "score_checkpoint"} & repeated.keys(), repeated
+
+
+def test_edited_code_repeats_cheap_jobs_only(project: Path):
+    style = project / "workflow/lib/paper/style.py"
+    engine = project / "workflow/lib/train.py"
+    before = style.read_text(), engine.read_text()
+    for path in (style, engine):
+        path.write_text(path.read_text() + "\n# edited\n")
+    counts = jobs(snakemake(project, "all", "-n", *TINY).stdout)
+    style.write_text(before[0])
+    engine.write_text(before[1])
+    assert counts["figure_dice_vs_length"] == 1
+    assert not {"pretrain_encoder", "finetune_network"} & counts.keys()
+
+
+def test_rerun_of_one_rule(project: Path):
+    counts = jobs(snakemake(project, "all", "-n", *TINY, "-R", "figure_dice_vs_length").stdout)
+    assert counts["figure_dice_vs_length"] == 1
+    assert "finetune_network" not in counts
+
+
+def test_report_is_made(project: Path):
+    run = snakemake(project, *TINY, "--report", project / "report.html")
+    assert run.returncode == 0, run.stdout[-3000:]
+    page = (project / "report.html").read_text()
+    assert "Dice against length" in page
+
+
+def test_published_results(reference: Path, tmp_path: Path):
+    project = copy_project(tmp_path)
+    deposited = f"deposited={{published: {{folder: {reference / 'published'}}}}}"
+    run = snakemake(project, "-c2", "published", "--config", deposited)
+    assert run.returncode == 0, run.stdout[-3000:]
+    assert len(pd.read_csv(project / "results/published/stats/downstream.csv")) == 342
+    assert len(pd.read_csv(project / "results/published/tables/length_effect.csv", comment="#")) == 36
+    assert len(list((project / "results/published/figures").glob("*.pdf"))) == 6
+    again = snakemake(project, "-c2", "published", "--config", deposited)
+    assert "Nothing to be done" in again.stdout
