@@ -27,8 +27,8 @@ demo: install
 	@if [ results/demo/answer.txt -nt results/demo/report.html ]; then \
 	  $(SNAKEMAKE) --report results/demo/report.html --quiet all && touch results/demo/report.html; fi
 	@echo
-	@cat results/demo/answer.txt
-	@echo
+	@sed '/^$$/q' results/demo/answer.txt
+	@echo "details  results/demo/answer.txt"
 	@echo "figures  results/demo/figures/"
 	@echo "tables   results/demo/tables/"
 	@echo "report   results/demo/report.html"

@@ -97,15 +97,15 @@ def test_second_run_does_nothing_even_after_touching(project: Path):
 
 def test_edited_code_repeats_cheap_jobs_only(project: Path):
     style = project / "workflow/lib/paper/style.py"
-    engine = project / "workflow/lib/train.py"
-    before = style.read_text(), engine.read_text()
-    for path in (style, engine):
-        path.write_text(path.read_text() + "\n# edited\n")
+    shared = project / "workflow/lib/run.py"
+    before = {path: path.read_text() for path in (style, shared)}
+    for path, text in before.items():
+        path.write_text(text + "\n# edited\n")
     counts = jobs(snakemake(project, "all", "-n", *TINY).stdout)
-    style.write_text(before[0])
-    engine.write_text(before[1])
+    for path, text in before.items():
+        path.write_text(text)
     assert counts["figure_dice_vs_length"] == 1
-    assert not {"pretrain_encoder", "finetune_network"} & counts.keys()
+    assert not {"prepare_target", "pretrain_encoder", "finetune_network"} & counts.keys()
 
 
 def test_rerun_of_one_rule(project: Path):

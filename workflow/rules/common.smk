@@ -18,6 +18,7 @@ check_config(config, f"{workflow.basedir}/workflow/schemas/config.schema.yaml")
 
 GRID = config["study"]
 VARIANT = f"{config['protocol']}-{config['image_size']}"  # what prepared data and checkpoints depend on
+GPUS = int(config["device"] == "cuda")  # per job that runs a network
 DATASETS = config["sources"] | config["targets"]
 REGISTRY = os.path.relpath(f"{workflow.basedir}/workflow/registry/datasets.tsv")
 

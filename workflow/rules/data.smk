@@ -14,13 +14,16 @@ OUTPUTS:
     <data>/{target}/{variant}/split.csv           training, validation and test part
     <data>/{target}/{variant}/images.npy, masks.npy, items.csv, card.json
     <data>/{source}/index.csv.gz                  images and labels of a pretraining source
+
+Code is no input here, as all training depends on these files. After an edit that matters: snakemake -R prepare_target
 """
+
+import os
 
 
 rule use_folder:
     """Use a data set where it lies; ImageNet's archives are checked, which takes minutes."""
     input:
-        code=code("data/use_folder.py"),
         registry=ancient(REGISTRY),
     output:
         source="<data>/{dataset}/source.json",
@@ -45,8 +48,6 @@ rule use_folder:
 
 rule generate_dataset:
     """Generate a data set in the official layout."""
-    input:
-        code=code("data/generate_dataset.py"),
     output:
         source="<data>/{dataset}/source.json",
     log:
@@ -71,7 +72,6 @@ rule generate_dataset:
 rule fetch_dataset:
     """Download what may be downloaded, take what was put into <data>/downloads, check and unpack it."""
     input:
-        code=code("data/fetch_dataset.py"),
         registry=ancient(REGISTRY),
     output:
         source="<data>/{dataset}/source.json",
@@ -98,7 +98,6 @@ rule fetch_dataset:
 rule verify_target:
     """Read every image and mask of a target; every problem is listed."""
     input:
-        code=code("data/verify_target.py"),
         source="<data>/{target}/source.json",
         registry=ancient(REGISTRY),
     output:
@@ -123,7 +122,6 @@ rule verify_target:
 rule split_target:
     """Assign whole patients to training, validation and test."""
     input:
-        code=code("data/split_target.py"),
         cases="<data>/{target}/cases.csv",
     output:
         split="<data>/{target}/{variant}/split.csv",
@@ -150,7 +148,6 @@ rule split_target:
 rule prepare_target:
     """Bring images and masks to the size of the network inputs, as arrays."""
     input:
-        code=code("data/prepare_target.py"),
         source="<data>/{target}/source.json",
         cases="<data>/{target}/cases.csv",
         split="<data>/{target}/{variant}/split.csv",
@@ -181,7 +178,6 @@ rule prepare_target:
 rule index_source:
     """List the images of a pretraining source with their labels; archives are read in place."""
     input:
-        code=code("data/index_source.py"),
         source="<data>/{source}/source.json",
         registry=ancient(REGISTRY),
     output:

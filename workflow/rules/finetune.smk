@@ -38,7 +38,7 @@ rule finetune_network:
         "../../envs/ml.yaml"
     threads: 8
     resources:
-        gpu=1,
+        gpu=GPUS,
         mem="24GB",
         runtime=lambda wildcards, attempt: 480 * attempt,
     params:

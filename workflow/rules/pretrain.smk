@@ -36,11 +36,12 @@ rule pretrain_encoder:
         "<benchmarks>/pretrain/{encoder}-{scheme}-{pretrain_seed}.tsv"
     wildcard_constraints:
         scheme="(?!random/)[A-Za-z0-9._-]+",
+    priority: 1  # everything waits for it
     conda:
         "../../envs/ml.yaml"
     threads: 16
     resources:
-        gpu=1,
+        gpu=GPUS,
         mem="64GB",
         runtime=lambda wildcards, attempt: 2880 * attempt,
     params:

@@ -31,7 +31,7 @@ rule score_checkpoint:
         "../../envs/ml.yaml"
     threads: 4
     resources:
-        gpu=1,
+        gpu=GPUS,
         mem="16GB",
         runtime=lambda wildcards, attempt: 30 * attempt,
     params:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
@@ -45,19 +46,19 @@ def correlation_heatmap(correlations: str, *, pdf: str, png: str, csv: str) -> N
 def _panel(axis: Axes, values: np.ndarray, rows: list[tuple], columns: list[tuple]) -> None:
     """Draw one panel; grey where the network has no such level."""
     axis.set_facecolor("#D9D9D9")
-    axis.imshow(np.ma.masked_invalid(values), cmap="RdBu", vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
+    seaborn.heatmap(values, ax=axis, mask=np.isnan(values), cmap="RdBu", vmin=-1, vmax=1, cbar=False)
     axis.grid(False)
     levels = [level for level, _ in columns]
-    centres = {level: np.mean([i for i, other in enumerate(levels) if other == level]) for level in levels}
+    centres = {level: 0.5 + np.mean([i for i, other in enumerate(levels) if other == level]) for level in levels}
     axis.set_xticks(list(centres.values()), [str(level) for level in centres])
-    axis.set_yticks(range(len(rows)), [f"{target}, {_short(network)}" for target, network in rows], fontsize=6.5)
+    axis.set_yticks(np.arange(len(rows)) + 0.5, [f"{target}, {_short(network)}" for target, network in rows], fontsize=6.5)
     axis.tick_params(length=0)
     for i in range(1, len(columns)):
         if levels[i] != levels[i - 1]:
-            axis.axvline(i - 0.5, color="white", linewidth=2)
+            axis.axvline(i, color="white", linewidth=2)
     for i in range(1, len(rows)):
         if rows[i][0] != rows[i - 1][0]:
-            axis.axhline(i - 0.5, color="white", linewidth=2)
+            axis.axhline(i, color="white", linewidth=2)
 
 
 def _short(network: str) -> str:

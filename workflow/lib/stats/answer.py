@@ -72,7 +72,8 @@ def _margin(start: pd.Series, minus: pd.Series | None, tail: float) -> float:
 def best_start(table: pd.DataFrame) -> dict[str, Any]:
     """The best start of one target (rows of `summarise` of that target): its Dice, which others can't be told from it
     (one-sided t bounds, Bonferroni over the others), and its gain over random initialisation and the longest length."""
-    starts = pool_freezings(table).assign(several=table["pretrain_seed"].nunique() > 1)
+    trained = table.loc[table["epochs"] > 0, "pretrain_seed"]
+    starts = pool_freezings(table).assign(several=trained.nunique() > 1)
     best, count = starts.loc[starts["mean"].idxmax()], len(starts)
     others = starts.drop(index=best.name)
     told = [best["mean"] - row["mean"] > _margin(best, row, 0.05 / (count - 1)) for _, row in others.iterrows()]
@@ -122,7 +123,8 @@ def answer(results: pd.DataFrame, means: pd.DataFrame) -> dict[str, Any]:
 
 
 def in_words(content: dict[str, Any]) -> str:
-    """The answer as a few lines of text."""
+    """The answer: a line per target, then the details."""
+    head = "\n".join(_headline(target, found) for target, found in content["targets"].items())
     lines = [_target_line(target, found) for target, found in content["targets"].items()]
     stopping = content["stopping"]
     if stopping is None:
@@ -136,7 +138,14 @@ def in_words(content: dict[str, Any]) -> str:
             f"epochs (mean over {stopping['k']} pretraining run{'s' * (stopping['k'] > 1)}; "
             f"{'95 % t interval over these runs' if stopping['k'] > 1 else 'no interval from one run'})."
         )
-    return "\n\n".join([*lines, content["scope"]]) + "\n"
+    return "\n\n".join([head, *lines, content["scope"]]) + "\n"
+
+
+def _headline(target: str, found: dict[str, Any]) -> str:
+    near, others = len(found["not_told_apart"]), found["starts"] - 1
+    sure = f"{near} of the {others} other starts can't be told from it" if near else f"better than all {others} others"
+    sure = "how sure can't be said" if found["dice"]["low"] is None else sure
+    return f"{target}: start from {found['start']['label']}: Dice {_shown(found['dice'])}; {sure}."
 
 
 def _target_line(target: str, found: dict[str, Any]) -> str:
