@@ -81,7 +81,17 @@ def test_every_rule_says_what_it_does_and_needs(project: Path):
     for path in sorted((ROOT / "workflow/rules").glob("*.smk")):
         for block in re.split(r"^ *rule ", path.read_text(), flags=re.MULTILINE)[1:]:
             name = block.split(":")[0]
-            for word in ('"""', "log:", "benchmark:", "conda:", "threads:", "resources:", "mem=", "runtime=", "script:"):
+            for word in (
+                '"""',
+                "log:",
+                "benchmark:",
+                "conda:",
+                "threads:",
+                "resources:",
+                "mem=",
+                "runtime=",
+                "script:",
+            ):
                 assert word in block, f"{path.name}, rule {name}: no {word}"
 
 
@@ -108,5 +118,7 @@ def test_rule_files_import_nothing_heavy():
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
-    imports = re.findall(r"^(?:from|import) (\S+)", "".join(p.read_text() for p in (ROOT / "workflow/rules").glob("*.smk")), re.M)
+    imports = re.findall(
+        r"^(?:from|import) (\S+)", "".join(p.read_text() for p in (ROOT / "workflow/rules").glob("*.smk")), re.M
+    )
     assert set(imports) <= {"os", "re", "workflow.lib.config", "workflow.lib.grid"}

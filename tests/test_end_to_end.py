@@ -88,7 +88,11 @@ def test_figures_are_not_blank_and_their_data_finite(project: Path):
 
 def test_second_run_does_nothing_even_after_touching(project: Path):
     assert "Nothing to be done" in snakemake(project, "all", *TINY).stdout
-    for path in [*project.glob("workflow/**/*.py"), *project.glob("results/demo/**/*.*"), *project.glob("config*.yaml")]:
+    for path in [
+        *project.glob("workflow/**/*.py"),
+        *project.glob("results/demo/**/*.*"),
+        *project.glob("config*.yaml"),
+    ]:
         path.touch()
     run = snakemake(project, "all", "-n", *TINY, "--quiet", "progress")
     repeated = jobs(run.stdout) if "Job stats" in run.stdout else {}
@@ -131,3 +135,16 @@ def test_published_results(reference: Path, tmp_path: Path):
     assert len(list((project / "results/published/figures").glob("*.pdf"))) == 6
     again = snakemake(project, "-c2", "published", "--config", deposited)
     assert "Nothing to be done" in again.stdout
+
+
+def test_protocol_paper_runs_with_all_encoders_schemes_and_targets(tmp_path: Path):
+    project = copy_project(tmp_path)
+    run = snakemake(project, "gather_tables", *TINY[:-1], ROOT / "tests/paper.yaml")
+    assert run.returncode == 0, run.stdout[-4000:]
+    downstream = pd.read_csv(project / "results/paper/downstream_scores.csv")
+    assert len(downstream) == 3 * 3 * (2 + 1)
+    assert set(downstream["model"]) == {"basic U-Net", "ResNet50 Attention U-Net", "Swin U-Net"}
+    dice = downstream["mean dice index"].fillna(downstream["dice index"])
+    assert dice.between(0, 1).all()
+    robustness = pd.read_csv(project / "results/paper/robustness_scores.csv")
+    assert len(robustness) == 3 * 2 * 2 * (3 * 5 * 2) * (5 + 5 + 4)

@@ -51,7 +51,16 @@ def prepared(folder: Path, images: np.ndarray, masks: np.ndarray, parts: list[st
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
     items = [
-        {"item": f"i{i}", "case": f"c{i}", "group": f"g{i}", "part": part, "scale": 255, "range": 255, "spacing_y": 1, "spacing_x": 1}
+        {
+            "item": f"i{i}",
+            "case": f"c{i}",
+            "group": f"g{i}",
+            "part": part,
+            "scale": 255,
+            "range": 255,
+            "spacing_y": 1,
+            "spacing_x": 1,
+        }
         for i, part in enumerate(parts)
     ]
     pd.DataFrame(items).to_csv(folder / "items.csv", index=False)
@@ -73,9 +82,13 @@ def job(tmp_path: Path):
         y, x = rng.integers(2, 9, 2)
         mask[y : y + 5, x : x + 5] = 1
         image[0][mask > 0] += 150
-    folder = prepared(tmp_path / "data", images.astype(np.uint8), masks, ["train"] * 6 + ["validation"] * 2 + ["test"] * 4)
+    folder = prepared(
+        tmp_path / "data", images.astype(np.uint8), masks, ["train"] * 6 + ["validation"] * 2 + ["test"] * 4
+    )
     write_checkpoint(
-        build_classifier(ENCODER, 10, use="simple", seed=1), tmp_path / "epoch3.safetensors", {"epoch": 3, "accuracy": 0.4}
+        build_classifier(ENCODER, 10, use="simple", seed=1),
+        tmp_path / "epoch3.safetensors",
+        {"epoch": 3, "accuracy": 0.4},
     )
     return {
         "data_folder": folder,
@@ -145,7 +158,9 @@ def test_sound_freezing_calibrates_once_and_never_changes():
     batches = [torch.rand(4, 3, 16, 16) * 5 + 2 for _ in range(3)]
     freeze(network, "sound", batches)
     norm = network.encoder.encoder.levels[0][1]
-    expected = torch.stack([network.encoder.encoder.levels[0][0](network.encoder.encoder.stem(b)).mean((0, 2, 3)) for b in batches])
+    expected = torch.stack(
+        [network.encoder.encoder.levels[0][0](network.encoder.encoder.stem(b)).mean((0, 2, 3)) for b in batches]
+    )
     assert torch.allclose(norm.running_mean, expected.mean(0), rtol=1e-4)
     before = {name: value.clone() for name, value in network.encoder.state_dict().items()}
     network.train()
@@ -177,7 +192,9 @@ def test_windows_and_tiles(tmp_path: Path):
     data = load_prepared(prepared(tmp_path / "d", images, np.zeros((2, 80, 160)), ["train", "test"], windows))
     assert len(training_places(data)) == 7 * 17  # as in the study
     paper = evaluation_places(data, "test", "paper")
-    assert max(place.top for place in paper) == 48 and all(place.left >= 64 for place in paper)  # the bottom is never seen
+    assert max(place.top for place in paper) == 48 and all(
+        place.left >= 64 for place in paper
+    )  # the bottom is never seen
     assert len(evaluation_places(data, "test", "sound")) == 5 * 10
     image, mask = TrainItems(data, training_places(data), "paper", 180, 1, 1, None)[0]
     assert image.shape == (3, 16, 16) and mask.shape == (16, 16)
@@ -202,8 +219,9 @@ def test_items_depend_on_seed_and_epoch_alone(job):
 
 def test_random_scores_are_averaged_and_given_for_every_scheme():
     def row(scheme, seed, epochs, value):
-        return {"target": "T", "encoder": "unet", "scheme": scheme, "pretrain_seed": seed, "epochs": epochs, "score": "robustness",
-                "metric": "l2_loss", "margin": 0.0, "pooled": True, "level": 1, "value": value}  # fmt: skip
+        names = {"target": "T", "encoder": "unet", "scheme": scheme, "pretrain_seed": seed, "epochs": epochs}
+        setting = {"score": "robustness", "metric": "l2_loss", "margin": 0.0, "pooled": True, "level": 1}
+        return names | setting | {"value": value}
 
     scores = pd.DataFrame([row("random", 1, 0, 0.2), row("random", 2, 0, 0.4), row("simple", 9, 1, 0.5)])
     table = robustness_table(scores, ["simple", "advanced"])

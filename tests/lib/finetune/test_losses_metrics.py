@@ -50,7 +50,11 @@ def test_binary_metrics():
 def test_rank_metrics_against_all_pairs():
     rng = np.random.default_rng(0)
     truth, guess = rng.random(60) < 0.4, np.round(rng.random(60), 1)
-    pairs = [(guess[i] > guess[j]) + (guess[i] == guess[j]) / 2 for i in np.flatnonzero(truth) for j in np.flatnonzero(~truth)]
+    pairs = [
+        (guess[i] > guess[j]) + (guess[i] == guess[j]) / 2
+        for i in np.flatnonzero(truth)
+        for j in np.flatnonzero(~truth)
+    ]
     assert area_under_roc(truth, guess) == pytest.approx(np.mean(pairs))
     total, recall = 0.0, 0.0
     for threshold in sorted(set(guess), reverse=True):

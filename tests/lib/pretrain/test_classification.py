@@ -37,7 +37,13 @@ def job(tmp_path: Path):
             folder.mkdir(parents=True)
             for i in range(count):
                 Image.fromarray(rng.integers(0, 255, (20, 24, 3), dtype=np.uint8)).save(folder / f"{i}.JPEG")
-    card = {"dataset": "mine", "origin": "folder", "layout": "imagenet", "folder": str(tmp_path / "images"), "files": []}
+    card = {
+        "dataset": "mine",
+        "origin": "folder",
+        "layout": "imagenet",
+        "folder": str(tmp_path / "images"),
+        "files": [],
+    }
     write_json(tmp_path / "source.json", card)
     index = tmp_path / "index.csv.gz"
     index_source(source=tmp_path / "source.json", index=index, registry=ROOT / "workflow/registry/datasets.tsv")

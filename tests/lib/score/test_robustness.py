@@ -77,7 +77,9 @@ def test_parity_of_the_score():
         spread = 0.2 + 0.15 * (np.arange(count) // (count // n))
         base = 0.4 + uniform(reference["seed"], count, k0)
         q, k = (
-            torch.from_numpy((base + spread * uniform(reference["seed"], count, k0 + 1 + view)).astype(np.float32)).view(shape)
+            torch.from_numpy(
+                (base + spread * uniform(reference["seed"], count, k0 + 1 + view)).astype(np.float32)
+            ).view(shape)
             for view in (0, 1)
         )
         if case["pooled"]:

@@ -99,8 +99,8 @@ def generate_cardiac(folder: Path, size: int, seed: int, train: int, test: int, 
             image, labels = (np.stack(stack).T for stack in zip(*pairs, strict=True))
             image = (gain * np.clip(220 + 80 * image, 0, None)).astype(np.int16)
             for data, suffix in ((image, ""), (labels, "_gt")):
-                file = nib.Nifti1Image(data, np.diag([*spacing, 1.0]))  # pyright: ignore[reportPrivateImportUsage]
-                nib.save(file, place / f"{patient}_frame{frame:02d}{suffix}.nii.gz")  # pyright: ignore[reportPrivateImportUsage]
+                file = nib.Nifti1Image(data, np.diag([*spacing, 1.0]))
+                nib.save(file, place / f"{patient}_frame{frame:02d}{suffix}.nii.gz")
 
 
 def _cardiac_slice(

@@ -5,6 +5,7 @@ Every reader raises `ValueError` with a short reason when a file cannot be used;
 
 import zlib
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -85,9 +86,9 @@ def _read_picture(path: Path) -> Image.Image:
 def _read_volume(path: Path) -> tuple[np.ndarray, tuple[float, float]]:
     """(slices, H, W) float32 and the (y, x) spacing in mm (1 where the header has none)."""
     try:
-        image = nib.load(path)  # pyright: ignore[reportPrivateImportUsage]
-        data = np.asarray(image.dataobj, dtype=np.float32)  # pyright: ignore[reportAttributeAccessIssue]
-        x, y = (float(zoom) or 1.0 for zoom in image.header.get_zooms()[:2])  # pyright: ignore[reportAttributeAccessIssue]
+        image: Any = nib.load(path)
+        data = np.asarray(image.dataobj, dtype=np.float32)
+        x, y = (float(zoom) or 1.0 for zoom in image.header.get_zooms()[:2])
     except _UNREADABLE as error:
         raise ValueError(f"unreadable ({error})") from error
     if data.ndim == 4 and data.shape[3] == 1:

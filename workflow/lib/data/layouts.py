@@ -141,12 +141,12 @@ def list_folder(folder: Path, group: dict[str, Any] | None) -> Listing:
         log.warning("%s: no `group` given, every image counts as its own patient", folder)
     table = _group_table(folder, group["table"], group["key"], group["column"]) if group and "table" in group else {}
     cases = []
-    for stem in images.keys() & masks.keys():
-        name = _group_of(stem, group, table)
-        if name is None:
+    for stem in sorted(images.keys() & masks.keys()):
+        patient = _group_of(stem, group, table)
+        if patient is None:
             problems.append(f"images/{images[stem].name}: no group found by {group}")
         else:
-            cases.append(_case(folder, stem, name, "", images[stem], masks[stem]))
+            cases.append(_case(folder, stem, patient, "", images[stem], masks[stem]))
     return cases, problems
 
 

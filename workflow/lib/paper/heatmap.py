@@ -51,7 +51,9 @@ def _panel(axis: Axes, values: np.ndarray, rows: list[tuple], columns: list[tupl
     levels = [level for level, _ in columns]
     centres = {level: 0.5 + np.mean([i for i, other in enumerate(levels) if other == level]) for level in levels}
     axis.set_xticks(list(centres.values()), [str(level) for level in centres])
-    axis.set_yticks(np.arange(len(rows)) + 0.5, [f"{target}, {_short(network)}" for target, network in rows], fontsize=6.5)
+    axis.set_yticks(
+        np.arange(len(rows)) + 0.5, [f"{target}, {_short(network)}" for target, network in rows], fontsize=6.5
+    )
     axis.tick_params(length=0)
     for i in range(1, len(columns)):
         if levels[i] != levels[i - 1]:
