@@ -48,7 +48,8 @@ def test_slurm_profile_needs_no_installation(project: Path):
 
 
 def test_a_new_length_that_is_kept_repeats_no_pretraining(project: Path):
-    run = snakemake(project, "-n", "finetune", "--config", "study={lengths: [0, 1, 10, 300]}")
+    (project / "other.yaml").write_text("study: {lengths: [0, 1, 10, 300]}")
+    run = snakemake(project, "-n", "finetune", "--configfile", "other.yaml")
     assert jobs(run.stdout)["finetune_network"] == 3 * 3 * 2 * (2 * 3 + 1) * 5
     assert jobs(run.stdout)["pretrain_encoder"] == 6
 

@@ -66,7 +66,7 @@ def _fill_defaults(value: Any, schema: dict[str, Any]) -> None:
 
 def _config_error(error: ValidationError) -> UserError:
     where = ".".join(map(str, error.absolute_path)) or "top level"
-    expected, what, found = _expectation(error.schema), f"wrong value under {where}", error.instance
+    expected, what, found = _expectation(error.schema), f"wrong value under {where}", repr(error.instance)
     if error.validator == "additionalProperties" and isinstance(error.instance, dict):
         known = list(error.schema.get("properties", {}))
         found = next(key for key in error.instance if key not in known)

@@ -105,6 +105,11 @@ def sha256_of(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def hash_of(settings: dict[str, Any]) -> str:
+    """A short hash of settings (JSON types, any order of keys): equal hashes mean equal settings."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def derive_seed(*parts: int | str) -> int:
     """A 63-bit seed that depends on all `parts` and on nothing else (no hash randomisation, same on every machine)."""
     digest = hashlib.sha256("\0".join(map(str, parts)).encode()).digest()

@@ -45,7 +45,7 @@ class Plan:
 
 
 def train(plan: Plan, resume: Path, fingerprint: str, *, save_every: float = 0.0) -> pd.DataFrame:
-    """Train, and return the history: epoch, loss, learning_rate, seconds and what `after_epoch` adds; one row an epoch.
+    """Train, and return the history: epoch, loss, learning_rate, seconds (of training) and what `after_epoch` adds.
 
     The state goes to `resume`/state.pt after an epoch, at most every `save_every` seconds. A state of the same
     `fingerprint` (settings and data) is continued; one of other settings is discarded with a log line.
@@ -58,9 +58,8 @@ def train(plan: Plan, resume: Path, fingerprint: str, *, save_every: float = 0.0
     for epoch in range(len(history) + 1, plan.epochs + 1):
         start = time.monotonic()
         loss, rate = _train_epoch(plan, epoch, progress)
-        row = {"epoch": epoch, "loss": loss, "learning_rate": rate}
-        row |= plan.after_epoch(row, history)
-        history.append(row | {"seconds": time.monotonic() - start})
+        row = {"epoch": epoch, "loss": loss, "learning_rate": rate, "seconds": time.monotonic() - start}
+        history.append(row | plan.after_epoch(row, history))
         log.info("epoch %s", ", ".join(f"{name} {value:.5g}" for name, value in history[-1].items()))
         if epoch < plan.epochs and time.monotonic() - saved >= save_every:
             _save(plan, state_path, fingerprint, history)

@@ -61,6 +61,11 @@ def of_target(key):
     return lambda wildcards: config["targets"][wildcards.target].get(key)
 
 
+def deposited_files(wildcards):
+    folder = config["deposited"][wildcards.run]["folder"]
+    return [f"{folder}/{name}" for name in ("downstream_scores.csv", "robustness_scores.csv")] if folder else []
+
+
 def encoder_settings(wildcards):
     return config["encoders"][wildcards.encoder]
 

@@ -12,8 +12,6 @@ OUTPUTS:
     <results>/{run}/answer.txt
 """
 
-from workflow.lib.stats.deposited import tables_in
-
 DEPOSITED = config["deposited"]
 STATS = [
     "data_notes.csv",
@@ -29,7 +27,7 @@ STATS = [
 rule deposited_tables:
     """Copy or download the two tables of a run that was done elsewhere, and check them."""
     input:
-        tables=lambda wildcards: tables_in(DEPOSITED[wildcards.run].get("folder")),
+        tables=deposited_files,
         code=code("stats/deposited_tables.py"),
     output:
         downstream="<results>/{run}/downstream_scores.csv",

@@ -75,6 +75,7 @@ def test_checkpoints_cards_and_history(job, tmp_path: Path):
     assert not (tmp_path / "seed5.resume").exists()
     card = json.loads((folder / "epoch3.json").read_text())
     assert card["epoch"] == 3 and 0 <= card["accuracy"] <= 1 and card["recipe"] == RECIPE
+    assert card["seconds"] > 0 and len(card["config_hash"]) == 16 and card["versions"]["torch"]
     history = pd.read_csv(folder / "history.csv")
     assert list(history["epoch"]) == [1, 2, 3]
     assert history["accuracy"].iloc[2] == card["accuracy"]

@@ -1,6 +1,5 @@
 """Fine-tuning: a U-Net from a checkpoint, its encoder frozen or not, evaluated on the test part."""
 
-import json
 import logging
 import math
 from collections.abc import Iterator, Mapping
@@ -20,7 +19,7 @@ from workflow.lib.finetune.losses import dice_ce_loss, dice_loss, outputs_for, p
 from workflow.lib.finetune.metrics import case_table, summary
 from workflow.lib.networks.build import Segmenter, build_segmenter, load_encoder
 from workflow.lib.pretrain.checkpoint import provenance
-from workflow.lib.run import UserError, atomic_path, derive_seed, read_json, write_json
+from workflow.lib.run import UserError, atomic_path, derive_seed, hash_of, read_json, write_json
 from workflow.lib.train import Plan, Row, autocast, device_named, discard_resume, move_network, train
 
 log = logging.getLogger("medseg")
@@ -146,17 +145,18 @@ def finetune_network(
     plan = finetune_plan(
         network, recipe, items(epoch=1, **batch_settings(recipe)), batches, after_epoch, seed, precision
     )
-    history = train(plan, resume, json.dumps(settings, sort_keys=True), save_every=SAVE_EVERY)
+    history = train(plan, resume, hash_of(settings), save_every=SAVE_EVERY)
     kept = torch.load(best, map_location=place, weights_only=True)
     network.load_state_dict(kept["model"])
     cases, guesses, masks = evaluate(network, data, "test")
     table = case_table(cases, guesses, masks, data.card["classes"])
     card = settings | {
+        "config_hash": hash_of(settings),
         "best epoch": kept["epoch"],
         "pretraining": {key: checkpoint[key] for key in ("epoch", "accuracy")},
         "seconds": round(float(history["seconds"].sum()), 3),
         "metrics": _finite(summary(table, guesses, masks, protocol, recipe["batch"])),
-        **provenance(),
+        **provenance(place),
     }
     for name, frame in {"cases": table, "history": history}.items():
         with atomic_path(output_folder / f"{name}.csv") as temporary:

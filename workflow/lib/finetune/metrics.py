@@ -8,18 +8,6 @@ from scipy.ndimage import distance_transform_edt
 
 Array = np.ndarray
 
-BINARY = [
-    "accuracy",
-    "balanced accuracy",
-    "sensitivity",
-    "specificity",
-    "precision",
-    "dice index",
-    "jaccard index",
-    "mcc",
-]
-RANKED = ["area under roc", "average precision score"]
-
 
 def confusion(truth: Array, guess: Array) -> Array:
     """True positives, false positives, false negatives, true negatives of two boolean arrays."""

@@ -1,7 +1,6 @@
 """Pretraining by image classification: data set, learning rate, accuracy, and the job that writes all checkpoints."""
 
 import dataclasses
-import json
 import logging
 import math
 import shutil
@@ -18,7 +17,7 @@ from workflow.lib.data.source import ImageList, load_source
 from workflow.lib.networks.build import Classifier, build_classifier, seeded
 from workflow.lib.pretrain import augment
 from workflow.lib.pretrain.checkpoint import write_checkpoint
-from workflow.lib.run import atomic_path, derive_seed, sha256_of
+from workflow.lib.run import atomic_path, derive_seed, hash_of, sha256_of
 from workflow.lib.train import Plan, Row, autocast, device_named, discard_resume, move_network, standardise, train
 
 log = logging.getLogger("medseg")
@@ -136,6 +135,7 @@ def pretrain_encoder(
         "precision": precision,
         "index": sha256_of(index),
     }
+    config_hash = hash_of(settings)
     workers = threads - 1 if place.type == "cuda" else 0
     loader = DataLoader(
         ValidationImages(validation_images, image_size, protocol), batch_size=recipe["micro_batch"], num_workers=workers
@@ -156,13 +156,16 @@ def pretrain_encoder(
     def after_epoch(row: Row, history: list[Row]) -> Row:
         top1, epoch = accuracy(model, loader, precision), int(row["epoch"])
         if epoch in keep:
-            card = {"epoch": epoch, "accuracy": top1, "loss": row["loss"], **settings}
-            write_checkpoint(model, resume / f"epoch{epoch}.safetensors", card)
+            seconds = sum(earlier["seconds"] for earlier in [*history, row])
+            card = {"epoch": epoch, "accuracy": top1, "loss": row["loss"], "seconds": round(seconds, 3)}
+            write_checkpoint(
+                model, resume / f"epoch{epoch}.safetensors", card | {"config_hash": config_hash} | settings
+            )
         return {"accuracy": top1}
 
     plan = classification_plan(model, recipe, len(train_images), batches, after_epoch, seed=seed, precision=precision)
     log.info("%d training images, %d steps per epoch, %d epochs", len(train_images), plan.steps_per_epoch, plan.epochs)
-    history = train(plan, resume, json.dumps(settings, sort_keys=True))
+    history = train(plan, resume, config_hash)
     for epoch in keep:
         for suffix in (".safetensors", ".json"):
             name = f"epoch{epoch}{suffix}"
@@ -215,5 +218,6 @@ def random_weights(
     """Write an untrained classifier, drawn from `seed`, as the checkpoint of length 0; its accuracy is chance."""
     classes = len(load_source(source_card, index, "train").classes)
     model = build_classifier(encoder, classes, use="simple", seed=derive_seed(seed, "weights"))
-    card = {"epoch": 0, "accuracy": 1 / classes, "encoder": dict(encoder), "seed": seed, "image_size": image_size}
-    write_checkpoint(model, weights, card)
+    settings = {"encoder": dict(encoder), "seed": seed, "image_size": image_size}
+    card = {"epoch": 0, "accuracy": 1 / classes, "seconds": 0.0, "config_hash": hash_of(settings)}
+    write_checkpoint(model, weights, card | settings)

@@ -6,13 +6,6 @@ from pathlib import Path
 from workflow.lib.data.download import download
 from workflow.lib.run import UserError, atomic_path, sha256_of
 
-TABLES = ["downstream_scores.csv", "robustness_scores.csv"]
-
-
-def tables_in(folder: str | None) -> list[str]:
-    """The two tables in a folder; none where no folder is given."""
-    return [f"{folder}/{name}" for name in TABLES] if folder else []
-
 
 def fetch_table(folder: str | None, url: str | None, sha256: str | None, output: str | Path) -> None:
     """Copy the table named like `output` from `folder`, or download it from below `url`.
