@@ -24,14 +24,17 @@ install: .venv/ready
 
 demo: install
 	@$(SNAKEMAKE)
-	@if [ results/demo/answer.txt -nt results/demo/report.html ]; then \
-	  $(SNAKEMAKE) --report results/demo/report.html --quiet all && touch results/demo/report.html; fi
+	@$(MAKE) --no-print-directory --silent results/demo/report.html
 	@echo
 	@sed '/^$$/q' results/demo/answer.txt
 	@echo "details  results/demo/answer.txt"
 	@echo "figures  results/demo/figures/"
 	@echo "tables   results/demo/tables/"
 	@echo "report   results/demo/report.html"
+
+results/demo/report.html: results/demo/answer.txt
+	$(SNAKEMAKE) --report $@ --quiet all
+	touch $@
 
 test: install
 	.venv/bin/python -m pytest

@@ -13,11 +13,11 @@ include: "workflow/rules/common.smk"
 
 pathvars:
     results="results",
-    data="results/data",
-    pretrain=f"results/pretrain/{config['pretraining']['source']}/{VARIANT}",
-    run=f"results/{config['run']}",
-    logs=f"results/{config['run']}/logs",
-    benchmarks=f"results/{config['run']}/benchmarks",
+    data="<results>/data",
+    pretrain=f"<results>/pretrain/{config['pretraining']['source']}/{VARIANT}",
+    run=f"<results>/{config['run']}",
+    logs=f"<results>/{config['run']}/logs",
+    benchmarks=f"<results>/{config['run']}/benchmarks",
 
 
 report: "workflow/report/workflow.rst"

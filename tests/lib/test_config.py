@@ -46,6 +46,12 @@ def test_recipe_of_one_encoder(study):
     assert "per_encoder" not in recipe(config, "unet", "simple")
 
 
+def test_micro_batch_divides_the_batch(study):
+    for batch, limit, expected in ((100, 64, 50), (64, 512, 64), (4096, 384, 256), (7, 4, 1)):
+        study["schemes"]["simple"] |= {"batch": batch, "micro_batch": limit, "per_encoder": {}}
+        assert recipe(check_config(study, SCHEMA), "unet", "simple")["micro_batch"] == expected
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -57,6 +63,20 @@ def test_recipe_of_one_encoder(study):
         ({"protocol": "papper"}, ["wrong value under protocol", "papper", "paper"]),
         ({"image_size": 100}, ["encoder unet", "multiple of 16", "choose 96"]),
         ({"schemes": {"simple": {"epochs": 200}}}, ["scheme simple ends before", "at least 300"]),
+        ({"image_size": 32}, ["encoder resnet50", "64 or more", "choose 64"]),
+        ({"encoders": {"swin": {"width": 32}}}, ["encoder swin", "width 32", "multiple of 3", "choose 33"]),
+        (
+            {"schemes": {"simple": {"per_encoder": {"resnet": {}}}}},
+            ["unknown encoder 'resnet'", "did you mean resnet50?"],
+        ),
+        ({"study": {"lengths": [0]}}, ["no pretraining to study", "at least one length > 0"]),
+        ({"targets": {"ACDC": {"classes": ["heart"]}}}, ["target ACDC", "classes with layout acdc"]),
+        ({"targets": {"ACDC": {"layout": "folder"}}}, ["target ACDC", "no classes"]),
+        (
+            {"targets": {"ACDC": {"layout": "folder", "classes": ["a"], "group": {"pattern": "("}}}},
+            ["target ACDC", "pattern (", "regular expression"],
+        ),
+        ({"targets": {"ACDC": {"layout": "folder", "group": {"table": "a.csv"}}}}, ["targets.ACDC.group", "table"]),
         ({"pretraining": {"source": "imagenet"}}, ["unknown source 'imagenet'", "did you mean ImageNet?"]),
     ],
 )

@@ -1,5 +1,6 @@
 """The training engine: a broken run that is resumed equals an unbroken one, and nothing foreign is resumed."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,12 +53,28 @@ def test_resumed_training_equals_an_unbroken_one(tmp_path: Path):
         assert torch.equal(tensor, resumed.model.state_dict()[name]), name
 
 
+def test_the_best_epoch_is_kept_over_a_kill(tmp_path: Path):
+    def with_best(**changes) -> Plan:
+        scores = {1: 0.2, 2: 0.9, 3: 0.9, 4: 0.1}
+        return replace(plan(**changes), best="score", after_epoch=lambda row, history: {"score": scores[row["epoch"]]})
+
+    three, killed, resumed = plan(3), with_best(killed_in=4), with_best()
+    train(three, tmp_path / "a", "same")  # the later of the two best epochs is the third
+    with pytest.raises(Killed):
+        train(killed, tmp_path / "b", "same")
+    train(resumed, tmp_path / "b", "same")
+    for name, tensor in three.model.state_dict().items():
+        assert torch.equal(tensor, resumed.model.state_dict()[name]), name
+
+
 def test_state_of_other_settings_is_not_resumed(tmp_path: Path):
     with pytest.raises(Killed):
         train(plan(killed_in=3), tmp_path / "b", "other")
+    (tmp_path / "b" / "epoch2.safetensors").write_text("of other settings")
     fresh, started_anew = plan(), plan()
     train(fresh, tmp_path / "a", "same")
     assert len(train(started_anew, tmp_path / "b", "same")) == 4
+    assert not (tmp_path / "b" / "epoch2.safetensors").exists()
     assert torch.equal(fresh.model[0].weight, started_anew.model[0].weight)
 
 

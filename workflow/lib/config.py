@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,24 +30,31 @@ def check_config(config: Config, schema_path: str | Path) -> Config:
     if errors:
         raise _config_error(errors[0])
     _fill_defaults(config, schema)
-    for what, found, known in _unknown_names(config):
+    for where, what, found, known in _unknown_names(config):
         raise UserError(
-            f"unknown {what} '{found}' under study{_did_you_mean(found, known)}",
+            f"unknown {what} '{found}' under {where}{_did_you_mean(found, known)}",
             found=found,
             expected=f"one of {', '.join(map(str, known))}",
-            where="config: study",
+            where=f"config: {where}",
             next="correct the name, or define it in the config",
         )
     _check_lengths(config)
-    _check_image_size(config)
+    _check_encoders(config)
+    _check_targets(config)
     _expand_folders(config)
     return config
 
 
 def recipe(config: Config, encoder: str, scheme: str) -> dict[str, Any]:
-    """The pretraining recipe of one encoder: the scheme's values, replaced by those under per_encoder."""
+    """The pretraining recipe of one encoder: the scheme's values, replaced by those under per_encoder.
+
+    The micro-batch becomes the largest divisor of the batch that is not above it, so that steps have the batch's size.
+    """
     values = dict(config["schemes"][scheme])
-    return values | values.pop("per_encoder").get(encoder, {})
+    values |= values.pop("per_encoder").get(encoder, {})
+    batch = values["batch"]
+    values["micro_batch"] = next(n for n in range(min(values["micro_batch"], batch), 0, -1) if batch % n == 0)
+    return values
 
 
 def _fill_defaults(value: Any, schema: dict[str, Any]) -> None:
@@ -78,7 +86,8 @@ def _config_error(error: ValidationError) -> UserError:
         found=found,
         expected=expected,
         where=f"config: {where}",
-        next="correct the config; all keys stand in workflow/schemas/config.schema.yaml",
+        next="correct the config (all keys: workflow/schemas/config.schema.yaml); lists and numbers inside --config"
+        " arrive as text: write them into a --configfile",
     )
 
 
@@ -93,16 +102,28 @@ def _did_you_mean(found: object, known: list[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
-def _unknown_names(config: Config) -> Iterator[tuple[str, str, list[str]]]:
+def _unknown_names(config: Config) -> Iterator[tuple[str, str, str, list[str]]]:
+    """Where a name is used that nothing defines: the place, what it names, the name, and the known ones."""
     for what in ("encoders", "schemes", "targets"):
         for name in config["study"][what]:
             if name not in config[what]:
-                yield what.removesuffix("s"), name, list(config[what])
+                yield "study", what.removesuffix("s"), name, list(config[what])
     if config["pretraining"]["source"] not in config["sources"]:
-        yield "source", config["pretraining"]["source"], list(config["sources"])
+        yield "pretraining", "source", config["pretraining"]["source"], list(config["sources"])
+    for scheme, values in config["schemes"].items():
+        for name in values["per_encoder"].keys() - config["encoders"].keys():
+            yield f"schemes.{scheme}.per_encoder", "encoder", name, list(config["encoders"])
 
 
 def _check_lengths(config: Config) -> None:
+    if max(config["study"]["lengths"]) == 0:
+        raise UserError(
+            "no pretraining to study",
+            found=f"study.lengths {config['study']['lengths']}",
+            expected="at least one length > 0",
+            where="config: study.lengths",
+            next="add a length",
+        )
     keep = config["pretraining"]["keep"]
     missing = [length for length in config["study"]["lengths"] if length and length not in keep]
     if missing:
@@ -124,16 +145,51 @@ def _check_lengths(config: Config) -> None:
             )
 
 
-def _check_image_size(config: Config) -> None:
+def _check_encoders(config: Config) -> None:
     for name in config["study"]["encoders"]:
-        stride = STRIDES[config["encoders"][name]["architecture"]]
-        if config["image_size"] % stride:
+        encoder = config["encoders"][name]
+        stride = STRIDES[encoder["architecture"]]
+        # Batch-norm of a single image needs more than one position at the deepest level.
+        if config["image_size"] % stride or config["image_size"] < 2 * stride:
             raise UserError(
                 f"image size that encoder {name} cannot take",
                 found=f"image_size {config['image_size']}",
-                expected=f"a multiple of {stride} pixels",
+                expected=f"a multiple of {stride} pixels, {2 * stride} or more",
                 where="config: image_size",
-                next=f"choose {max(1, round(config['image_size'] / stride)) * stride}",
+                next=f"choose {max(2, round(config['image_size'] / stride)) * stride}",
+            )
+        if encoder["architecture"] == "swin" and encoder["width"] % 3:
+            raise UserError(
+                f"width that the attention heads of encoder {name} cannot share",
+                found=f"width {encoder['width']}",
+                expected="a multiple of 3",
+                where=f"config: encoders.{name}.width",
+                next=f"choose {3 * max(1, round(encoder['width'] / 3))}",
+            )
+
+
+def _check_targets(config: Config) -> None:
+    for name in config["study"]["targets"]:
+        target = config["targets"][name]
+        wrong = ""
+        if name in config["sources"]:
+            wrong, expected = "the name of a source too", "a name that no source has"
+        elif target["layout"] != "folder" and target.keys() & {"group", "classes"}:
+            wrong, expected = f"group or classes with layout {target['layout']}", "these with layout folder only"
+        elif target["layout"] == "folder" and "classes" not in target:
+            wrong, expected = "no classes", "classes: [names of labels 1..K]"
+        else:
+            try:
+                re.compile(target.get("group", {}).get("pattern", ""))
+            except re.error as error:
+                wrong, expected = f"pattern {target['group']['pattern']} ({error})", "a regular expression"
+        if wrong:
+            raise UserError(
+                f"target {name} cannot be used",
+                found=wrong,
+                expected=expected,
+                where=f"config: targets.{name}",
+                next="correct this target in the config",
             )
 
 

@@ -19,9 +19,10 @@ log = logging.getLogger("medseg")
 class UserError(Exception):
     """A mistake that the user can mend: says what was found, what was expected, where, and the next step."""
 
-    def __init__(self, what: str, *, found: object, expected: object, where: object, next: str) -> None:
-        lines = {"found": found, "expected": expected, "where": where, "next": next}
-        super().__init__("\n".join([what, *(f"  {key + ':':<10}{value}" for key, value in lines.items())]))
+    def __init__(self, what: str, **details: object) -> None:
+        """`details`: found, expected, where, next. All four, but for copies of an error made from its text alone, as
+        torch makes them of errors in data-loader workers."""
+        super().__init__("\n".join([what, *(f"  {key + ':':<10}{value}" for key, value in details.items())]))
 
 
 def start_job(log_path: str | Path) -> None:
@@ -86,7 +87,7 @@ def read_json(path: str | Path) -> dict[str, Any]:
             found=error,
             expected="a JSON object",
             where=path,
-            next=f"rm {path} && snakemake {path}",
+            next=f"rm {path}, then run the same command again: it will be made anew",
         ) from error
     if not isinstance(content, dict):
         raise UserError(

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from workflow.lib.run import Progress, UserError, atomic_path, derive_seed
 
@@ -28,7 +29,8 @@ class Plan:
     `batches(epoch)` yields (inputs, wanted outputs), one micro-batch each; `accumulate` of them make an optimiser step.
     `rate(step)` is the learning rate of a step, counted from 0 over all epochs. `after_epoch(row, history)` evaluates
     and saves; what it returns joins the row of this epoch, which then joins the history. Epochs count from 1. Randomness
-    of an epoch depends on `seed` and the epoch alone, so that a resumed run equals an unbroken one.
+    of an epoch depends on `seed` and the epoch alone, so that a resumed run equals an unbroken one. `best` names the
+    value in the history whose highest epoch (the later of equal ones) the model has at the end; None: the last epoch.
     """
 
     model: nn.Module
@@ -42,28 +44,34 @@ class Plan:
     seed: int
     accumulate: int = 1
     precision: str = "float32"
+    best: str | None = None
 
 
 def train(plan: Plan, resume: Path, fingerprint: str, *, save_every: float = 0.0) -> pd.DataFrame:
     """Train, and return the history: epoch, loss, learning_rate, seconds (of training) and what `after_epoch` adds.
 
     The state goes to `resume`/state.pt after an epoch, at most every `save_every` seconds. A state of the same
-    `fingerprint` (settings and data) is continued; one of other settings is discarded with a log line.
+    `fingerprint` (settings and data) is continued; of other settings, the whole folder is discarded with a log line.
     Raises `UserError` when the state is damaged or the loss is not finite.
     """
     state_path = resume / "state.pt"
-    history = _restore(plan, state_path, fingerprint)
+    history, best = _restore(plan, state_path, fingerprint)
     progress = Progress(plan.epochs * plan.steps_per_epoch, "step", done=len(history) * plan.steps_per_epoch)
     saved = time.monotonic()
     for epoch in range(len(history) + 1, plan.epochs + 1):
         start = time.monotonic()
         loss, rate = _train_epoch(plan, epoch, progress)
         row = {"epoch": epoch, "loss": loss, "learning_rate": rate, "seconds": time.monotonic() - start}
-        history.append(row | plan.after_epoch(row, history))
+        row |= plan.after_epoch(row, history)
+        if plan.best and row[plan.best] >= max((earlier[plan.best] for earlier in history), default=-math.inf):
+            best = {name: tensor.detach().cpu().clone() for name, tensor in plan.model.state_dict().items()}
+        history.append(row)
         log.info("epoch %s", ", ".join(f"{name} {value:.5g}" for name, value in history[-1].items()))
         if epoch < plan.epochs and time.monotonic() - saved >= save_every:
-            _save(plan, state_path, fingerprint, history)
+            _save(plan, state_path, fingerprint, history, best)
             saved = time.monotonic()
+    if plan.best:
+        plan.model.load_state_dict(best)
     return pd.DataFrame(history)
 
 
@@ -73,7 +81,7 @@ def device_named(name: str) -> torch.device:
         raise UserError(
             "no usable CUDA device",
             found=f"torch {torch.__version__}, CUDA build {torch.version.cuda}, {torch.cuda.device_count()} devices",
-            expected="a GPU and a driver that this build of torch supports (README, section Installation)",
+            expected="a GPU and a driver that this build of torch supports (README, section Install)",
             where="config: device: cuda",
             next="run `nvidia-smi` on the node; or choose `--config device=cpu` deliberately",
         )
@@ -84,6 +92,13 @@ def move_network(network: nn.Module, device: torch.device) -> None:
     """Put a network on `device`, in the memory layout that convolutions like best."""
     network.to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def data_loader(items: Dataset[Any], batch: int, workers: int = 0, **settings: Any) -> DataLoader[Any]:
+    """Batches of `items`, in order unless `settings` say otherwise, loaded by `workers` processes (0: this one)."""
+    # Workers are forked: other start methods would run the job's script again in each of them.
+    context = "fork" if workers else None
+    return DataLoader(items, batch_size=batch, num_workers=workers, multiprocessing_context=context, **settings)
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
@@ -150,10 +165,11 @@ def _groups(batches: Iterable[Any], size: int) -> Iterable[list[Any]]:
         yield group
 
 
-def _save(plan: Plan, path: Path, fingerprint: str, history: list[Row]) -> None:
+def _save(plan: Plan, path: Path, fingerprint: str, history: list[Row], best: dict[str, Tensor]) -> None:
     state = {
         "fingerprint": fingerprint,
         "history": history,
+        "best": best,
         "model": plan.model.state_dict(),
         "optimizer": plan.optimizer.state_dict(),
     }
@@ -161,10 +177,10 @@ def _save(plan: Plan, path: Path, fingerprint: str, history: list[Row]) -> None:
         torch.save(state, temporary)
 
 
-def _restore(plan: Plan, path: Path, fingerprint: str) -> list[Row]:
-    """Load the state into the plan's model and optimiser; returns its history, empty where there is nothing to resume."""
+def _restore(plan: Plan, path: Path, fingerprint: str) -> tuple[list[Row], dict[str, Tensor]]:
+    """Load the state into the plan's model and optimiser; returns its history and best weights, empty without a state."""
     if not path.exists():
-        return []
+        return [], {}
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
@@ -173,12 +189,13 @@ def _restore(plan: Plan, path: Path, fingerprint: str) -> list[Row]:
             found=str(error).splitlines()[0],
             expected="the state of an interrupted training",
             where=path,
-            next=f"rm -r {path.parent} and run snakemake again: this training starts anew",
+            next=f"rm -r {path.parent}, then run the same command again: this training starts anew",
         ) from error
     if state["fingerprint"] != fingerprint:
         log.info("resume state in %s belongs to other settings: training starts anew", path.parent)
-        return []
+        discard_resume(path.parent)
+        return [], {}
     plan.model.load_state_dict(state["model"])
     plan.optimizer.load_state_dict(state["optimizer"])
     log.info("resuming after epoch %d of %d", len(state["history"]), plan.epochs)
-    return list(state["history"])
+    return list(state["history"]), state["best"]

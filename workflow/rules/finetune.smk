@@ -26,6 +26,7 @@ rule finetune_network:
         masks=ancient(f"<data>/{{target}}/{VARIANT}/masks.npy"),
         weights=ancient("<pretrain>/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}.safetensors"),
         card="<pretrain>/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}.json",
+        index=ancient(f"<data>/{config['pretraining']['source']}/index.csv.gz"),
     output:
         cases="<run>/finetune/{target}/{freeze}/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}-seed{seed}/cases.csv",
         history="<run>/finetune/{target}/{freeze}/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}-seed{seed}/history.csv",

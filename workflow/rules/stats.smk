@@ -171,7 +171,9 @@ rule answer:
         code=code("stats/answer.py"),
     output:
         answer="<results>/{run}/stats/answer.json",
-        text="<results>/{run}/answer.txt",
+        text=report(
+            "<results>/{run}/answer.txt", caption="../report/answer.rst", category="Answer", labels={"run": "{run}"}
+        ),
     log:
         "<logs>/stats/answer-{run}.log",
     benchmark:

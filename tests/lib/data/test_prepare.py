@@ -76,7 +76,7 @@ def test_an_array_that_differs_from_its_card_is_refused(generated, make_source, 
     np.save(folder / "masks.npy", masks[:3])
     with pytest.raises(UserError) as error:
         load_prepared(folder)
-    for part in ("(3, 32, 32) uint8", f"({len(masks)}, 32, 32) uint8", "masks.npy", "--forcerun prepare_target"):
+    for part in ("(3, 32, 32) uint8", f"({len(masks)}, 32, 32) uint8", "masks.npy", "run the same command again"):
         assert part in str(error.value)
     content = (folder / "images.npy").read_bytes()
     (folder / "images.npy").write_bytes(content[: len(content) // 2])

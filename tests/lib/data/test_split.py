@@ -11,7 +11,12 @@ from workflow.lib.run import UserError
 
 def split(tmp_path: Path, official: bool = False, **changes) -> pd.DataFrame:
     cases = [
-        {"case": f"p{g}_{i}", "group": f"p{g}", "part": ("test" if g >= 8 else "train") if official else ""}
+        {
+            "case": f"p{g}_{i}",
+            "group": f"p{g}",
+            "part": ("test" if g >= 8 else "train") if official else "",
+            "labels": "0 1",
+        }
         for g in range(10)
         for i in range(1 + g % 3)
     ]
@@ -71,4 +76,16 @@ def test_splits_that_cannot_be_made(tmp_path, changes, found, expected):
     with pytest.raises(UserError) as error:
         split(tmp_path, **changes)
     assert found in str(error.value) and expected in str(error.value) and "config: " in str(error.value)
+    assert not (tmp_path / "split.csv").exists()
+
+
+def test_a_part_without_foreground_is_refused(tmp_path):
+    rows = [{"case": f"c{i}", "group": f"g{i}", "part": "train" if i < 6 else "test", "labels": "0"} for i in range(8)]
+    for row in rows[:6]:
+        row["labels"] = "0 255"
+    pd.DataFrame(rows).to_csv(tmp_path / "cases.csv", index=False)
+    options = {"protocol": "paper", "split_seed": 0, "test_fraction": 0.2, "validation_fraction": 0.25}
+    with pytest.raises(UserError, match="test part of target own shows no foreground") as error:
+        split_target(cases=tmp_path / "cases.csv", split=tmp_path / "split.csv", target="own", **options)
+    assert "2 empty masks" in str(error.value) and "data.split_seed" in str(error.value)
     assert not (tmp_path / "split.csv").exists()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -82,7 +83,7 @@ def test_ten_problems_are_shown_and_all_counted(tmp_path, make_source):
 def test_label_above_the_number_of_classes(tmp_path, make_source):
     folder = own_data(tmp_path / "raw")
     for mask in (folder / "masks").iterdir():
-        save(mask, np.eye(20) * 2)
+        save(mask, np.eye(20) * 2 + np.fliplr(np.eye(20)))
     source = make_source(folder, "folder")
     assert verify(source, ["a", "b"]).exists()
     (source.parent / "cases.csv").unlink()
@@ -155,3 +156,37 @@ def test_images_without_group_are_their_own_with_a_warning(tmp_path, make_source
 def test_classes_are_needed_for_own_data(tmp_path, make_source):
     with pytest.raises(UserError, match="targets.own"):
         verify(make_source(own_data(tmp_path / "raw"), "folder"))
+
+
+def test_a_class_that_no_mask_shows(tmp_path, make_source):
+    source = make_source(own_data(tmp_path / "raw"), "folder")
+    for mask in (tmp_path / "raw" / "masks").iterdir():
+        save(mask, np.eye(20) * 2)
+    assert "masks: none shows b (label 1)" in problems_of(source, ["b", "c"])
+    for mask in (tmp_path / "raw" / "masks").iterdir():
+        save(mask, np.zeros((20, 20)))
+    assert "masks: none shows lesion" in problems_of(source, ["lesion"])
+
+
+def test_a_mask_in_another_place_than_its_volume(generated, tmp_path, make_source):
+    folder = shutil.copytree(generated / "acdc", tmp_path / "raw")
+    path = folder / "training" / "patient001" / "patient001_frame01_gt.nii.gz"
+    mask = nib.load(path)
+    nib.save(nib.Nifti1Image(np.asarray(mask.dataobj), np.diag([-1.0, 1.0, 3.0, 1.0])), path)
+    message = problems_of(make_source(folder, "acdc"))
+    assert "1 problem" in message and "patient001_frame01.nii.gz: affine of the image" in message
+
+
+def test_idrid_is_found_beside_the_other_parts(generated, tmp_path, make_source):
+    folder = tmp_path / "raw"
+    shutil.copytree(generated / "idrid", folder)
+    for part in ("B. Disease Grading", "C. Localization"):
+        (folder / part / "1. Original Images" / "a. Training Set").mkdir(parents=True)
+    assert len(pd.read_csv(verify(make_source(folder, "idrid")))) > 2
+
+
+def test_a_patient_table_with_two_patients_for_one_image(tmp_path, make_source):
+    folder = own_data(tmp_path / "raw")
+    (folder / "table.csv").write_text("file,patient\ncase1.png,1\ncase1.png,2\n")
+    with pytest.raises(UserError, match="several groups for case1"):
+        verify(make_source(folder, "folder"), ["a"], {"table": "table.csv", "key": "file", "column": "patient"})

@@ -85,12 +85,12 @@ def job(tmp_path: Path):
     folder = prepared(
         tmp_path / "data", images.astype(np.uint8), masks, ["train"] * 6 + ["validation"] * 2 + ["test"] * 4
     )
-    write_checkpoint(
-        build_classifier(ENCODER, 10, use="simple", seed=1),
-        tmp_path / "epoch3.safetensors",
-        {"epoch": 3, "accuracy": 0.4},
-    )
+    index = tmp_path / "index.csv.gz"
+    index.write_text("the images")
+    card = {"epoch": 3, "accuracy": 0.4, "index": sha256_of(index)}
+    write_checkpoint(build_classifier(ENCODER, 10, use="simple", seed=1), tmp_path / "epoch3.safetensors", card)
     return {
+        "index": index,
         "data_folder": folder,
         "weights": tmp_path / "epoch3.safetensors",
         "encoder": ENCODER,
@@ -151,6 +151,29 @@ def test_checkpoint_of_another_width_is_refused(job, tmp_path: Path):
         finetune_network(output_folder=tmp_path / "out", **job)
     assert str(job["weights"]) in str(error.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_checkpoint_of_other_images_is_refused(job, tmp_path: Path):
+    job["index"].write_text("other images")
+    with pytest.raises(UserError, match="pretrained on other images") as error:
+        finetune_network(output_folder=tmp_path / "out", **job)
+    for word in (str(job["weights"]), str(job["index"]), "-R pretrain_encoder"):
+        assert word in str(error.value)
+
+
+def test_sound_calibration_has_no_stochastic_depth():
+    def statistics(state: int) -> torch.Tensor:
+        network = build_segmenter({"architecture": "resnet50", "width": 8}, 1, seed=0)
+        torch.manual_seed(state)
+        freeze(network, "sound", [torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(1))])
+        return network.encoder.encoder.stages[3][2].branch[7].running_mean
+
+    assert torch.equal(statistics(1), statistics(2))
+
+
+def test_a_part_without_anything_to_find_counts_as_zero():
+    cases = pd.DataFrame({"case": ["a"], "dice": [float("nan")], "tp": [0], "fp": [0], "fn": [0]})
+    assert module.selection_dice(cases, "sound") == 0.0
 
 
 def test_sound_freezing_calibrates_once_and_never_changes():

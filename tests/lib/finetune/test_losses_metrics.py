@@ -84,6 +84,15 @@ def test_summary_of_cases_differs_between_protocols():
     assert summary(cases, guesses, masks, "paper", 24)["dice index"] == pytest.approx((2 * 4 + 1) / (2 * 4 + 2 + 1))
 
 
+def test_absent_classes_are_skipped_by_the_means():
+    mask = np.array([[1, 1, 0, 0]])
+    guess = np.stack([[[0, 0, 1, 1]], [[1, 1, 0, 0]], [[0, 0, 0, 0]]]).astype(float)
+    wrong = np.stack([[[0, 1, 1, 1]], [[1, 0, 0, 0]], [[0, 0, 0, 0]]]).astype(float)
+    for probability, expected in ((guess, 1.0), (wrong, (2 + 1) / (2 + 1 + 1))):
+        cases = case_table(["a"], [probability], [mask], ["present", "absent"])
+        assert summary(cases, [probability], [mask], "paper", 24)["mean dice index"] == pytest.approx(expected)
+
+
 def test_tiles_of_one_case_are_counted_together():
     mask, empty = np.array([[1, 1]]), np.array([[0, 0]])
     guesses = [np.stack([m == 0, m == 1]).astype(float) for m in (empty, mask)]

@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from workflow.lib.data.index import index_source
 from workflow.lib.pretrain import classification
 from workflow.lib.pretrain.classification import TrainImages, learning_rate, pretrain_encoder, random_weights
-from workflow.lib.run import write_json
+from workflow.lib.run import UserError, write_json
+from workflow.lib.train import data_loader
 
 ROOT = Path(__file__).parents[3]
 RECIPE = {
@@ -100,6 +101,16 @@ def test_killed_pretraining_resumes_bit_identical(job, tmp_path: Path, monkeypat
     batches.clear()
     resumed = run(job, tmp_path / "broken")
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_damaged_image_is_named_from_a_loader_process(job, tmp_path: Path):
+    damaged = tmp_path / "images/train/n1/0.JPEG"
+    damaged.write_bytes(damaged.read_bytes()[:300])
+    images = classification.load_source(job["source_card"], job["index"], "train")
+    items = TrainImages(images, 32, "simple", "paper", 1, 1)
+    with pytest.raises(UserError, match="unreadable image") as error:
+        list(data_loader(items, 4, workers=1))
+    assert str(damaged) in str(error.value) and "next:" in str(error.value)
 
 
 def test_random_weights_depend_on_the_seed(job, tmp_path: Path):

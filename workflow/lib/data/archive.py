@@ -1,5 +1,6 @@
 """Safe unpacking: nothing is written outside the folder, links and devices are refused."""
 
+import lzma
 import stat
 import tarfile
 import zipfile
@@ -7,6 +8,9 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from workflow.lib.run import UserError, atomic_folder
+
+# Compressors' own errors; encrypted zips and methods that Python lacks raise the last two.
+DAMAGED = (zlib.error, lzma.LZMAError, EOFError, RuntimeError, NotImplementedError)
 
 
 def unpack(archive: str | Path, folder: str | Path) -> None:
@@ -29,13 +33,13 @@ def unpack(archive: str | Path, folder: str | Path) -> None:
                 raise _bad_archive(archive, "neither zip nor tar", "a zip or tar archive")
         except tarfile.FilterError as error:
             raise _bad_archive(archive, error, "members inside the archive's own folder") from error
-        except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError) as error:
+        except (zipfile.BadZipFile, tarfile.TarError, *DAMAGED) as error:
             raise _bad_archive(archive, f"damaged ({error})", "a complete archive") from error
 
 
 def _check_member(archive: Path, member: zipfile.ZipInfo) -> None:
     path = PurePosixPath(member.filename.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+    if path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1]):
         raise _bad_archive(archive, f"member {member.filename!r}", "members inside the archive's own folder")
     if stat.S_ISLNK(member.external_attr >> 16):
         raise _bad_archive(archive, f"link {member.filename!r}", "files and folders only")

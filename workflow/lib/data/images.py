@@ -83,6 +83,15 @@ def _read_picture(path: Path) -> Image.Image:
         raise ValueError(f"unreadable ({error})") from error
 
 
+def geometry_problems(image: Path, mask: Path) -> list[str]:
+    """Differences in position, orientation or spacing between a NIfTI image and its mask, one line each."""
+    headers: list[Any] = [nib.load(path) for path in (image, mask)]
+    if np.allclose(headers[0].affine, headers[1].affine, atol=1e-3):
+        return []
+    shown = [np.array2string(header.affine[:3], precision=3, separator=" ").replace("\n", "") for header in headers]
+    return [f"{image.name}: affine of the image {shown[0]}, of the mask {shown[1]}"]
+
+
 def _read_volume(path: Path) -> tuple[np.ndarray, tuple[float, float]]:
     """(slices, H, W) float32 and the (y, x) spacing in mm (1 where the header has none)."""
     try:

@@ -88,7 +88,7 @@ def list_idrid(folder: Path) -> Listing:
     """IDRiD, part A, microaneurysms: an image without a microaneurysm mask is left out, as in the study."""
     root = _find_root(
         folder,
-        "1. Original Images",
+        "2. All Segmentation Groundtruths",  # only part A has it; parts B and C have images in folders of the same name
         "[A. Segmentation/]1. Original Images/a. Training Set/IDRiD_NN.jpg and "
         "2. All Segmentation Groundtruths/a. Training Set/1. Microaneurysms/IDRiD_NN_MA.tif",
     )
@@ -168,8 +168,11 @@ def _group_table(folder: Path, name: str, key: str, column: str) -> dict[str, st
     if absent := [wanted for wanted in (key, column) if wanted not in table]:
         raise _no_layout(folder / name, f"columns {list(table)}", f"column {absent[0]!r}")
     rows = table.dropna(subset=[key, column])
-    stems = [stem_of(file) if is_image(file) else file for file in rows[key]]
-    return dict(zip(stems, rows[column], strict=True))
+    rows = rows.assign(stem=[stem_of(file) if is_image(file) else file for file in rows[key]])
+    several = rows.groupby("stem")[column].nunique()
+    if (several > 1).any():
+        raise _no_layout(folder / name, f"several groups for {several.idxmax()}", f"one {column!r} for each {key!r}")
+    return dict(zip(rows["stem"], rows[column], strict=True))
 
 
 def _case(folder: Path, case: str, group: str, part: str, image: Path, mask: Path) -> Case:

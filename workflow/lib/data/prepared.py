@@ -43,7 +43,7 @@ def load_prepared(folder: str | Path) -> Prepared:
             found=f"{len(items)} items",
             expected=f"{len(arrays['images'])} items",
             where=folder / "items.csv",
-            next=f"snakemake --forcerun prepare_target -- {folder}/card.json",
+            next=f"rm -r {folder}, then run the same command again",
         )
     return Prepared(arrays["images"], arrays["masks"], items, card)
 
@@ -66,5 +66,5 @@ def _wrong_array(path: Path, found: object, expected: str) -> UserError:
         found=found,
         expected=expected,
         where=path,
-        next=f"snakemake --forcerun prepare_target -- {path}",
+        next=f"rm -r {path.parent}, then run the same command again",
     )

@@ -62,7 +62,7 @@ def load_source(card_path: str | Path, index_path: str | Path, part: str) -> Ima
             found=f"parts {sorted(set(index['part']))}",
             expected=f"images of part {part!r}",
             where=index_path,
-            next=f"snakemake --forcerun index_source -- {index_path}",
+            next=f"rm {index_path}, then run the same command again",
         )
     return ImageList(
         folder=Path(read_json(card_path)["folder"]),

@@ -39,12 +39,27 @@ def split_target(
         rows = _part_off(rows, validation_fraction, "validation", split_seed, target)
     if train_cases is not None:
         rows = _limit_training(rows, train_cases, split_seed, target)
+    _check_foreground(rows, {row["case"]: row["labels"] for row in table.to_dict("records")}, target)
     rows.sort(key=lambda row: (PARTS.index(row["part"]), row["group"], row["case"]))
     for part in PARTS:
         groups = [row["group"] for row in rows if row["part"] == part]
         log.info("%s: %d %s cases of %d groups", target, len(groups), part, len(set(groups)))
     with atomic_path(split) as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False)
+
+
+def _check_foreground(rows: list[dict[str, str]], labels: dict[str, str], target: str) -> None:
+    """Raises `UserError` for a part in which no mask shows anything: it could be neither learnt from nor evaluated."""
+    for part in {row["part"] for row in rows}:
+        cases = [row["case"] for row in rows if row["part"] == part]
+        if not any(set(labels[case].split()) - {"0"} for case in cases):
+            raise UserError(
+                f"the {part} part of target {target} shows no foreground",
+                found=f"{len(cases)} empty masks",
+                expected="at least one mask with foreground in every part",
+                where="config: data.split_seed, data.test_fraction, data.validation_fraction",
+                next="change the split, or add cases",
+            )
 
 
 def shuffled_groups(groups: Iterable[str], split_seed: int, target: str, purpose: str) -> list[str]:

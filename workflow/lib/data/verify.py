@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workflow.lib.data.images import is_nifti, read_image, read_mask
+from workflow.lib.data.images import geometry_problems, is_nifti, read_image, read_mask
 from workflow.lib.data.layouts import BINARY, Case, class_names, list_cases
 from workflow.lib.data.registry import read_registry
 from workflow.lib.run import Progress, UserError, atomic_path, read_json
@@ -44,6 +44,7 @@ def verify_target(
         rows.append(row)
         problems += found
         progress.step()
+    problems += _absent_classes(rows, names) if not problems else []
     problems += _mixed_values(rows) if layout == "folder" and len(names) == 1 else []
     if card["origin"] == "registry":
         problems += _wrong_counts(listed, read_registry(registry)[target].counts)
@@ -78,6 +79,8 @@ def check_case(folder: Path, case: Case, classes: int, *, binary: bool) -> tuple
     if image is not None and mask is not None and mask.shape != (image.shape[0], *image.shape[2:]):
         sizes = [" x ".join(map(str, shape)) for shape in ((image.shape[0], *image.shape[2:]), mask.shape)]
         problems.append(f"{case.image}: image {sizes[0]}, mask {sizes[1]} (slices x height x width)")
+    elif image is not None and mask is not None and is_nifti(case.image):
+        problems += geometry_problems(folder / case.image, folder / case.mask)
     return row, problems
 
 
@@ -89,6 +92,16 @@ def _mixed_values(rows: list[dict[str, Any]]) -> list[str]:
     """One class: foreground must be 1 everywhere or 255 everywhere."""
     found = {label for row in rows for label in row.get("labels", "").split()}
     return ["masks: foreground is 1 in some masks and 255 in others"] if {"1", "255"} <= found else []
+
+
+def _absent_classes(rows: list[dict[str, Any]], names: list[str]) -> list[str]:
+    """Classes that no mask shows: they could be neither learnt nor evaluated."""
+    found = {label for row in rows for label in row["labels"].split()}
+    if len(names) == 1:
+        return [] if found - {"0"} else [f"masks: none shows {names[0]}"]
+    return [
+        f"masks: none shows {name} (label {label})" for label, name in enumerate(names, 1) if str(label) not in found
+    ]
 
 
 def _wrong_counts(cases: list[Case], expected: dict[str, int]) -> list[str]:

@@ -11,16 +11,15 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from workflow.lib.data.prepared import Prepared, load_prepared
 from workflow.lib.finetune.batches import Tiles, TrainItems, batch_settings, evaluation_places, training_places
 from workflow.lib.finetune.losses import dice_ce_loss, dice_loss, outputs_for, probabilities
 from workflow.lib.finetune.metrics import case_table, summary
 from workflow.lib.networks.build import Segmenter, build_segmenter, load_encoder
-from workflow.lib.pretrain.checkpoint import provenance
-from workflow.lib.run import UserError, atomic_path, derive_seed, hash_of, read_json, write_json
-from workflow.lib.train import Plan, Row, autocast, device_named, discard_resume, move_network, train
+from workflow.lib.pretrain.checkpoint import provenance, read_card, trained_as
+from workflow.lib.run import UserError, atomic_path, derive_seed, hash_of, write_json
+from workflow.lib.train import Plan, Row, autocast, data_loader, device_named, discard_resume, move_network, train
 
 log = logging.getLogger("medseg")
 
@@ -57,7 +56,9 @@ def freeze(network: Segmenter, protocol: str, calibration: list[Tensor]) -> None
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # cumulative average over the calibration batches
-    network.encoder.train()
+    network.encoder.eval()  # no stochastic depth, only the norms look at the batch
+    for norm in norms:
+        norm.train()
     with torch.no_grad():
         for batch in calibration if norms else []:
             network.encoder(batch)
@@ -80,7 +81,7 @@ def predict(
     network.eval()
     tiles = Tiles(data, evaluation_places(data, part, protocol), protocol)
     with torch.inference_mode():
-        for images, truth, rows in DataLoader(tiles, batch_size=batch):
+        for images, truth, rows in data_loader(tiles, batch):
             with autocast(device, precision):
                 logits = network(images.to(device, memory_format=torch.channels_last))
             guesses.extend(probabilities(logits.float()).cpu().numpy())
@@ -93,6 +94,7 @@ def finetune_network(
     *,
     data_folder: Path,
     weights: Path,
+    index: Path,
     output_folder: Path,
     names: Mapping[str, str],
     encoder: Mapping[str, Any],
@@ -112,13 +114,17 @@ def finetune_network(
     torch.set_num_threads(threads)
     place, seed = device_named(device), int(names["seed"])
     data = load_prepared(data_folder)
-    network = build_segmenter(encoder, outputs_for(len(data.card["classes"])), seed=derive_seed(seed, "weights"))
+    checkpoint = read_card(weights, index)
+    # The study fine-tunes with rates of stochastic depth that some weights were not trained with.
+    use = "downstream" if protocol == "paper" else trained_as(checkpoint)
+    network = build_segmenter(
+        encoder, outputs_for(len(data.card["classes"])), use=use, seed=derive_seed(seed, "weights")
+    )
     load_encoder(network.encoder, weights)
     move_network(network, place)
     places = _training_places(data, data_folder)
     settings: dict[str, Any] = {"names": dict(names), "encoder": dict(encoder), "recipe": dict(recipe)}
     settings |= {"image_size": image_size, "protocol": protocol, "precision": precision}
-    checkpoint = read_json(weights.with_suffix(".json"))
     settings |= {"checkpoint": checkpoint["sha256"], "data": data.card["arrays"]}
     items = partial(TrainItems, data, places, protocol, recipe["rotation"], seed)
     if names["freeze"] == "frozen":
@@ -126,33 +132,25 @@ def finetune_network(
     part = "test" if protocol == "paper" else "validation"
     evaluate = partial(predict, protocol=protocol, batch=recipe["batch"], precision=precision)
     resume = output_folder.with_name(output_folder.name + ".resume")
-    best = resume / "best.pt"
 
     def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         workers = threads - 1 if place.type == "cuda" else 0
         epoch_items = items(epoch=epoch, **batch_settings(recipe))
-        yield from DataLoader(epoch_items, batch_size=recipe["batch"], num_workers=workers)
+        yield from data_loader(epoch_items, recipe["batch"], workers)
 
     def after_epoch(row: Row, history: list[Row]) -> Row:
         cases, guesses, masks = evaluate(network, data, part)
-        table = case_table(cases, guesses, masks, data.card["classes"])
-        value = selection_dice(table, protocol)
-        if value >= max((earlier["validation dice"] for earlier in history), default=-math.inf):
-            with atomic_path(best) as temporary:
-                torch.save({"epoch": row["epoch"], "model": network.state_dict()}, temporary)
-        return {"validation dice": value}
+        return {"validation dice": selection_dice(case_table(cases, guesses, masks, data.card["classes"]), protocol)}
 
     plan = finetune_plan(
         network, recipe, items(epoch=1, **batch_settings(recipe)), batches, after_epoch, seed, precision
     )
     history = train(plan, resume, hash_of(settings), save_every=SAVE_EVERY)
-    kept = torch.load(best, map_location=place, weights_only=True)
-    network.load_state_dict(kept["model"])
     cases, guesses, masks = evaluate(network, data, "test")
     table = case_table(cases, guesses, masks, data.card["classes"])
     card = settings | {
         "config_hash": hash_of(settings),
-        "best epoch": kept["epoch"],
+        "best epoch": int(history.loc[history["validation dice"][::-1].idxmax(), "epoch"]),
         "pretraining": {key: checkpoint[key] for key in ("epoch", "accuracy")},
         "seconds": round(float(history["seconds"].sum()), 3),
         "metrics": _finite(summary(table, guesses, masks, protocol, recipe["batch"])),
@@ -168,7 +166,8 @@ def finetune_network(
 def selection_dice(cases: pd.DataFrame, protocol: str) -> float:
     """Dice by which the epoch is chosen: over the whole set, classes together (`paper`); mean over cases (`sound`)."""
     if protocol == "sound":
-        return float(cases.groupby("case")["dice"].mean().mean())
+        dice = float(cases.groupby("case")["dice"].mean().mean())
+        return dice if math.isfinite(dice) else 0.0  # nothing to find in the part, and nothing found
     tp, fp, fn = (cases[name].sum() for name in ("tp", "fp", "fn"))
     return float((2 * tp + 1) / (2 * tp + fp + fn + 1))
 
@@ -203,6 +202,7 @@ def finetune_plan(
         steps_per_epoch=steps,
         seed=seed,
         precision=precision,
+        best="validation dice",
     )
 
 
@@ -220,7 +220,7 @@ def _training_places(data: Prepared, folder: Path) -> list:
 
 
 def _calibration(items: TrainItems, batch: int, place: torch.device) -> list[Tensor]:
-    return [images.to(place, memory_format=torch.channels_last) for images, _ in DataLoader(items, batch_size=batch)]
+    return [images.to(place, memory_format=torch.channels_last) for images, _ in data_loader(items, batch)]
 
 
 def _finite(metrics: dict[str, float]) -> dict[str, float | None]:

@@ -118,10 +118,11 @@ def summary(
     result = {} if several else binary_metrics(next(iter(totals.values())), 1)
     if several:
         hits = [(predicted(p) == m).mean() for p, m in zip(probabilities, masks, strict=True)]
+        present = [counts for counts in totals.values() if counts[:3].any()]
         result = {
-            "accuracy": float(np.mean(hits)),
-            "mean dice index": float(np.mean([dice(c, 1) for c in totals.values()])),
-            "mean jaccard index": float(np.mean([jaccard(c, 1) for c in totals.values()])),
+            "accuracy": _mean(np.mean(hits[start : start + batch]) for start in range(0, len(hits), batch)),
+            "mean dice index": _mean(dice(counts, 1) for counts in present),
+            "mean jaccard index": _mean(jaccard(counts, 1) for counts in present),
         }
     if protocol == "sound":
         per_case = cases.groupby("case")[["dice", "jaccard"]].mean().mean()
@@ -146,7 +147,9 @@ def _batch_metrics(probabilities: list[Array], masks: list[Array], batch: int) -
         found["area under roc"].append(_mean(area_under_roc(m == label, p[:, label]) for label in labels))
         found["average precision score"].append(_mean(average_precision(m == label, p[:, label]) for label in labels))
         pairs = ((mask > 0, predicted(probability) > 0) for mask, probability in zip(m, p, strict=True))
-        found["modified hausdorff distance"].append(_mean(modified_hausdorff(truth, guess) for truth, guess in pairs))
+        # Batches in which all distances are zero do not count in the study.
+        distance = _mean(modified_hausdorff(truth, guess) for truth, guess in pairs)
+        found["modified hausdorff distance"].append(distance or float("nan"))
     return {name: _mean(values) for name, values in found.items()}
 
 

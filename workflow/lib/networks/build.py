@@ -69,10 +69,10 @@ def build_classifier(settings: Settings, classes: int, *, use: str, seed: int) -
         return initialise(Classifier(build_encoder(settings, use=use), classes))
 
 
-def build_segmenter(settings: Settings, outputs: int, *, seed: int) -> Segmenter:
+def build_segmenter(settings: Settings, outputs: int, *, use: str = "downstream", seed: int) -> Segmenter:
     """The segmentation network that belongs to the encoder, initialised from `seed`; its last layer has `outputs` channels."""
     with seeded(seed):
-        encoder = build_encoder(settings, use="downstream")
+        encoder = build_encoder(settings, use=use)
         decoders: dict[str, Callable[[], nn.Module]] = {
             "unet": lambda: UNetDecoder(_channels(encoder), outputs),
             "resnet50": lambda: AttentionDecoder(_channels(encoder), outputs),
@@ -148,7 +148,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             found=error,
             expected="a complete safetensors file",
             where=path,
-            next=f"rm {path} and run snakemake again: it will be made anew",
+            next=f"rm {path}, then run the same command again: it will be made anew",
         ) from error
 
 

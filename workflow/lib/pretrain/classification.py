@@ -18,7 +18,17 @@ from workflow.lib.networks.build import Classifier, build_classifier, seeded
 from workflow.lib.pretrain import augment
 from workflow.lib.pretrain.checkpoint import write_checkpoint
 from workflow.lib.run import atomic_path, derive_seed, hash_of, sha256_of
-from workflow.lib.train import Plan, Row, autocast, device_named, discard_resume, move_network, standardise, train
+from workflow.lib.train import (
+    Plan,
+    Row,
+    autocast,
+    data_loader,
+    device_named,
+    discard_resume,
+    move_network,
+    standardise,
+    train,
+)
 
 log = logging.getLogger("medseg")
 
@@ -135,23 +145,16 @@ def pretrain_encoder(
         "precision": precision,
         "index": sha256_of(index),
     }
-    config_hash = hash_of(settings)
+    config_hash = hash_of(settings | {"keep": keep})
     workers = threads - 1 if place.type == "cuda" else 0
-    loader = DataLoader(
-        ValidationImages(validation_images, image_size, protocol), batch_size=recipe["micro_batch"], num_workers=workers
-    )
+    validation = ValidationImages(validation_images, image_size, protocol)
+    loader = data_loader(validation, recipe["micro_batch"], workers)
 
     def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         items = TrainImages(train_images, image_size, recipe["augmentation"], protocol, seed, epoch)
         order = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
-        yield from DataLoader(
-            items,
-            batch_size=recipe["micro_batch"],
-            shuffle=True,
-            generator=order,
-            num_workers=workers,
-            pin_memory=place.type == "cuda",
-        )
+        on_gpu = place.type == "cuda"
+        yield from data_loader(items, recipe["micro_batch"], workers, shuffle=True, generator=order, pin_memory=on_gpu)
 
     def after_epoch(row: Row, history: list[Row]) -> Row:
         top1, epoch = accuracy(model, loader, precision), int(row["epoch"])
@@ -218,6 +221,6 @@ def random_weights(
     """Write an untrained classifier, drawn from `seed`, as the checkpoint of length 0; its accuracy is chance."""
     classes = len(load_source(source_card, index, "train").classes)
     model = build_classifier(encoder, classes, use="simple", seed=derive_seed(seed, "weights"))
-    settings = {"encoder": dict(encoder), "seed": seed, "image_size": image_size}
+    settings = {"encoder": dict(encoder), "seed": seed, "image_size": image_size, "index": sha256_of(index)}
     card = {"epoch": 0, "accuracy": 1 / classes, "seconds": 0.0, "config_hash": hash_of(settings)}
     write_checkpoint(model, weights, card | settings)
