@@ -32,7 +32,7 @@ demo: install
 	@echo "tables   results/demo/tables/"
 	@echo "report   results/demo/report.html"
 
-results/demo/report.html: results/demo/answer.txt
+results/demo/report.html: results/demo/answer.txt $(wildcard results/demo/figures/*.png)
 	$(SNAKEMAKE) --report $@ --quiet all
 	touch $@
 

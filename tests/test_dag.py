@@ -41,6 +41,14 @@ def test_one_figure_by_name(project: Path):
     assert [name for name in counts if name.startswith("figure_")] == ["figure_dice_vs_accuracy"]
 
 
+def test_results_can_go_elsewhere(project: Path):
+    run = snakemake(project, "-n", "gather_tables", "--config", "pathvars={results: /scratch/out}")
+    assert run.returncode == 0, run.stdout
+    assert "/scratch/out/study/downstream_scores.csv" in run.stdout
+    assert "/scratch/out/pretrain/ImageNet/paper-224/unet/simple/seed987812/epoch300.safetensors" in run.stdout
+    assert " results/" not in run.stdout
+
+
 def test_slurm_profile_needs_no_installation(project: Path):
     run = snakemake(project, "--profile", "slurm", "-n")
     assert run.returncode == 0, run.stdout

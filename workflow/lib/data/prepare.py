@@ -52,8 +52,8 @@ def prepare_target(
 ) -> None:
     """Write `images` (N, C, H, W), `masks` (N, H, W), `items` and `card` as described in `prepared.Prepared`.
 
-    Every slice of every case in `split` becomes an item. Images: centre crop of side `crop` (None: whole), bilinear
-    resize. Images: see `resize_image`, masks: `resize_mask`. The files have passed `verify_target`.
+    Every slice of every case in `split` becomes an item: centre crop of side `crop` pixels (None: whole), then
+    `resize_image` and `resize_mask`. The files have passed `verify_target`.
     """
     described = read_json(source)
     folder, layout = Path(described["folder"]), described["layout"]
