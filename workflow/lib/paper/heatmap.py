@@ -46,7 +46,8 @@ def correlation_heatmap(correlations: str, *, pdf: str, png: str, csv: str) -> N
 def _panel(axis: Axes, values: np.ndarray, rows: list[tuple], columns: list[tuple]) -> None:
     """Draw one panel; grey where the network has no such level."""
     axis.set_facecolor("#D9D9D9")
-    seaborn.heatmap(values, ax=axis, mask=np.isnan(values), cmap="RdBu", vmin=-1, vmax=1, cbar=False)
+    options = {"cmap": "RdBu", "vmin": -1, "vmax": 1, "cbar": False, "xticklabels": False, "yticklabels": False}
+    seaborn.heatmap(values, ax=axis, mask=np.isnan(values), **options)
     axis.grid(False)
     levels = [level for level, _ in columns]
     centres = {level: 0.5 + np.mean([i for i, other in enumerate(levels) if other == level]) for level in levels}
