@@ -150,7 +150,7 @@ class Tiles(Dataset[tuple[Tensor, Tensor, int]]):
         return standardise(image[None], self.protocol)[0], mask.long(), place.row
 
 
-def batch_settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Items per epoch that a recipe asks for: None means each place once."""
+def items_per_epoch(recipe: Mapping[str, Any]) -> int | None:
+    """Training items of an epoch that a recipe asks for; None: each place once."""
     steps = recipe["steps_per_epoch"]
-    return {"count": steps and steps * recipe["batch"]}
+    return steps and steps * recipe["batch"]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from workflow.lib.data.prepared import Prepared, load_prepared
-from workflow.lib.finetune.batches import Tiles, TrainItems, batch_settings, evaluation_places, training_places
+from workflow.lib.finetune.batches import Tiles, TrainItems, evaluation_places, items_per_epoch, training_places
 from workflow.lib.finetune.losses import dice_ce_loss, dice_loss, outputs_for, probabilities
 from workflow.lib.finetune.metrics import case_table, summary
 from workflow.lib.networks.build import Segmenter, build_segmenter, load_encoder
@@ -117,9 +117,8 @@ def finetune_network(
     checkpoint = read_card(weights, index)
     # The study fine-tunes with rates of stochastic depth that some weights were not trained with.
     use = "downstream" if protocol == "paper" else trained_as(checkpoint)
-    network = build_segmenter(
-        encoder, outputs_for(len(data.card["classes"])), use=use, seed=derive_seed(seed, "weights")
-    )
+    outputs = outputs_for(len(data.card["classes"]))
+    network = build_segmenter(encoder, outputs, use=use, seed=derive_seed(seed, "weights"))
     load_encoder(network.encoder, weights)
     move_network(network, place)
     places = _training_places(data, data_folder)
@@ -135,7 +134,7 @@ def finetune_network(
 
     def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         workers = threads - 1 if place.type == "cuda" else 0
-        epoch_items = items(epoch=epoch, **batch_settings(recipe))
+        epoch_items = items(epoch=epoch, count=items_per_epoch(recipe))
         yield from data_loader(epoch_items, recipe["batch"], workers)
 
     def after_epoch(row: Row, history: list[Row]) -> Row:
@@ -143,7 +142,7 @@ def finetune_network(
         return {"validation dice": selection_dice(case_table(cases, guesses, masks, data.card["classes"]), protocol)}
 
     plan = finetune_plan(
-        network, recipe, items(epoch=1, **batch_settings(recipe)), batches, after_epoch, seed, precision
+        network, recipe, items(epoch=1, count=items_per_epoch(recipe)), batches, after_epoch, seed, precision
     )
     history = train(plan, resume, hash_of(settings), save_every=SAVE_EVERY)
     cases, guesses, masks = evaluate(network, data, "test")
@@ -156,11 +155,15 @@ def finetune_network(
         "metrics": _finite(summary(table, guesses, masks, protocol, recipe["batch"])),
         **provenance(place),
     }
-    for name, frame in {"cases": table, "history": history}.items():
-        with atomic_path(output_folder / f"{name}.csv") as temporary:
-            frame.to_csv(temporary, index=False)
-    write_json(output_folder / "card.json", card)
+    _write_results(output_folder, table, history, card)
     discard_resume(resume)
+
+
+def _write_results(folder: Path, cases: pd.DataFrame, history: pd.DataFrame, card: dict[str, Any]) -> None:
+    for name, frame in {"cases": cases, "history": history}.items():
+        with atomic_path(folder / f"{name}.csv") as temporary:
+            frame.to_csv(temporary, index=False)
+    write_json(folder / "card.json", card)
 
 
 def selection_dice(cases: pd.DataFrame, protocol: str) -> float:
