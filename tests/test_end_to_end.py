@@ -112,6 +112,15 @@ def test_edited_code_repeats_cheap_jobs_only(project: Path):
     assert not {"prepare_target", "pretrain_encoder", "finetune_network"} & counts.keys()
 
 
+def test_another_recipe_does_not_delete_checkpoints(project: Path):
+    (project / "other.yaml").write_text("schemes: {simple: {learning_rate: 0.5}}")
+    run = snakemake(project, "all", *TINY, "other.yaml")
+    assert run.returncode == 1
+    for word in ("a finished pretraining has other settings", "'learning_rate': 0.5", "rm -r"):
+        assert word in run.stdout
+    assert (project / PRETRAIN / "seed1/epoch6.safetensors").exists()
+
+
 def test_rerun_of_one_rule(project: Path):
     counts = jobs(snakemake(project, "all", "-n", *TINY, "-R", "figure_dice_vs_length").stdout)
     assert counts["figure_dice_vs_length"] == 1

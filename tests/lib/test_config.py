@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from workflow.lib.config import check_config, recipe
-from workflow.lib.run import UserError
+from workflow.lib.config import check_config, check_not_computed, check_unchanged, recipe
+from workflow.lib.run import UserError, write_json
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
@@ -44,6 +44,25 @@ def test_recipe_of_one_encoder(study):
     assert recipe(config, "unet", "advanced")["batch"] == 4096
     assert recipe(config, "unet", "simple")["warmup_epochs"] == 5
     assert "per_encoder" not in recipe(config, "unet", "simple")
+
+
+def test_a_finished_pretraining_is_not_repeated_with_other_settings(tmp_path):
+    settings = {"recipe": {"learning_rate": 0.1, "batch": 4}, "precision": "float32"}
+    check_unchanged(tmp_path, settings)  # nothing finished yet
+    write_json(tmp_path / "epoch1.json", settings | {"accuracy": 0.5})
+    check_unchanged(tmp_path, settings)
+    with pytest.raises(UserError, match="other settings") as error:
+        check_unchanged(tmp_path, {**settings, "recipe": {"learning_rate": 0.2, "batch": 4}})
+    for word in ("{'learning_rate': 0.1}", "{'learning_rate': 0.2}", str(tmp_path), f"rm -r {tmp_path}"):
+        assert word in str(error.value)
+
+
+def test_deposited_tables_do_not_replace_a_computed_run(tmp_path):
+    check_not_computed(tmp_path)
+    (tmp_path / "finetune").mkdir()
+    with pytest.raises(UserError, match="would replace") as error:
+        check_not_computed(tmp_path)
+    assert str(tmp_path / "finetune") in str(error.value) and "another name" in str(error.value)
 
 
 def test_micro_batch_divides_the_batch(study):

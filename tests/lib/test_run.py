@@ -66,6 +66,17 @@ def test_user_errors_reach_log_and_stderr_without_traceback(tmp_path: Path):
         assert "Traceback" not in text
 
 
+def test_warnings_reach_the_console(tmp_path: Path):
+    code = (
+        "import logging\nfrom workflow.lib.run import start_job\n"
+        f"start_job({str(tmp_path / 'job.log')!r})\n"
+        "logging.getLogger('medseg').warning('no group')\nlogging.getLogger('medseg').info('quiet')"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stderr == "WARNING: no group\n"
+    assert "quiet" in (tmp_path / "job.log").read_text()
+
+
 def test_json_round_trip(tmp_path: Path):
     write_json(tmp_path / "a.json", {"b": [1, 2]})
     assert json.loads((tmp_path / "a.json").read_text()) == {"b": [1, 2]}

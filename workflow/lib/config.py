@@ -11,7 +11,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from workflow.lib.run import UserError
+from workflow.lib.run import UserError, read_json
 
 Config = dict[str, Any]
 
@@ -55,6 +55,43 @@ def recipe(config: Config, encoder: str, scheme: str) -> dict[str, Any]:
     batch = values["batch"]
     values["micro_batch"] = next(n for n in range(min(values["micro_batch"], batch), 0, -1) if batch % n == 0)
     return values
+
+
+def check_unchanged(folder: str | Path, settings: dict[str, Any]) -> None:
+    """Refuse to repeat a finished pretraining because its settings changed.
+
+    folder: <pretrain>/{encoder}/{scheme}/seed{n}; settings: what its cards must say (recipe, encoder, precision).
+    Raises `UserError` naming the first difference. Nothing is checked where no card exists.
+    """
+    cards = sorted(Path(folder).glob("epoch*.json"))
+    if not cards:
+        return
+    card = read_json(cards[0])
+    for section, values in settings.items():
+        old, new = card.get(section), values
+        if isinstance(values, dict) and isinstance(old, dict):
+            changed = [key for key in values.keys() | old.keys() if values.get(key) != old.get(key)]
+            old, new = {key: old.get(key) for key in changed}, {key: values.get(key) for key in changed}
+        if old != new:
+            raise UserError(
+                "a finished pretraining has other settings than the config",
+                found=f"{section} {old} in its cards",
+                expected=f"{section} {new}, as the config says",
+                where=folder,
+                next=f"give the encoder or scheme another name; or rm -r {folder} to train anew; or restore the config",
+            )
+
+
+def check_not_computed(folder: str | Path) -> None:
+    """Refuse to put deposited tables over those of a run that was computed here. Raises `UserError`."""
+    if (Path(folder) / "finetune").exists():
+        raise UserError(
+            "deposited tables would replace those of a run that was computed here",
+            found=Path(folder) / "finetune",
+            expected="a run name that is not in use",
+            where="config: deposited",
+            next="give the deposited run another name",
+        )
 
 
 def _fill_defaults(value: Any, schema: dict[str, Any]) -> None:

@@ -26,12 +26,18 @@ class UserError(Exception):
 
 
 def start_job(log_path: str | Path) -> None:
-    """Send log records to `log_path`; uncaught errors go there in full and to stderr (a `UserError` without traceback)."""
+    """Send log records to `log_path`, warnings to stderr too; uncaught errors go to both (a `UserError` without traceback)."""
     Path(log_path).parent.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(
         filename=log_path, filemode="w", level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
     )
     logging.captureWarnings(True)
+    logging.getLogger("fontTools").setLevel(logging.WARNING)
+    console = logging.StreamHandler()  # the project's own warnings are for the user's eyes too
+    console.setLevel(logging.WARNING)
+    console.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    console.addFilter(lambda record: record.levelno == logging.WARNING)
+    log.addHandler(console)
 
     def report(kind: type[BaseException], error: BaseException, trace: Any) -> None:
         if issubclass(kind, UserError):

@@ -11,7 +11,7 @@ OUTPUTS: none; names and functions that the other parts use
 import os
 import re
 
-from workflow.lib.config import check_config, recipe
+from workflow.lib.config import check_config, check_not_computed, check_unchanged, recipe
 from workflow.lib.grid import all_checkpoints, all_finetunings, code_files
 
 check_config(config, f"{workflow.basedir}/workflow/schemas/config.schema.yaml")
@@ -71,7 +71,12 @@ def encoder_settings(wildcards):
 
 
 def pretraining_recipe(wildcards):
-    return recipe(config, wildcards.encoder, wildcards.scheme)
+    """The recipe; an error where finished checkpoints were made by another one, so that they are never lost unasked."""
+    values = recipe(config, wildcards.encoder, wildcards.scheme)
+    folder = workflow.pathvars.apply("<pretrain>/{encoder}/{scheme}/seed{pretrain_seed}").format(**wildcards)
+    settings = {"recipe": values, "encoder": encoder_settings(wildcards), "precision": config["precision"]}
+    check_unchanged(folder, settings)
+    return values
 
 
 def prepared_data():

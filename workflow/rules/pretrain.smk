@@ -21,12 +21,9 @@ rule pretrain_encoder:
         source=ancient(f"<data>/{config['pretraining']['source']}/source.json"),
         index=ancient(f"<data>/{config['pretraining']['source']}/index.csv.gz"),
     output:
-        # Protected: another recipe under the same name must not delete days of training unasked.
-        weights=protected(
-            collect(
-                "<pretrain>/{{encoder}}/{{scheme}}/seed{{pretrain_seed}}/epoch{epochs}.safetensors",
-                epochs=config["pretraining"]["keep"],
-            )
+        weights=collect(
+            "<pretrain>/{{encoder}}/{{scheme}}/seed{{pretrain_seed}}/epoch{epochs}.safetensors",
+            epochs=config["pretraining"]["keep"],
         ),
         cards=collect(
             "<pretrain>/{{encoder}}/{{scheme}}/seed{{pretrain_seed}}/epoch{epochs}.json",

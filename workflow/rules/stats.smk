@@ -23,6 +23,9 @@ STATS = [
     "answer.json",
 ]
 
+for run in DEPOSITED:
+    check_not_computed(workflow.pathvars.apply(f"<results>/{run}"))
+
 
 rule deposited_tables:
     """Copy or download the two tables of a run that was done elsewhere, and check them."""

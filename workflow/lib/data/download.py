@@ -68,7 +68,8 @@ def _download_http(url: str, part: Path, headers: Mapping[str, str], retries: in
                     found=error,
                     expected="the complete file",
                     where=_shown(url),
-                    next=f"run the same command again (it continues {part}), or put the file there by hand",
+                    next=f"run the same command again (it continues {part}), or put the file at "
+                    f"{part.with_name(part.stem)} by hand",
                 ) from None
             wait = min(60.0, 0.5 * 2**failures)
             log.info("%s: %s; trying again in %.0f s", part.stem, error, wait)

@@ -123,5 +123,5 @@ def _broken_target(target: str, folder: Path, problems: list[str]) -> UserError:
         found="".join(f"\n    {line}" for line in lines),
         expected="readable images, each with a mask of equal size whose labels are in range",
         where=folder,
-        next="mend or remove these files, then run the same command again",
+        next="mend or remove these files, or `group` of this target where one is wanting; then run the same command again",
     )

@@ -19,6 +19,7 @@ def write_checkpoint(model: nn.Module, path: Path, card: dict[str, Any]) -> None
     device = next(model.parameters()).device
     with atomic_path(path) as temporary:
         save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, temporary)
+        temporary.chmod(0o644)  # safetensors lets only the owner read
     write_json(path.with_suffix(".json"), card | {"sha256": sha256_of(path), **provenance(device)})
 
 

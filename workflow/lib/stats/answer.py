@@ -99,7 +99,7 @@ def _name(start: pd.Series | None) -> dict[str, Any] | None:
     if start is None:
         return None
     scheme, seed, epochs = start["scheme"], int(start["pretrain_seed"]), int(start["epochs"])
-    label = f"{start['encoder']}, {scheme} pretraining, {epochs} epochs"
+    label = f"{start['encoder']}, {scheme} pretraining, {epochs} epoch{'s' * (epochs != 1)}"
     label += f" (pretraining seed {seed})" if start["several"] else ""
     if epochs == 0:
         scheme, label = "random", f"{start['encoder']} with random initialisation"
@@ -144,6 +144,7 @@ def in_words(content: dict[str, Any]) -> str:
 def _headline(target: str, found: dict[str, Any]) -> str:
     near, others = len(found["not_told_apart"]), found["starts"] - 1
     sure = f"{near} of the {others} other starts can't be told from it" if near else f"better than all {others} others"
+    sure = f"none of the {others} other starts can be told from it" if near == others else sure
     sure = "how sure can't be said" if found["dice"]["low"] is None else sure
     return f"{target}: start from {found['start']['label']}: Dice {_shown(found['dice'])}; {sure}."
 

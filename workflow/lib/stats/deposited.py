@@ -16,7 +16,17 @@ def fetch_table(folder: str | None, url: str | None, sha256: str | None, output:
     if folder:
         copy_verified(Path(folder) / name, output, sha256)
     elif url:
-        download(f"{url.rstrip('/')}/{name}", output, sha256=sha256, headers={}, retries=5)
+        try:
+            download(f"{url.rstrip('/')}/{name}", output, sha256=sha256, headers={}, retries=5)
+        except UserError as error:
+            run = Path(output).parent.name
+            raise UserError(
+                f"table {name} of run {run} cannot be downloaded",
+                found=str(error).replace("\n", "\n  "),
+                expected="a reachable page, or a folder that holds the table",
+                where=f"config: deposited.{run}",
+                next=f"add --config 'deposited={{{run}: {{folder: /path/to/both/tables}}}}' to the command",
+            ) from error
     else:
         raise UserError(
             "no place to take a deposited table from",
