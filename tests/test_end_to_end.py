@@ -112,6 +112,22 @@ def test_edited_code_repeats_cheap_jobs_only(project: Path):
     assert not {"prepare_target", "pretrain_encoder", "finetune_network"} & counts.keys()
 
 
+def test_source_that_is_listed_anew_hides_no_job(project: Path):
+    """A new seed is planned although the list of source images is due again, and no pretraining is."""
+    (project / "seed.yaml").write_text("study: {finetune_seeds: [1, 2, 3, 4]}")
+    run = snakemake(project, "all", "-n", *TINY, "seed.yaml", "-R", "index_source")
+    counts = jobs(run.stdout)
+    assert counts["finetune_network"] == 3 * 2 * 2
+    assert "pretrain_encoder" not in counts
+
+
+def test_a_smaller_grid_makes_the_tables_anew(project: Path):
+    (project / "seed.yaml").write_text("study: {finetune_seeds: [1, 2]}")
+    counts = jobs(snakemake(project, "all", "-n", *TINY, "seed.yaml").stdout)
+    assert counts["gather_tables"] == 1
+    assert "finetune_network" not in counts
+
+
 def test_another_recipe_does_not_delete_checkpoints(project: Path):
     (project / "other.yaml").write_text("schemes: {simple: {learning_rate: 0.5}}")
     run = snakemake(project, "all", *TINY, "other.yaml")

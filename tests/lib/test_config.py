@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from workflow.lib.config import check_config, check_not_computed, check_unchanged, recipe
-from workflow.lib.run import UserError, write_json
+from workflow.lib.run import UserError, sha256_of, write_json
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
@@ -48,11 +48,18 @@ def test_recipe_of_one_encoder(study):
 
 def test_a_finished_pretraining_is_not_repeated_with_other_settings(tmp_path):
     settings = {"recipe": {"learning_rate": 0.1, "batch": 4}, "precision": "float32"}
-    check_unchanged(tmp_path, settings)  # nothing finished yet
-    write_json(tmp_path / "epoch1.json", settings | {"accuracy": 0.5})
-    check_unchanged(tmp_path, settings)
+    images, other = tmp_path / "index.csv.gz", tmp_path / "other.csv.gz"
+    images.write_text("images")
+    other.write_text("other images")
+    check_unchanged(tmp_path, settings, images)  # nothing finished yet
+    write_json(tmp_path / "epoch1.json", settings | {"accuracy": 0.5, "index": sha256_of(images)})
+    check_unchanged(tmp_path, settings, images)
+    check_unchanged(tmp_path, settings, tmp_path / "nowhere")  # a laptop without the images
+    with pytest.raises(UserError, match="index") as error:
+        check_unchanged(tmp_path, settings, other)
+    assert sha256_of(images) in str(error.value) and sha256_of(other) in str(error.value)
     with pytest.raises(UserError, match="other settings") as error:
-        check_unchanged(tmp_path, {**settings, "recipe": {"learning_rate": 0.2, "batch": 4}})
+        check_unchanged(tmp_path, {**settings, "recipe": {"learning_rate": 0.2, "batch": 4}}, images)
     for word in ("{'learning_rate': 0.1}", "{'learning_rate': 0.2}", str(tmp_path), f"rm -r {tmp_path}"):
         assert word in str(error.value)
 

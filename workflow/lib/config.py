@@ -4,6 +4,7 @@ import difflib
 import os
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from workflow.lib.run import UserError, read_json
+from workflow.lib.run import UserError, read_json, sha256_of
 
 Config = dict[str, Any]
 
@@ -57,16 +58,19 @@ def recipe(config: Config, encoder: str, scheme: str) -> dict[str, Any]:
     return values
 
 
-def check_unchanged(folder: str | Path, settings: dict[str, Any]) -> None:
-    """Refuse to repeat a finished pretraining because its settings changed.
+def check_unchanged(folder: str | Path, settings: dict[str, Any], index: str | Path) -> None:
+    """Refuse checkpoints that were made with other settings, or from other images, than the config now says.
 
-    folder: <pretrain>/{encoder}/{scheme}/seed{n}; settings: what its cards must say (recipe, encoder, precision).
-    Raises `UserError` naming the first difference. Nothing is checked where no card exists.
+    folder: <pretrain>/{encoder}/{scheme}/seed{n}; settings: what its cards must say (recipe, encoder, precision);
+    index: list of the source's images, whose SHA-256 the cards hold. Raises `UserError` naming the first difference.
+    Nothing is checked where no card exists, nor the images where there is no list of them.
     """
     cards = sorted(Path(folder).glob("epoch*.json"))
     if not cards:
         return
     card = read_json(cards[0])
+    if Path(index).exists():
+        settings = settings | {"index": _cached_sha256(str(index))}
     for section, values in settings.items():
         old, new = card.get(section), values
         if isinstance(values, dict) and isinstance(old, dict):
@@ -80,6 +84,9 @@ def check_unchanged(folder: str | Path, settings: dict[str, Any]) -> None:
                 where=folder,
                 next=f"give the encoder or scheme another name; or rm -r {folder} to train anew; or restore the config",
             )
+
+
+_cached_sha256 = cache(sha256_of)  # the list of ImageNet's files has tens of MB, and every pretraining asks
 
 
 def check_not_computed(folder: str | Path) -> None:

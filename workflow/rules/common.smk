@@ -70,12 +70,27 @@ def encoder_settings(wildcards):
     return config["encoders"][wildcards.encoder]
 
 
+def source_file(name):
+    return workflow.pathvars.apply(f"<data>/{config['pretraining']['source']}/{name}")
+
+
+def checkpoint_folder(wildcards):
+    scheme = wildcards.get("scheme", "random")
+    return workflow.pathvars.apply(f"<pretrain>/{wildcards.encoder}/{scheme}/seed{wildcards.pretrain_seed}")
+
+
+def pretraining_source(wildcards):
+    """The images, until the checkpoints exist. Not `ancient`, which hides all jobs behind an input that is remade."""
+    epochs = config["pretraining"]["keep"] if "scheme" in wildcards.keys() else [0]
+    finished = all(os.path.exists(f"{checkpoint_folder(wildcards)}/epoch{epoch}.json") for epoch in epochs)
+    return {} if finished else {"source": source_file("source.json"), "index": source_file("index.csv.gz")}
+
+
 def pretraining_recipe(wildcards):
-    """The recipe; an error where finished checkpoints were made by another one, so that they are never lost unasked."""
+    """The recipe; an error where finished checkpoints were made otherwise, so that they are never lost unasked."""
     values = recipe(config, wildcards.encoder, wildcards.scheme)
-    folder = workflow.pathvars.apply("<pretrain>/{encoder}/{scheme}/seed{pretrain_seed}").format(**wildcards)
     settings = {"recipe": values, "encoder": encoder_settings(wildcards), "precision": config["precision"]}
-    check_unchanged(folder, settings)
+    check_unchanged(checkpoint_folder(wildcards), settings, source_file("index.csv.gz"))
     return values
 
 

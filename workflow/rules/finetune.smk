@@ -26,7 +26,6 @@ rule finetune_network:
         masks=ancient(f"<data>/{{target}}/{VARIANT}/masks.npy"),
         weights=ancient("<pretrain>/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}.safetensors"),
         card="<pretrain>/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}.json",
-        index=ancient(f"<data>/{config['pretraining']['source']}/index.csv.gz"),
     output:
         cases="<run>/finetune/{target}/{freeze}/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}-seed{seed}/cases.csv",
         history="<run>/finetune/{target}/{freeze}/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}-seed{seed}/history.csv",
@@ -76,5 +75,6 @@ if config["run"] not in config["deposited"]:  # the tables of deposited runs exi
             runtime=10,
         params:
             schemes=GRID["schemes"],
+            study=GRID,  # so that a smaller grid makes the tables anew
         script:
             "../scripts/finetune/gather_tables.py"

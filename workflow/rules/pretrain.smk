@@ -11,15 +11,15 @@ OUTPUTS:
     <pretrain>/{encoder}/random/seed{pretrain_seed}/epoch0.safetensors, .json   (untrained weights)
     <pretrain>/{encoder}/{scheme}/seed{pretrain_seed}/history.csv
 
-Code is no input here: an edit never repeats days of training. After a change that matters: snakemake -R pretrain_encoder
+The source is an input only until the checkpoints exist: moving it repeats no training, and checkpoints of other images are
+refused. Code is no input here: an edit never repeats days of training. After a change that matters: snakemake -R pretrain_encoder
 """
 
 
 rule pretrain_encoder:
     """Train an encoder on the source's classes; every epoch in pretraining.keep becomes a checkpoint."""
     input:
-        source=ancient(f"<data>/{config['pretraining']['source']}/source.json"),
-        index=ancient(f"<data>/{config['pretraining']['source']}/index.csv.gz"),
+        unpack(pretraining_source),
     output:
         weights=collect(
             "<pretrain>/{{encoder}}/{{scheme}}/seed{{pretrain_seed}}/epoch{epochs}.safetensors",
@@ -58,8 +58,7 @@ rule pretrain_encoder:
 rule random_weights:
     """Draw the untrained encoder that stands for length 0."""
     input:
-        source=ancient(f"<data>/{config['pretraining']['source']}/source.json"),
-        index=ancient(f"<data>/{config['pretraining']['source']}/index.csv.gz"),
+        unpack(pretraining_source),
     output:
         weights="<pretrain>/{encoder}/random/seed{pretrain_seed}/epoch0.safetensors",
         card="<pretrain>/{encoder}/random/seed{pretrain_seed}/epoch0.json",

@@ -20,7 +20,6 @@ rule score_checkpoint:
         images=ancient(f"<data>/{{target}}/{VARIANT}/images.npy"),
         weights=ancient("<pretrain>/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}.safetensors"),
         card="<pretrain>/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}.json",
-        index=ancient(f"<data>/{config['pretraining']['source']}/index.csv.gz"),
         code=code("score/score_checkpoint.py"),
     output:
         scores="<run>/scores/{target}/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}.csv",

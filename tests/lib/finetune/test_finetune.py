@@ -85,12 +85,9 @@ def job(tmp_path: Path):
     folder = prepared(
         tmp_path / "data", images.astype(np.uint8), masks, ["train"] * 6 + ["validation"] * 2 + ["test"] * 4
     )
-    index = tmp_path / "index.csv.gz"
-    index.write_text("the images")
-    card = {"epoch": 3, "accuracy": 0.4, "index": sha256_of(index)}
+    card = {"epoch": 3, "accuracy": 0.4}
     write_checkpoint(build_classifier(ENCODER, 10, use="simple", seed=1), tmp_path / "epoch3.safetensors", card)
     return {
-        "index": index,
         "data_folder": folder,
         "weights": tmp_path / "epoch3.safetensors",
         "encoder": ENCODER,
@@ -151,14 +148,6 @@ def test_checkpoint_of_another_width_is_refused(job, tmp_path: Path):
         finetune_network(output_folder=tmp_path / "out", **job)
     assert str(job["weights"]) in str(error.value)
     assert not (tmp_path / "out").exists()
-
-
-def test_checkpoint_of_other_images_is_refused(job, tmp_path: Path):
-    job["index"].write_text("other images")
-    with pytest.raises(UserError, match="pretrained on other images") as error:
-        finetune_network(output_folder=tmp_path / "out", **job)
-    for word in (str(job["weights"]), str(job["index"]), "-R pretrain_encoder"):
-        assert word in str(error.value)
 
 
 def test_sound_calibration_has_no_stochastic_depth():

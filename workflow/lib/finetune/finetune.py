@@ -17,8 +17,8 @@ from workflow.lib.finetune.batches import Tiles, TrainItems, evaluation_places, 
 from workflow.lib.finetune.losses import dice_ce_loss, dice_loss, outputs_for, probabilities
 from workflow.lib.finetune.metrics import case_table, summary
 from workflow.lib.networks.build import Segmenter, build_segmenter, load_encoder
-from workflow.lib.pretrain.checkpoint import provenance, read_card, trained_as
-from workflow.lib.run import UserError, atomic_path, derive_seed, hash_of, write_json
+from workflow.lib.pretrain.checkpoint import provenance, trained_as
+from workflow.lib.run import UserError, atomic_path, derive_seed, hash_of, read_json, write_json
 from workflow.lib.train import Plan, Row, autocast, data_loader, device_named, discard_resume, move_network, train
 
 log = logging.getLogger("medseg")
@@ -94,7 +94,6 @@ def finetune_network(
     *,
     data_folder: Path,
     weights: Path,
-    index: Path,
     output_folder: Path,
     names: Mapping[str, str],
     encoder: Mapping[str, Any],
@@ -114,7 +113,7 @@ def finetune_network(
     torch.set_num_threads(threads)
     place, seed = device_named(device), int(names["seed"])
     data = load_prepared(data_folder)
-    checkpoint = read_card(weights, index)
+    checkpoint = read_json(weights.with_suffix(".json"))
     # The study fine-tunes with rates of stochastic depth that some weights were not trained with.
     use = "downstream" if protocol == "paper" else trained_as(checkpoint)
     outputs = outputs_for(len(data.card["classes"]))

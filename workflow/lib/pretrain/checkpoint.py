@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from workflow.lib.run import UserError, atomic_path, read_json, sha256_of, write_json
+from workflow.lib.run import atomic_path, sha256_of, write_json
 
 
 def write_checkpoint(model: nn.Module, path: Path, card: dict[str, Any]) -> None:
@@ -21,20 +21,6 @@ def write_checkpoint(model: nn.Module, path: Path, card: dict[str, Any]) -> None
         save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, temporary)
         temporary.chmod(0o644)  # safetensors lets only the owner read
     write_json(path.with_suffix(".json"), card | {"sha256": sha256_of(path), **provenance(device)})
-
-
-def read_card(weights: Path, index: Path) -> dict[str, Any]:
-    """The card of a checkpoint. Raises `UserError` when it was pretrained on other images than those of `index`."""
-    card = read_json(weights.with_suffix(".json"))
-    if card.get("index") != sha256_of(index):
-        raise UserError(
-            "checkpoint was pretrained on other images than the source now has",
-            found=f"index {str(card.get('index'))[:12]}",
-            expected=f"index {sha256_of(index)[:12]} of {index}",
-            where=weights,
-            next="snakemake -R pretrain_encoder random_weights, after removing the old checkpoints; or restore the source",
-        )
-    return card
 
 
 def trained_as(card: dict[str, Any]) -> str:

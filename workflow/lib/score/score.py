@@ -14,8 +14,8 @@ from torchvision.transforms import v2
 
 from workflow.lib.data.prepared import Prepared, load_prepared
 from workflow.lib.networks.build import build_encoder, load_encoder, seeded
-from workflow.lib.pretrain.checkpoint import read_card, trained_as
-from workflow.lib.run import Progress, UserError, atomic_path, derive_seed
+from workflow.lib.pretrain.checkpoint import trained_as
+from workflow.lib.run import Progress, UserError, atomic_path, derive_seed, read_json
 from workflow.lib.score.robustness import DISTANCES, MARGINS, distance, partner, pool, robustness
 from workflow.lib.train import device_named, move_network, standardise
 
@@ -101,7 +101,6 @@ def score_checkpoint(
     *,
     data_folder: Path,
     weights: Path,
-    index: Path,
     output: Path,
     names: Mapping[str, str],
     encoder: Mapping[str, Any],
@@ -121,7 +120,7 @@ def score_checkpoint(
     """
     torch.set_num_threads(threads)
     place = device_named(device)
-    network = build_encoder(encoder, use=trained_as(read_card(weights, index)))
+    network = build_encoder(encoder, use=trained_as(read_json(weights.with_suffix(".json"))))
     load_encoder(network, weights)
     move_network(network, place)
     network.eval()

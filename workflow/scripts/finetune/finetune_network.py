@@ -13,7 +13,6 @@ start_job(snakemake.log[0])
 finetune_network(
     data_folder=Path(snakemake.input.data).parent,
     weights=Path(snakemake.input.weights),
-    index=Path(snakemake.input.index),
     output_folder=Path(snakemake.output.card).parent,
     names=dict(snakemake.wildcards.items()),
     device=snakemake.config["device"],

@@ -13,7 +13,6 @@ start_job(snakemake.log[0])
 score_checkpoint(
     data_folder=Path(snakemake.input.data).parent,
     weights=Path(snakemake.input.weights),
-    index=Path(snakemake.input.index),
     output=Path(snakemake.output.scores),
     names=dict(snakemake.wildcards.items()),
     device=snakemake.config["device"],
