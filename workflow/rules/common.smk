@@ -74,6 +74,15 @@ def source_file(name):
     return workflow.pathvars.apply(f"<data>/{config['pretraining']['source']}/{name}")
 
 
+# Arguments of the pretraining jobs. That they take `output` keeps Snakemake from tracking these paths: moved data repeat nothing.
+def source_card(wildcards, output):
+    return source_file("source.json")
+
+
+def source_index(wildcards, output):
+    return source_file("index.csv.gz")
+
+
 def checkpoint_folder(wildcards):
     scheme = wildcards.get("scheme", "random")
     return workflow.pathvars.apply(f"<pretrain>/{wildcards.encoder}/{scheme}/seed{wildcards.pretrain_seed}")

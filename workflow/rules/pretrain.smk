@@ -45,6 +45,8 @@ rule pretrain_encoder:
         mem="64GB",
         runtime=lambda wildcards, attempt: 2880 * attempt,
     params:
+        source_card=source_card,
+        index=source_index,
         encoder=encoder_settings,
         recipe=pretraining_recipe,
         keep=config["pretraining"]["keep"],
@@ -73,6 +75,8 @@ rule random_weights:
         mem="4GB",
         runtime=10,
     params:
+        source_card=source_card,
+        index=source_index,
         encoder=encoder_settings,
         image_size=config["image_size"],
     script:

@@ -109,8 +109,8 @@ def accuracy(model: nn.Module, loader: DataLoader[Any], precision: str) -> float
 
 def pretrain_encoder(
     *,
-    source_card: Path,
-    index: Path,
+    source_card: str | Path,
+    index: str | Path,
     folder: Path,
     history_path: Path,
     encoder: Mapping[str, Any],
@@ -216,7 +216,7 @@ def classification_plan(
 
 
 def random_weights(
-    *, source_card: Path, index: Path, weights: Path, encoder: Mapping[str, Any], seed: int, image_size: int
+    *, source_card: str | Path, index: str | Path, weights: Path, encoder: Mapping[str, Any], seed: int, image_size: int
 ) -> None:
     """Write an untrained classifier, drawn from `seed`, as the checkpoint of length 0; its accuracy is chance."""
     classes = len(load_source(source_card, index, "train").classes)

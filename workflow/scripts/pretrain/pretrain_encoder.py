@@ -11,8 +11,6 @@ if TYPE_CHECKING:
 
 start_job(snakemake.log[0])
 pretrain_encoder(
-    source_card=Path(snakemake.input.source),
-    index=Path(snakemake.input.index),
     folder=Path(snakemake.output.history).parent,
     history_path=Path(snakemake.output.history),
     seed=int(snakemake.wildcards.pretrain_seed),

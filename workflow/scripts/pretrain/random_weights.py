@@ -11,8 +11,6 @@ if TYPE_CHECKING:
 
 start_job(snakemake.log[0])
 random_weights(
-    source_card=Path(snakemake.input.source),
-    index=Path(snakemake.input.index),
     weights=Path(snakemake.output.weights),
     seed=int(snakemake.wildcards.pretrain_seed),
     **snakemake.params,
