@@ -34,7 +34,6 @@ def start_job(log_path: str | Path) -> None:
     logging.captureWarnings(True)
     logging.getLogger("fontTools").setLevel(logging.WARNING)
     console = logging.StreamHandler()  # the project's own warnings are for the user's eyes too
-    console.setLevel(logging.WARNING)
     console.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     console.addFilter(lambda record: record.levelno == logging.WARNING)
     log.addHandler(console)

@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 
 from workflow.lib.run import UserError, atomic_folder
 
-# Compressors' own errors; encrypted zips and methods that Python lacks raise the last two.
-DAMAGED = (zlib.error, lzma.LZMAError, EOFError, RuntimeError, NotImplementedError)
+# Compressors' own errors; encrypted zips and methods that Python lacks raise RuntimeError.
+DAMAGED = (zlib.error, lzma.LZMAError, EOFError, RuntimeError)
 
 
 def unpack(archive: str | Path, folder: str | Path) -> None:
