@@ -12,7 +12,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from workflow.lib.run import UserError, read_json, sha256_of
+from workflow.lib.run import UserError, hash_of, read_json, sha256_of
 
 Config = dict[str, Any]
 
@@ -56,6 +56,12 @@ def recipe(config: Config, encoder: str, scheme: str) -> dict[str, Any]:
     batch = values["batch"]
     values["micro_batch"] = next(n for n in range(min(values["micro_batch"], batch), 0, -1) if batch % n == 0)
     return values
+
+
+def variant(config: Config) -> str:
+    """The name of this protocol, its switches (as a hash) and image size: prepared data and checkpoints depend on them."""
+    switches = f"-{hash_of(config['switches'])[:6]}" if config["switches"] else ""
+    return f"{config['protocol']}{switches}-{config['image_size']}"
 
 
 def check_unchanged(folder: str | Path, settings: dict[str, Any], index: str | Path) -> None:

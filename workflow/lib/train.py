@@ -106,10 +106,10 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
 
 
-def standardise(images: Tensor, protocol: str) -> Tensor:
-    """What every network input passes, images (n, 3, h, w): unchanged under `paper`, which normalises nowhere; each image
-    to mean 0 and standard deviation 1 under `sound`."""
-    if protocol == "paper":
+def standardise(images: Tensor, inputs: str) -> Tensor:
+    """What every network input passes, images (n, 3, h, w): `unchanged`, as the study normalises nowhere; or
+    `standardised`, each image to mean 0 and standard deviation 1. Checkpoints say which of both they were trained with."""
+    if inputs == "unchanged":
         return images
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
     return (images - mean) / (images.std(dim=(1, 2, 3), keepdim=True) + 1e-3)

@@ -11,13 +11,15 @@ OUTPUTS: none; names and functions that the other parts use
 import os
 import re
 
-from workflow.lib.config import check_config, check_not_computed, check_unchanged, recipe
+from workflow.lib.config import check_config, check_not_computed, check_unchanged, recipe, variant
 from workflow.lib.grid import all_checkpoints, all_finetunings, code_files
+from workflow.lib.protocol import protocol_of
 
 check_config(config, f"{workflow.basedir}/workflow/schemas/config.schema.yaml")
 
 GRID = config["study"]
-VARIANT = f"{config['protocol']}-{config['image_size']}"  # what prepared data and checkpoints depend on
+PROTOCOL = protocol_of(config)
+VARIANT = variant(config)  # what prepared data and checkpoints depend on
 GPUS = int(config["device"] == "cuda")  # per job that runs a network
 DATASETS = config["sources"] | config["targets"]
 REGISTRY = os.path.relpath(f"{workflow.basedir}/workflow/registry/datasets.tsv")
@@ -31,7 +33,7 @@ wildcard_constraints:
     encoder=r"[A-Za-z0-9._-]+",
     scheme=r"[A-Za-z0-9._-]+",
     freeze="frozen|tuned",
-    variant=r"(paper|sound)-\d+",
+    variant=re.escape(VARIANT),
     pretrain_seed=r"\d+",
     epochs=r"\d+",
     seed=r"\d+",

@@ -136,7 +136,7 @@ rule split_target:
         mem="1GB",
         runtime=10,
     params:
-        protocol=lambda wildcards: wildcards.variant.split("-")[0],
+        validation=PROTOCOL["validation"],
         split_seed=config["data"]["split_seed"],
         test_fraction=config["data"]["test_fraction"],
         validation_fraction=config["data"]["validation_fraction"],
@@ -167,8 +167,8 @@ rule prepare_target:
         mem="8GB",
         runtime=60,
     params:
-        protocol=lambda wildcards: wildcards.variant.split("-")[0],
-        image_size=lambda wildcards: int(wildcards.variant.split("-")[1]),
+        protocol=PROTOCOL,
+        image_size=config["image_size"],
         classes=of_target("classes"),
         crop=of_target("crop"),
     script:

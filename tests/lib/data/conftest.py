@@ -11,6 +11,7 @@ from workflow.lib.data.prepare import prepare_target
 from workflow.lib.data.prepared import Prepared, load_prepared
 from workflow.lib.data.split import split_target
 from workflow.lib.data.verify import verify_target
+from workflow.lib.protocol import PROTOCOLS
 
 REGISTRY = Path("workflow/registry/datasets.tsv")
 SIZE = 32
@@ -53,7 +54,7 @@ def run_stage() -> Callable[..., Prepared]:
             cases=cases,
             split=split,
             target="own",
-            protocol=protocol,
+            validation=PROTOCOLS[protocol]["validation"],
             split_seed=0,
             test_fraction=0.3,
             validation_fraction=0.25,
@@ -68,7 +69,7 @@ def run_stage() -> Callable[..., Prepared]:
             items=folder / "items.csv",
             card=folder / "card.json",
             target="own",
-            protocol=protocol,
+            protocol=PROTOCOLS[protocol],
             image_size=SIZE,
             classes=classes,
             crop=crop,

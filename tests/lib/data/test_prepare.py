@@ -48,8 +48,8 @@ def test_images_are_smoothed_before_the_resize_under_sound_only():
 def test_deep_pictures_and_empty_volumes_have_a_positive_scale():
     deep = np.full((1, 1, 4, 4), 4000, np.float32)
     assert intensity_scale(deep, "paper", nifti=False) == (4000, 4000)
-    for protocol in ("paper", "sound"):
-        assert min(intensity_scale(np.zeros((1, 1, 4, 4), np.float32), protocol, nifti=True)) > 0
+    for intensities in ("raw", "scaled"):
+        assert min(intensity_scale(np.zeros((1, 1, 4, 4), np.float32), intensities, nifti=True)) > 0
 
 
 def test_sixteen_bit_and_colour_pictures(tmp_path, make_source, run_stage):

@@ -21,7 +21,7 @@ def split(tmp_path: Path, official: bool = False, **changes) -> pd.DataFrame:
         for i in range(1 + g % 3)
     ]
     pd.DataFrame(cases).to_csv(tmp_path / "cases.csv", index=False)
-    options = {"protocol": "sound", "split_seed": 0, "test_fraction": 0.2, "validation_fraction": 0.25} | changes
+    options = {"validation": "held_out", "split_seed": 0, "test_fraction": 0.2, "validation_fraction": 0.25} | changes
     split_target(cases=tmp_path / "cases.csv", split=tmp_path / "split.csv", target="own", **options)
     return pd.read_csv(tmp_path / "split.csv")
 
@@ -44,7 +44,7 @@ def test_the_official_test_part_stays(tmp_path):
 
 
 def test_paper_has_no_validation_part_and_the_same_test_part(tmp_path):
-    paper, sound = groups(split(tmp_path, protocol="paper")), groups(split(tmp_path))
+    paper, sound = groups(split(tmp_path, validation="test_part")), groups(split(tmp_path))
     assert paper.keys() == {"train", "test"}
     assert paper["test"] == sound["test"] and paper["train"] == sound["train"] | sound["validation"]
 
@@ -84,7 +84,7 @@ def test_a_part_without_foreground_is_refused(tmp_path):
     for row in rows[:6]:
         row["labels"] = "0 255"
     pd.DataFrame(rows).to_csv(tmp_path / "cases.csv", index=False)
-    options = {"protocol": "paper", "split_seed": 0, "test_fraction": 0.2, "validation_fraction": 0.25}
+    options = {"validation": "test_part", "split_seed": 0, "test_fraction": 0.2, "validation_fraction": 0.25}
     with pytest.raises(UserError, match="test part of target own shows no foreground") as error:
         split_target(cases=tmp_path / "cases.csv", split=tmp_path / "split.csv", target="own", **options)
     assert "2 empty masks" in str(error.value) and "data.split_seed" in str(error.value)

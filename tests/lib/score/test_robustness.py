@@ -1,15 +1,23 @@
 """The robustness score: published pairs, closed forms, and the reference values where they are at hand (parity)."""
 
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import cosine_similarity
 
-from workflow.lib.score.robustness import distance, partner, pool, robustness
-from workflow.lib.score.score import CHUNK, robustness_rows
+from tests.parity import parity_folder, uniform
+from workflow.lib.score.robustness import (
+    CHUNK,
+    clipping_warning,
+    distances,
+    hinge,
+    partner,
+    pool,
+    robustness_rows,
+    score_of_views,
+)
 
 
 @pytest.mark.parametrize(
@@ -20,11 +28,22 @@ def test_partners_of_the_study(n: int, expected: list[int]):
 
 
 def test_distances_closed_form():
-    a, b = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 1.0]])
-    assert distance("cosine_distance", a, b).item() == pytest.approx(1 - 1 / np.sqrt(2))
-    assert distance("l2_loss", a, b).item() == pytest.approx(0.5)
+    a, b = torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([[1.0, 1.0], [3.0, 0.0]])
+    found = distances(a, b)
+    assert found["cosine_distance"].tolist() == pytest.approx(
+        np.array([[1 - 1 / np.sqrt(2), 0], [1 - 1 / np.sqrt(2), 1]])
+    )
+    assert found["l2_loss"].tolist() == pytest.approx(np.array([[0.5, 2], [1, 6.5]]))
     c, d = torch.tensor([[0.0, 1.0, 2.0]]), torch.tensor([[2.0, 1.0, 0.0]])
-    assert distance("inv_pearson_corr", c, d).item() == pytest.approx(2.0)
+    assert distances(c, d)["inv_pearson_corr"].item() == pytest.approx(2.0)
+
+
+def test_distances_of_large_maps_are_accumulated_in_double_precision():
+    noise = torch.Generator().manual_seed(0)
+    a = 5 + 0.01 * torch.randn(2, 200_000, generator=noise)
+    b = a + 0.001 * torch.randn(2, 200_000, generator=noise)
+    exact = [1 - np.corrcoef(x.double().numpy(), y.double().numpy())[0, 1] for x, y in zip(a, b, strict=True)]
+    assert distances(a, b)["inv_pearson_corr"].diagonal().tolist() == pytest.approx(exact, abs=1e-7)
 
 
 def test_pooling_averages_space_for_maps_and_channels_for_tokens():
@@ -32,38 +51,72 @@ def test_pooling_averages_space_for_maps_and_channels_for_tokens():
     assert torch.equal(pool(torch.tensor([[[0.0, 2.0], [4.0, 6.0], [1.0, 1.0]]])), torch.tensor([[1.0, 5.0, 1.0]]))
 
 
-@pytest.mark.parametrize("n", [2, 5, CHUNK, CHUNK + 1, 2 * CHUNK + 3])
-def test_score_in_chunks_equals_the_score_of_the_whole_set(n: int, monkeypatch: pytest.MonkeyPatch):
+def views_of(n: int) -> tuple[torch.Tensor, torch.Tensor]:
     images = torch.rand(n, 3, 8, 8, generator=torch.Generator().manual_seed(1))
-    views = iter([images.flip(-1), images.sqrt()])
-    monkeypatch.setattr("workflow.lib.score.score.jitter", lambda: lambda _: next(views))
-    rows = list(robustness_rows(lambda x: [x, x[:, :2, ::2]], images, draws=1, seed=0))
-    assert len(rows) == 2 * 3 * 5 * 2
-    q, k = images.flip(-1), images.sqrt()
-    for row in rows:
-        a, b = (q, k) if row["level"] == 1 else (q[:, :2, ::2], k[:, :2, ::2])
-        if row["pooled"]:
-            a, b = pool(a), pool(b)
-        positive, negative = distance(row["metric"], a, b), distance(row["metric"], a, b[partner(n)])
-        assert row["value"] == pytest.approx(robustness(positive, negative, row["margin"]).mean().item())
+    return images.flip(-1), images.sqrt()
 
 
-def parity_folder() -> Path:
-    folder = Path(os.environ.get("PARITY_DIR", Path(__file__).parents[4] / "shared" / "parity"))
-    if not folder.is_dir():
-        pytest.skip(f"parity folder {folder} is absent (set PARITY_DIR)")
-    return folder
+@pytest.mark.parametrize("n", [2, 5, CHUNK, CHUNK + 1, 2 * CHUNK + 3])
+def test_published_score_in_chunks_equals_the_definition_on_the_whole_set(n: int):
+    query, key = views_of(n)
+    found = score_of_views(lambda x: [x, x[:, :2, ::2]], query, key, published=True)
+    assert len(found) == 2 * 2 * 3 * 5
+    for (level, pooled, name, margin), value in found.items():
+        a, b = (query, key) if level == 1 else (query[:, :2, ::2], key[:, :2, ::2])
+        matrix = (distances(pool(a), pool(b)) if pooled else distances(a, b))[name]
+        expected = hinge(matrix.diagonal(), matrix[range(n), partner(n)], margin).mean()
+        assert value == pytest.approx(expected.item())
 
 
-def uniform(seed: int, count: int, k: int) -> np.ndarray:
-    """The reference's integer hash, as numbers in -1..1."""
-    with np.errstate(over="ignore"):
-        j = np.arange(1, count + 1, dtype=np.uint64)
-        z = np.uint64(seed) + j * np.uint64(0x9E3779B97F4A7C15) + np.uint64(k + 1) * np.uint64(0xD1B54A32D192ED03)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z ^= z >> np.uint64(31)
-    return 2 * ((z >> np.uint64(11)).astype(np.float64) * 2.0**-53) - 1
+def test_all_settings_come_from_one_pass_over_each_view():
+    seen = []
+    query, key = views_of(11)
+    for published in (True, False):
+        seen.clear()
+        score_of_views(lambda x: seen.append(len(x)) or [x], query, key, published=published)
+        assert sum(seen) == 2 * 11
+
+
+def test_sound_score_has_no_self_pairs_and_the_mean_over_all_others():
+    query, key = views_of(5)
+    value = score_of_views(lambda x: [x], query, key, published=False)[1, False, "cosine_distance", 0.5]
+    q, k = query.flatten(1).double(), key.flatten(1).double()
+    d = 1 - cosine_similarity(q[:, None], k[None], dim=2)
+    terms = [max(0.0, float(d[j, j] - d[j, i] + 0.5)) for j in range(5) for i in range(5) if i != j]
+    assert value == pytest.approx(np.mean(terms))
+
+
+def test_published_jitter_is_the_same_for_all_images_and_the_sound_one_is_not():
+    images = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(2)).repeat(6, 1, 1, 1)
+    for published in (True, False):
+        views: list[torch.Tensor] = []
+        list(
+            robustness_rows(
+                lambda x, views=views: views.append(x) or [x + 1], images, draws=1, seed=3, published=published
+            )
+        )
+        same = all(torch.equal(image, view[0]) for view in views for image in view)
+        assert same is published and not torch.equal(views[0], views[1])
+
+
+def test_interval_over_draws_of_jitter():
+    images = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(4))
+    single = [list(robustness_rows(lambda x: [x], images, draws=1, seed=0, published=True))[0]]
+    several = list(robustness_rows(lambda x: [x], images, draws=4, seed=0, published=True))
+    assert np.isnan(single[0]["ci_low"])
+    for row in several:
+        assert row["draws"] == 4 and row["ci_low"] <= row["value"] <= row["ci_high"]
+    assert any(row["ci_low"] < row["ci_high"] for row in several)
+    again = list(robustness_rows(lambda x: [x], images, draws=4, seed=0, published=True))
+    assert again == several
+
+
+def test_raw_intensities_are_warned_of():
+    images = torch.rand(4, 3, 8, 8)
+    assert clipping_warning(images) == ""
+    assert "outside 0..1" in clipping_warning(images * 300)
+    rows = list(robustness_rows(lambda x: [x], images * 300, draws=1, seed=0, published=True))
+    assert all("cut by the jitter" in row["warning"] for row in rows)
 
 
 def test_parity_of_the_score():
@@ -84,7 +137,7 @@ def test_parity_of_the_score():
         )
         if case["pooled"]:
             q, k = pool(q), pool(k)
-        name = case["distance"] if "distance" in case else case["metric"]
-        terms = robustness(distance(name, q, k), distance(name, q, k[partner(n)]), case["margin"])
-        assert torch.allclose(terms, torch.tensor(case["per_image"], dtype=torch.float64), atol=5e-6, rtol=0), case
+        matrix = distances(q, k)[case["distance"] if "distance" in case else case["metric"]]
+        terms = hinge(matrix.diagonal(), matrix[range(n), partner(n)], case["margin"])
+        assert terms.tolist() == pytest.approx(case["per_image"], abs=5e-6), case
         assert terms.mean().item() == pytest.approx(case["mean"], abs=5e-6)

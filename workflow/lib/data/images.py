@@ -33,8 +33,8 @@ def stem_of(path: str | Path) -> str:
     return name[: -len(".nii.gz")] if name.lower().endswith(".nii.gz") else Path(name).stem
 
 
-def read_image(path: Path) -> tuple[np.ndarray, tuple[float, float]]:
-    """Read an image as (slices, C, H, W) and the (y, x) spacing of its pixels.
+def read_image(path: Path) -> tuple[np.ndarray, tuple[float, float, float]]:
+    """Read an image as (slices, C, H, W) and the (z, y, x) spacing of its pixels.
 
     NIfTI: float32, C = 1, slices along the third axis, rows along the second, columns along the first; spacing in mm.
     Pictures: one slice, uint8, C = 1 (grey) or 3 (RGB); 16-bit and float pictures: float32, C = 1; spacing 1 (unknown).
@@ -49,7 +49,7 @@ def read_image(path: Path) -> tuple[np.ndarray, tuple[float, float]]:
         array = np.asarray(picture.convert("L"))[None]
     else:
         array = np.asarray(picture.convert("RGB")).transpose(2, 0, 1)
-    return array[None], (1.0, 1.0)
+    return array[None], (1.0, 1.0, 1.0)
 
 
 def read_mask(path: Path, *, binary: bool) -> np.ndarray:
@@ -92,12 +92,12 @@ def geometry_problems(image: Path, mask: Path) -> list[str]:
     return [f"{image.name}: affine of the image {shown[0]}, of the mask {shown[1]}"]
 
 
-def _read_volume(path: Path) -> tuple[np.ndarray, tuple[float, float]]:
-    """(slices, H, W) float32 and the (y, x) spacing in mm (1 where the header has none)."""
+def _read_volume(path: Path) -> tuple[np.ndarray, tuple[float, float, float]]:
+    """(slices, H, W) float32 and the (z, y, x) spacing in mm (1 where the header has none)."""
     try:
         image: Any = nib.load(path)
         data = np.asarray(image.dataobj, dtype=np.float32)
-        x, y = (float(zoom) or 1.0 for zoom in image.header.get_zooms()[:2])
+        x, y, z = (float(zoom) or 1.0 for zoom in [*image.header.get_zooms()[:3], 1.0][:3])
     except _UNREADABLE as error:
         raise ValueError(f"unreadable ({error})") from error
     if data.ndim == 4 and data.shape[3] == 1:
@@ -106,4 +106,4 @@ def _read_volume(path: Path) -> tuple[np.ndarray, tuple[float, float]]:
         raise ValueError(f"has {data.ndim} axes, expected 2 or 3")
     if not np.isfinite(data).all():
         raise ValueError("has values that are not finite")
-    return np.atleast_3d(data).T, (y, x)
+    return np.atleast_3d(data).T, (z, y, x)

@@ -12,6 +12,7 @@ from torch.nn.functional import interpolate
 
 from workflow.lib.data.images import is_nifti, read_image, read_mask
 from workflow.lib.data.layouts import BINARY, class_names
+from workflow.lib.protocol import Protocol
 from workflow.lib.run import Progress, atomic_path, read_json, sha256_of, write_json
 
 log = logging.getLogger("medseg")
@@ -27,12 +28,12 @@ class Geometry:
     windows: dict[str, int] | None
 
 
-def geometry(layout: str, protocol: str, size: int) -> Geometry:
-    """The study's geometry in units of the image size; `sound` nearly keeps the aspect of IDRiD (4096:2848)."""
+def geometry(layout: str, aspect: str, size: int) -> Geometry:
+    """The study's geometry in units of the image size; aspect `kept` nearly keeps that of IDRiD (4096:2848)."""
     if layout != "idrid":
         return Geometry(0.0, size, size, None)
     windows = {"window": 2 * size, "stride": size // 2, "crop": size}
-    return Geometry(96 / 4288, 5 * size, (10 if protocol == "paper" else 7) * size, windows)
+    return Geometry(96 / 4288, 5 * size, (10 if aspect == "squeezed" else 7) * size, windows)
 
 
 def prepare_target(
@@ -45,7 +46,7 @@ def prepare_target(
     items: str | Path,
     card: str | Path,
     target: str,
-    protocol: str,
+    protocol: Protocol,
     image_size: int,
     classes: list[str] | None = None,
     crop: int | None = None,
@@ -58,7 +59,7 @@ def prepare_target(
     described = read_json(source)
     folder, layout = Path(described["folder"]), described["layout"]
     names = class_names(target, layout, classes)
-    shape = geometry(layout, protocol, image_size)
+    shape = geometry(layout, protocol["aspect"], image_size)
     table = _join(split, cases)
     with atomic_path(images) as image_path, atomic_path(masks) as mask_path:
         (channels, kind), number = _common_type(folder, list(table["image"])), sum(table["slices"])
@@ -103,29 +104,33 @@ def _items(row: dict[str, Any], slices: int, numbers: dict[str, float]) -> list[
 
 
 def _prepare_case(
-    folder: Path, row: dict[str, Any], layout: str, protocol: str, classes: int, shape: Geometry, crop: int | None
+    folder: Path, row: dict[str, Any], layout: str, protocol: Protocol, classes: int, shape: Geometry, crop: int | None
 ) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
     """Images (slices, C, H, W), masks (slices, H, W) and scale, range and spacing of one case."""
     image, _ = read_image(folder / row["image"])
     mask = read_mask(folder / row["mask"], binary=layout in BINARY)
     mask = (mask > 0).astype(mask.dtype) if classes == 1 else mask  # one class: stored as 1 or as 255
-    scale, top = intensity_scale(image, protocol, nifti=is_nifti(row["image"]))
+    if protocol["intensities"] == "scaled" and image.min() < 0:  # CT, for example: what is jittered must lie in 0..1
+        image = image - np.percentile(image, 0.5).astype(image.dtype)
+    scale, top = intensity_scale(image, protocol["intensities"], nifti=is_nifti(row["image"]))
     image, mask = (_cut(array, shape.cut, crop) for array in (image, mask))
     spacing_y = row["spacing_y"] * image.shape[-2] / shape.height
     spacing_x = row["spacing_x"] * image.shape[-1] / shape.width
-    numbers = {"scale": scale, "range": top, "spacing_y": round(spacing_y, 6), "spacing_x": round(spacing_x, 6)}
-    rule = "nearest" if protocol == "sound" else "any" if layout == "idrid" else "truncate"
-    return resize_image(image, shape, antialias=protocol == "sound"), resize_mask(mask, shape, rule), numbers
+    numbers = {"scale": scale, "range": top, "spacing_z": row["spacing_z"]}
+    numbers |= {"spacing_y": round(spacing_y, 6), "spacing_x": round(spacing_x, 6)}
+    rule = "nearest" if protocol["masks"] == "nearest" else "any" if layout == "idrid" else "truncate"
+    resized = resize_image(image, shape, antialias=protocol["images"] == "antialiased")
+    return resized, resize_mask(mask, shape, rule), numbers
 
 
-def intensity_scale(image: np.ndarray, protocol: str, *, nifti: bool) -> tuple[float, float]:
-    """(scale, range) of an image or volume: 255 for 8 bits; NIfTI under `paper` raw, range its maximum.
+def intensity_scale(image: np.ndarray, intensities: str, *, nifti: bool) -> tuple[float, float]:
+    """(scale, range) of an image or volume: 255 for 8 bits; of NIfTI with `raw` intensities 1 and its maximum.
 
-    NIfTI under `sound`, and pictures of more than 8 bits: the 99.5th percentile for both.
+    NIfTI with `scaled` intensities, and pictures of more than 8 bits: the 99.5th percentile for both.
     """
     if image.dtype == np.uint8:
         return 255.0, 255.0
-    if nifti and protocol == "paper":
+    if nifti and intensities == "raw":
         return 1.0, max(float(image.max()), 1e-6)
     top = float(np.percentile(image, 99.5))
     top = top if top > 0 else max(float(image.max()), 1e-6)
@@ -133,7 +138,7 @@ def intensity_scale(image: np.ndarray, protocol: str, *, nifti: bool) -> tuple[f
 
 
 def resize_image(image: np.ndarray, shape: Geometry, *, antialias: bool) -> np.ndarray:
-    """Bilinear, corners not aligned, type kept; `antialias` under protocol sound, where the study does without."""
+    """Bilinear, corners not aligned, type kept; the study does without `antialias`."""
     resized = _interpolate(image, shape, "bilinear", antialias=antialias)
     return resized.round().clip(0, 255).astype(np.uint8) if image.dtype == np.uint8 else resized
 

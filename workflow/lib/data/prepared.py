@@ -16,7 +16,7 @@ class Prepared:
 
     images: (N, C, H, W), C 1 or 3, uint8 (0..255) or float32 (raw intensities).
     masks: (N, H, W) uint8, 0 background, 1..K the classes `card["classes"]`.
-    items: columns item, case, group, part (train | validation | test), scale, range, spacing_y, spacing_x.
+    items: columns item, case, group, part (train | validation | test), scale, range, spacing_z, spacing_y, spacing_x.
         Training divides an image by `scale`; image / `range`, clipped, lies in 0..1. Spacings are those of the prepared
         pixels: mm for NIfTI, pixels of the original image for all other files.
     card: target, protocol, image_size, classes, windows (None or window, stride, crop in pixels), counts, arrays.

@@ -19,7 +19,7 @@ def split_target(
     cases: str | Path,
     split: str | Path,
     target: str,
-    protocol: str,
+    validation: str,
     split_seed: int,
     test_fraction: float,
     validation_fraction: float,
@@ -27,15 +27,15 @@ def split_target(
 ) -> None:
     """Write the table `split`: case, group, part (train | validation | test), sorted by part, group and case.
 
-    The test part is the official one, else `test_fraction` of the groups. Protocol paper has no validation part (its
-    test part serves as one); sound takes `validation_fraction` of the training groups. `train_cases` limits the
-    training part, to whole groups; cases left out do not stand in the table.
+    The test part is the official one, else `test_fraction` of the groups. validation: `held_out` takes
+    `validation_fraction` of the training groups; `test_part` makes no validation part, as the test part serves as one.
+    `train_cases` limits the training part, to whole groups; cases left out do not stand in the table.
     """
     table = pd.read_csv(cases, dtype=str, keep_default_na=False)
     rows = [{key: str(row[key]) for key in ("case", "group", "part")} for row in table.to_dict("records")]
     if not any(row["part"] == "test" for row in rows):
         rows = _part_off([row | {"part": "train"} for row in rows], test_fraction, "test", split_seed, target)
-    if protocol == "sound":
+    if validation == "held_out":
         rows = _part_off(rows, validation_fraction, "validation", split_seed, target)
     if train_cases is not None:
         rows = _limit_training(rows, train_cases, split_seed, target)

@@ -29,7 +29,7 @@ def verify_target(
     """Read every image and mask of a target and write the table `cases`.
 
     Columns: case, group, part (train | test | ""), image, mask (relative to the folder in `source`), height, width,
-    slices, labels (those present, for example "0 1 3"), spacing_y, spacing_x (mm for NIfTI, else 1).
+    slices, labels (those present, for example "0 1 3"), spacing_z, spacing_y, spacing_x (mm for NIfTI, else 1).
     Raises one `UserError` that lists the first ten problems and their number.
     """
     card = read_json(source)
@@ -60,10 +60,10 @@ def check_case(folder: Path, case: Case, classes: int, *, binary: bool) -> tuple
     problems, row = [], vars(case).copy()
     image = mask = None
     try:
-        image, (spacing_y, spacing_x) = read_image(folder / case.image)
+        image, spacing = read_image(folder / case.image)
         slices, _, height, width = image.shape
         row |= {"height": height, "width": width, "slices": slices, "labels": ""}
-        row |= {"spacing_y": round(spacing_y, 6), "spacing_x": round(spacing_x, 6)}
+        row |= {f"spacing_{axis}": round(value, 6) for axis, value in zip("zyx", spacing, strict=True)}
     except ValueError as error:
         problems.append(f"{case.image}: {error}")
     try:

@@ -44,12 +44,12 @@ def training_places(data: Prepared) -> list[Place]:
     return _windows(data, rows, windows["window"], windows["stride"])
 
 
-def evaluation_places(data: Prepared, part: str, protocol: str) -> list[Place]:
-    """Tiles of the network's input size. `sound` covers every image; `paper` cuts windows side by side, drops dark ones
-    and what is left over at the bottom, and cuts each window into four tiles."""
+def evaluation_places(data: Prepared, part: str, evaluation: str) -> list[Place]:
+    """Tiles of the network's input size. evaluation: `whole` covers every image; `windows` cuts windows side by side as
+    the study does, drops dark ones and what is left over at the bottom, and cuts each window into four tiles."""
     rows = np.flatnonzero(data.items["part"] == part)
     size, windows = data.card["image_size"], data.card["windows"]
-    if windows is None or protocol == "sound":
+    if windows is None or evaluation == "whole":
         height, width = data.masks.shape[1:]
         corners = [(top, left) for top in range(0, height, size) for left in range(0, width, size)]
         return [Place(int(row), top, left) for row in rows for top, left in corners]
@@ -109,7 +109,7 @@ class TrainItems(Dataset[tuple[Tensor, Tensor]]):
 
     data: Prepared
     places: list[Place]
-    protocol: str
+    inputs: str
     rotation: float
     seed: int
     epoch: int
@@ -130,24 +130,24 @@ class TrainItems(Dataset[tuple[Tensor, Tensor]]):
         image, mask = square(self.data, place, window["window"] if window else self.data.card["image_size"])
         with seeded(derive_seed(self.seed, "item", self.epoch, index)):
             image, mask = augmented(image, mask, window, self.rotation)
-        return standardise(image[None], self.protocol)[0], mask.long()
+        return standardise(image[None], self.inputs)[0], mask.long()
 
 
 @dataclasses.dataclass
-class Tiles(Dataset[tuple[Tensor, Tensor, int]]):
-    """Evaluation tiles: image (3, s, s), mask (s, s) int64, row of the item."""
+class Tiles(Dataset[tuple[Tensor, Tensor]]):
+    """Evaluation tiles: image (3, s, s), mask (s, s) uint8."""
 
     data: Prepared
     places: list[Place]
-    protocol: str
+    inputs: str
 
     def __len__(self) -> int:
         return len(self.places)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         place = self.places[index]
         image, mask = square(self.data, place, self.data.card["image_size"])
-        return standardise(image[None], self.protocol)[0], mask.long(), place.row
+        return standardise(image[None], self.inputs)[0], mask
 
 
 def items_per_epoch(recipe: Mapping[str, Any]) -> int | None:

@@ -7,19 +7,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from workflow.lib.data.prepared import Prepared, load_prepared
-from workflow.lib.finetune.batches import Tiles, TrainItems, evaluation_places, items_per_epoch, training_places
-from workflow.lib.finetune.losses import dice_ce_loss, dice_loss, outputs_for, probabilities
-from workflow.lib.finetune.metrics import case_table, summary
+from workflow.lib.finetune.batches import TrainItems, items_per_epoch, training_places
+from workflow.lib.finetune.evaluate import evaluate, evaluation_tiles, selection_dice
+from workflow.lib.finetune.losses import dice_ce_loss, dice_loss, outputs_for
 from workflow.lib.networks.build import Segmenter, build_segmenter, load_encoder
 from workflow.lib.pretrain.checkpoint import provenance, trained_as
+from workflow.lib.protocol import Protocol
 from workflow.lib.run import UserError, atomic_path, derive_seed, hash_of, read_json, write_json
-from workflow.lib.train import Plan, Row, autocast, data_loader, device_named, discard_resume, move_network, train
+from workflow.lib.train import Plan, Row, data_loader, device_named, discard_resume, move_network, train
 
 log = logging.getLogger("medseg")
 
@@ -41,15 +41,15 @@ class FrozenEncoder(nn.Module):
         return self.encoder(x)
 
 
-def freeze(network: Segmenter, protocol: str, calibration: list[Tensor]) -> None:
+def freeze(network: Segmenter, how: str, calibration: list[Tensor]) -> None:
     """Freeze the encoder in place.
 
-    `paper`: no gradients, nothing else; batch-norm statistics still move and stochastic depth stays on. `sound`: really
-    frozen, after batch-norm statistics were set once to those of the target's training images (`calibration`: batches
-    (n, 3, s, s)), for random and pretrained encoders alike: with untouched statistics a random encoder collapses, which
-    flatters pretraining.
+    how: `gradients_off`, nothing else: batch-norm statistics still move and stochastic depth stays on, as in the study.
+    `evaluation`: really frozen, after batch-norm statistics were set once to those of the target's training images
+    (`calibration`: batches (n, 3, s, s)), for random and pretrained encoders alike: with untouched statistics a random
+    encoder collapses, which flatters pretraining.
     """
-    if protocol == "paper":
+    if how == "gradients_off":
         network.encoder.requires_grad_(False)
         return
     norms = [module for module in network.encoder.modules() if isinstance(module, nn.BatchNorm2d)]
@@ -65,29 +65,9 @@ def freeze(network: Segmenter, protocol: str, calibration: list[Tensor]) -> None
     network.encoder = FrozenEncoder(network.encoder)
 
 
-def polynomial_rate(step: int, *, base: float, total: int) -> float:
-    """The study's schedule: `base` at step 0, then base * (1 - (step - 2) / total)^0.9, off by two as it stands there."""
-    return base * (1 - (step - 2) / total) ** 0.9 if step else base
-
-
-def predict(
-    network: nn.Module, data: Prepared, part: str, *, protocol: str, batch: int, precision: str
-) -> tuple[list, list, list]:
-    """Case names, probabilities (K+1, s, s) and masks (s, s) of all tiles of `part`."""
-    device = next(network.parameters()).device
-    cases: list[str] = []
-    guesses: list[np.ndarray] = []
-    masks: list[np.ndarray] = []
-    network.eval()
-    tiles = Tiles(data, evaluation_places(data, part, protocol), protocol)
-    with torch.inference_mode():
-        for images, truth, rows in data_loader(tiles, batch):
-            with autocast(device, precision):
-                logits = network(images.to(device, memory_format=torch.channels_last))
-            guesses.extend(probabilities(logits.float()).cpu().numpy())
-            masks.extend(truth.numpy().astype(np.uint8))
-            cases.extend(data.items["case"].iloc[rows.numpy()])
-    return cases, guesses, masks
+def polynomial_rate(step: int, *, base: float, total: int, late: int) -> float:
+    """base * (1 - (step - late) / total)^0.9, and `base` at step 0; the study's schedule is 2 steps `late`."""
+    return base * (1 - (step - late) / total) ** 0.9 if step else base
 
 
 def finetune_network(
@@ -99,7 +79,7 @@ def finetune_network(
     encoder: Mapping[str, Any],
     recipe: Mapping[str, Any],
     image_size: int,
-    protocol: str,
+    protocol: Protocol,
     precision: str,
     device: str,
     threads: int,
@@ -107,28 +87,30 @@ def finetune_network(
     """Train and evaluate one network; writes cases.csv, history.csv and card.json to `output_folder`.
 
     `names`: target, freeze (frozen | tuned), encoder, scheme, pretrain_seed, epochs, seed; they go into the card.
-    The epoch with the highest validation Dice is evaluated on the test part; under `paper` the validation part is the
-    test part, as in the study. Raises `UserError` for a checkpoint that does not fit, or data without training images.
+    The epoch with the highest validation Dice is evaluated on the test part; where the protocol's validation is
+    `test_part`, that is the same part, as in the study. Raises `UserError` for a checkpoint that does not fit, or data
+    without training images.
     """
     torch.set_num_threads(threads)
     place, seed = device_named(device), int(names["seed"])
     data = load_prepared(data_folder)
     checkpoint = read_json(weights.with_suffix(".json"))
-    # The study fine-tunes with rates of stochastic depth that some weights were not trained with.
-    use = "downstream" if protocol == "paper" else trained_as(checkpoint)
-    outputs = outputs_for(len(data.card["classes"]))
+    use = "downstream" if protocol["stochastic_depth"] == "study" else trained_as(checkpoint)
+    classes, inputs = data.card["classes"], checkpoint["inputs"]
+    outputs = outputs_for(len(classes))
     network = build_segmenter(encoder, outputs, use=use, seed=derive_seed(seed, "weights"))
     load_encoder(network.encoder, weights)
     move_network(network, place)
     places = _training_places(data, data_folder)
     settings: dict[str, Any] = {"names": dict(names), "encoder": dict(encoder), "recipe": dict(recipe)}
-    settings |= {"image_size": image_size, "protocol": protocol, "precision": precision}
+    settings |= {"image_size": image_size, "protocol": dict(protocol), "precision": precision}
     settings |= {"checkpoint": checkpoint["sha256"], "data": data.card["arrays"]}
-    items = partial(TrainItems, data, places, protocol, recipe["rotation"], seed)
+    items = partial(TrainItems, data, places, inputs, recipe["rotation"], seed)
     if names["freeze"] == "frozen":
-        freeze(network, protocol, _calibration(items(epoch=0, count=4 * recipe["batch"]), recipe["batch"], place))
-    part = "test" if protocol == "paper" else "validation"
-    evaluate = partial(predict, protocol=protocol, batch=recipe["batch"], precision=precision)
+        calibration = _calibration(items(epoch=0, count=4 * recipe["batch"]), recipe["batch"], place)
+        freeze(network, protocol["frozen"], calibration)
+    chosen_on = "test" if protocol["validation"] == "test_part" else "validation"
+    validation = evaluation_tiles(data, chosen_on, protocol, inputs, seed)
     resume = output_folder.with_name(output_folder.name + ".resume")
 
     def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -137,21 +119,20 @@ def finetune_network(
         yield from data_loader(epoch_items, recipe["batch"], workers)
 
     def after_epoch(row: Row, history: list[Row]) -> Row:
-        cases, guesses, masks = evaluate(network, data, part)
-        return {"validation dice": selection_dice(case_table(cases, guesses, masks, data.card["classes"]), protocol)}
+        return {"validation dice": selection_dice(network, validation, recipe["batch"], precision, protocol["metrics"])}
 
     plan = finetune_plan(
-        network, recipe, items(epoch=1, count=items_per_epoch(recipe)), batches, after_epoch, seed, precision
+        network, recipe, items(epoch=1, count=items_per_epoch(recipe)), batches, after_epoch, seed, precision, protocol
     )
     history = train(plan, resume, hash_of(settings), save_every=SAVE_EVERY)
-    cases, guesses, masks = evaluate(network, data, "test")
-    table = case_table(cases, guesses, masks, data.card["classes"])
+    test = evaluation_tiles(data, "test", protocol, inputs, seed)
+    table, metrics = evaluate(network, test, recipe["batch"], precision, protocol["metrics"])
     card = settings | {
         "config_hash": hash_of(settings),
         "best epoch": int(history.loc[history["validation dice"][::-1].idxmax(), "epoch"]),
         "pretraining": {key: checkpoint[key] for key in ("epoch", "accuracy")},
         "seconds": round(float(history["seconds"].sum()), 3),
-        "metrics": _finite(summary(table, guesses, masks, protocol, recipe["batch"])),
+        "metrics": _finite(metrics),
         **provenance(place),
     }
     _write_results(output_folder, table, history, card)
@@ -165,15 +146,6 @@ def _write_results(folder: Path, cases: pd.DataFrame, history: pd.DataFrame, car
     write_json(folder / "card.json", card)
 
 
-def selection_dice(cases: pd.DataFrame, protocol: str) -> float:
-    """Dice by which the epoch is chosen: over the whole set, classes together (`paper`); mean over cases (`sound`)."""
-    if protocol == "sound":
-        dice = float(cases.groupby("case")["dice"].mean().mean())
-        return dice if math.isfinite(dice) else 0.0  # nothing to find in the part, and nothing found
-    tp, fp, fn = (cases[name].sum() for name in ("tp", "fp", "fn"))
-    return float((2 * tp + 1) / (2 * tp + fp + fn + 1))
-
-
 def finetune_plan(
     network: nn.Module,
     recipe: Mapping[str, Any],
@@ -182,6 +154,7 @@ def finetune_plan(
     after_epoch: Any,
     seed: int,
     precision: str,
+    protocol: Protocol,
 ) -> Plan:
     """Optimiser, loss and schedule of the recipe; SGD has momentum 0.9, as in the study."""
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
@@ -198,7 +171,12 @@ def finetune_plan(
         optimizer=optimizer,
         loss=weighted if recipe["loss"] == "dice_ce" else dice_loss,
         batches=batches,
-        rate=partial(polynomial_rate, base=recipe["learning_rate"], total=recipe["epochs"] * steps),
+        rate=partial(
+            polynomial_rate,
+            base=recipe["learning_rate"],
+            total=recipe["epochs"] * steps,
+            late=2 if protocol["schedule"] == "two_late" else 0,
+        ),
         after_epoch=after_epoch,
         epochs=recipe["epochs"],
         steps_per_epoch=steps,

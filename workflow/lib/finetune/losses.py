@@ -22,9 +22,9 @@ def probabilities(logits: Tensor) -> Tensor:
 
 def dice_loss(logits: Tensor, masks: Tensor) -> Tensor:
     """The study's soft Dice over the whole batch, background included: 1 - mean over classes of
-    (2 sum(y p) + 1e-5) / (sum(y) + sum(p^2) + 1e-5)."""
+    (2 sum(y p) + 1e-5) / (sum(y) + sum(p^2) + 1e-5). Labels without a channel belong to no class."""
     p = probabilities(logits)
-    y = F.one_hot(masks, p.shape[1]).movedim(-1, 1).to(p.dtype)
+    y = (masks[:, None] == torch.arange(p.shape[1], device=p.device).view(-1, 1, 1)).to(p.dtype)
     axes = (0, 2, 3)
     return 1 - ((2 * (y * p).sum(axes) + 1e-5) / (y.sum(axes) + p.square().sum(axes) + 1e-5)).mean()
 

@@ -1,17 +1,44 @@
-"""Segmentation metrics in the released column names, from probabilities and masks, set-wide (paper) or per case (sound)."""
+"""Segmentation metrics in the released column names: set-wide as in the study (paper) or per case by MONAI (sound)."""
 
 import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.ndimage import distance_transform_edt
+import torch
+from scipy.ndimage import distance_transform_edt, find_objects
 
 Array = np.ndarray
+
+COUNTS = ["tp", "fp", "fn", "tn"]
+HAUSDORFF, ROC, PRECISION = "modified hausdorff distance", "area under roc", "average precision score"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A volume, or an image as a volume of one slice (d = 1), with its prediction.
+
+    truth: (d, h, w) uint8 labels 0..K; probability: (K+1, d, h, w) float32 in 0..1, background first; spacing: mm (pixels
+    where unknown) along d, h and w; along d it is not used where d = 1.
+    """
+
+    name: str
+    truth: Array
+    probability: Array
+    spacing: tuple[float, float, float]
+
+
+def predicted(probability: Array) -> Array:
+    """Labels (..., h, w) uint8 of probabilities (K+1, ..., h, w): at least 0.5 for one class, else the largest."""
+    labels = probability[1] >= 0.5 if len(probability) == 2 else probability.argmax(axis=0)
+    return labels.astype(np.uint8)
 
 
 def confusion(truth: Array, guess: Array) -> Array:
     """True positives, false positives, false negatives, true negatives of two boolean arrays."""
-    return np.array([(truth & guess).sum(), (~truth & guess).sum(), (truth & ~guess).sum(), (~truth & ~guess).sum()])
+    tp, shown, found = (np.count_nonzero(array) for array in (truth & guess, truth, guess))
+    return np.array([tp, found - tp, shown - tp, truth.size - shown - found + tp])
 
 
 def dice(counts: Array, smooth: float) -> float:
@@ -21,7 +48,7 @@ def dice(counts: Array, smooth: float) -> float:
 
 
 def jaccard(counts: Array, smooth: float) -> float:
-    """(TP + smooth) / (TP + FP + FN + smooth)."""
+    """(TP + smooth) / (TP + FP + FN + smooth); NaN where truth and guess are empty and `smooth` is 0."""
     tp, fp, fn, _ = counts
     return _ratio(tp + smooth, tp + fp + fn + smooth)
 
@@ -42,121 +69,172 @@ def binary_metrics(counts: Array, smooth: float) -> dict[str, float]:
     }
 
 
-def area_under_roc(truth: Array, probability: Array) -> float:
-    """Area under the ROC curve by ranks (ties count half); NaN with one label only."""
-    positives, count = int(truth.sum()), truth.size
-    if positives in (0, count):
-        return float("nan")
-    # Mean ranks of tied values; scipy.stats would do the same and take a second to import in every job.
-    _, which, ties = np.unique(probability, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(ties) - (ties - 1) / 2)[which.ravel()]
-    return float((ranks[truth.ravel()].sum() - positives * (positives + 1) / 2) / (positives * (count - positives)))
-
-
-def average_precision(truth: Array, probability: Array) -> float:
-    """Sum over thresholds of precision times gain in recall; NaN without positives."""
-    truth, probability = truth.ravel(), probability.ravel()
-    if not truth.any():
-        return float("nan")
-    order = np.argsort(-probability, kind="stable")
-    hits = np.cumsum(truth[order])
-    last = np.append(np.diff(probability[order]) != 0, True)  # one threshold per distinct probability
-    precision, recall = hits[last] / (np.flatnonzero(last) + 1), hits[last] / hits[-1]
-    return float((precision * np.diff(recall, prepend=0)).sum())
+def rank_metrics(truth: Array, probability: Array) -> dict[str, float]:
+    """Area under the ROC curve (ties count half) and average precision, the sum over thresholds of precision times gain in
+    recall; both NaN unless `truth` (boolean, any shape) holds both labels."""
+    positives, negatives = np.sort(probability[truth]), np.sort(probability[~truth])
+    if not len(positives) or not len(negatives):
+        return {ROC: float("nan"), PRECISION: float("nan")}
+    below, not_above = (np.searchsorted(negatives, positives, side) for side in ("left", "right"))
+    # Recall is gained at the probabilities of positives only, 1 / positives at each: AP is a mean of precisions.
+    tp = len(positives) - np.searchsorted(positives, positives, "left")
+    fp = len(negatives) - below
+    return {
+        ROC: float((below + not_above).mean() / (2 * len(negatives))),
+        PRECISION: float((tp / (tp + fp)).mean()),
+    }
 
 
 def modified_hausdorff(truth: Array, guess: Array) -> float:
-    """95th percentile of the distances in pixels from every foreground pixel of one mask to the other, both directions
-    pooled, as the study computes it; NaN where a mask is empty."""
+    """95th percentile of the distances in pixels from every foreground pixel of one mask (h, w) to the other, both
+    directions pooled, as the study computes it; NaN where a mask is empty."""
     if not truth.any() or not guess.any():
         return float("nan")
+    box = find_objects((truth | guess).astype(np.uint8))[0]  # holds all nearest pixels; the rest would only cost time
+    truth, guess = truth[box], guess[box]
     to_truth, to_guess = distance_transform_edt(~truth), distance_transform_edt(~guess)
     return float(np.percentile(np.concatenate([to_truth[guess], to_guess[truth]]), 95))
 
 
-def case_table(cases: list[str], probabilities: list[Array], masks: list[Array], classes: list[str]) -> pd.DataFrame:
-    """One row per case and class: tp, fp, fn, tn, dice, jaccard (NaN where the class is neither there nor predicted).
+def study_metrics(probabilities: list[Array], masks: list[Array], batch: int) -> dict[str, float]:
+    """`batched_metrics` of tiles in the order of their evaluation, `batch` at a time; the last batch may be smaller.
 
-    cases: name of the case of each tile; probabilities: (K+1, h, w) each, background first; masks: (h, w) each.
+    probabilities: (K+1, h, w) each, background first; masks: (h, w) labels 0..K each.
+    """
+    starts = range(0, len(masks), batch)
+    return batched_metrics(
+        (np.stack(probabilities[start : start + batch]), np.stack(masks[start : start + batch])) for start in starts
+    )
+
+
+def batched_metrics(batches: Iterable[tuple[Array, Array]]) -> dict[str, float]:
+    """The columns of the study's release, without those that do not apply, from probabilities (n, K+1, h, w) and masks
+    (n, h, w) of each batch.
+
+    One class: Dice (smoothed by 1), accuracy and the like from one confusion matrix over all pixels of all batches.
+    Several: Dice and Jaccard per class from such matrices, averaged over the classes 1..K that are shown or predicted
+    anywhere; accuracy is a mean over batches. Rank metrics and Hausdorff are computed per batch and class (Hausdorff:
+    mean over the tiles that show and predict the class), then averaged over classes, then over batches. What is undefined
+    (a class absent from a batch) is left out of each mean.
+    """
+    counts, rows, accuracies = [], [], []
+    for number, (probability, mask) in enumerate(batches):
+        labels = predicted(np.moveaxis(probability, 1, 0))
+        accuracies.append(float((labels == mask).mean()))
+        pairs = [(mask == label, labels == label) for label in range(1, probability.shape[1])]
+        counts.append([confusion(truth, guess) for truth, guess in pairs])
+        for label, (truth, guess) in enumerate(pairs, start=1):
+            distance = _mean(map(modified_hausdorff, truth, guess))
+            rows.append({"batch": number, HAUSDORFF: distance, **rank_metrics(truth, probability[:, label])})
+    totals = np.sum(counts, axis=0)
+    per_batch = pd.DataFrame(rows).groupby("batch").mean()
+    # Batches in which all distances are zero do not count in the study.
+    per_batch[HAUSDORFF] = per_batch[HAUSDORFF].replace(0, np.nan)
+    result = {name: float(value) for name, value in per_batch.mean().items()}
+    if len(totals) == 1:
+        return binary_metrics(totals[0], 1) | result
+    present = [total for total in totals if total[:3].any()]
+    return result | {
+        "accuracy": _mean(accuracies),
+        "mean dice index": _mean(dice(total, 1) for total in present),
+        "mean jaccard index": _mean(jaccard(total, 1) for total in present),
+    }
+
+
+def confusion_table(
+    names: list[str], probabilities: list[Array], masks: list[Array], classes: list[str]
+) -> pd.DataFrame:
+    """One row per case and class: tp, fp, fn, tn in pixels, dice, jaccard (NaN where the class is neither there nor
+    predicted); tiles of one case are counted together. Light enough for every epoch.
+
+    names: name of the case of each tile; probabilities: (K+1, h, w) each, background first; masks: (h, w) each.
     """
     counts: dict[tuple[str, str], Array] = {}
-    for case, probability, mask in zip(cases, probabilities, masks, strict=True):
+    for case, probability, mask in zip(names, probabilities, masks, strict=True):
         labels = predicted(probability)
         for label, name in enumerate(classes, start=1):
             counts[case, name] = counts.get((case, name), 0) + confusion(mask == label, labels == label)
     rows = [
-        {
-            "case": case,
-            "class": name,
-            **dict(zip(("tp", "fp", "fn", "tn"), map(int, c), strict=True)),
-            "dice": dice(c, 0),
-            "jaccard": jaccard(c, 0),
-        }
+        {"case": case, "class": name, **_named(c), "dice": dice(c, 0), "jaccard": jaccard(c, 0)}
         for (case, name), c in counts.items()
     ]
     return pd.DataFrame(rows)
 
 
-def predicted(probability: Array) -> Array:
-    """Labels (h, w) of probabilities (K+1, h, w): at least 0.5 for one class, else the largest."""
-    return (probability[1] >= 0.5).astype(int) if len(probability) == 2 else probability.argmax(axis=0)
+def case_table(cases: Iterable[Case], classes: list[str]) -> pd.DataFrame:
+    """One row per case and class: case, class, tp, fp, fn, tn (voxels), dice, jaccard, hausdorff95, area under roc,
+    average precision score.
 
-
-def summary(
-    cases: pd.DataFrame, probabilities: list[Array], masks: list[Array], protocol: str, batch: int
-) -> dict[str, float]:
-    """The released columns of one fine-tuning, without those that do not apply.
-
-    `paper`: Dice, Jaccard and the like from confusion matrices over the whole set, rank metrics and distances per batch of
-    `batch` tiles, then averaged. `sound`: Dice and Jaccard per case, then averaged (a class that a case neither shows nor
-    is predicted to show is left out); the other columns as under `paper`.
+    dice, jaccard and hausdorff95 are MONAI's (see `_monai_metrics`); the rank metrics are those of all voxels of the case,
+    one class against the rest, NaN where the truth lacks the class (MONAI's loop over voxels in Python would take minutes).
     """
-    totals = {
-        name: rows[["tp", "fp", "fn", "tn"]].sum().to_numpy() for name, rows in cases.groupby("class", sort=False)
-    }
-    several = len(totals) > 1
-    result = {} if several else binary_metrics(next(iter(totals.values())), 1)
-    if several:
-        hits = [(predicted(p) == m).mean() for p, m in zip(probabilities, masks, strict=True)]
-        present = [counts for counts in totals.values() if counts[:3].any()]
-        result = {
-            "accuracy": _mean(np.mean(hits[start : start + batch]) for start in range(0, len(hits), batch)),
-            "mean dice index": _mean(dice(counts, 1) for counts in present),
-            "mean jaccard index": _mean(jaccard(counts, 1) for counts in present),
+    return pd.DataFrame([row for case in cases for row in _case_rows(case, classes)])
+
+
+def _case_rows(case: Case, classes: list[str]) -> Iterable[dict[str, float | str]]:
+    labels = predicted(case.probability)
+    truth, guess = (np.stack([array == label for label in range(len(classes) + 1)]) for array in (case.truth, labels))
+    measured = _monai_metrics(truth, guess, case.spacing)
+    for label, name in enumerate(classes, start=1):
+        yield {
+            "case": case.name,
+            "class": name,
+            **_named(confusion(truth[label], guess[label])),
+            **{metric: float(values[label - 1]) for metric, values in measured.items()},
+            **rank_metrics(truth[label], case.probability[label]),
         }
-    if protocol == "sound":
-        per_case = cases.groupby("case")[["dice", "jaccard"]].mean().mean()
-        names = (
-            {"dice": "mean dice index", "jaccard": "mean jaccard index"}
-            if several
-            else {"dice": "dice index", "jaccard": "jaccard index"}
-        )
-        result |= {column: float(per_case[name]) for name, column in names.items()}
-    return result | _batch_metrics(probabilities, masks, batch)
 
 
-def _batch_metrics(probabilities: list[Array], masks: list[Array], batch: int) -> dict[str, float]:
-    found: dict[str, list[float]] = {
-        "area under roc": [],
-        "average precision score": [],
-        "modified hausdorff distance": [],
+def _monai_metrics(truth: Array, guess: Array, spacing: tuple[float, float, float]) -> dict[str, Array]:
+    """dice, jaccard (0..1) and hausdorff95 (in the unit of `spacing`) of the classes 1..K, (K,) each, from boolean arrays
+    (K+1, d, h, w).
+
+    dice and jaccard are 0 where the truth is empty and something was predicted, as with MONAI's ignore_empty=False: with
+    ignore_empty=True such cases are left out, and a network that finds disease in healthy cases pays nothing for it. They
+    are NaN, to be left out of means, where both are empty: MONAI's 1 there would reward every class that hardly occurs.
+    hausdorff95 is the larger of the two directed 95th percentiles of distances between border voxels; NaN where truth or
+    prediction is empty. One slice (d = 1) is measured in its plane: as a volume it would be nothing but border.
+    """
+    # Here, as it takes seconds and jobs under the paper protocol do without.
+    from monai.metrics import compute_dice, compute_hausdorff_distance, compute_iou
+
+    flat = truth.shape[1] == 1
+    y, y_pred = (torch.from_numpy(array[:, 0] if flat else array)[None] for array in (truth, guess))
+    shown, found = (array[1:].any(axis=(1, 2, 3)) for array in (truth, guess))
+    result = {
+        name: np.where(shown | found, overlap(y_pred, y, include_background=False, ignore_empty=False)[0], np.nan)
+        for name, overlap in (("dice", compute_dice), ("jaccard", compute_iou))
     }
-    labels = range(1, len(probabilities[0]))
-    for start in range(0, len(masks), batch):
-        p, m = np.stack(probabilities[start : start + batch]), np.stack(masks[start : start + batch])
-        found["area under roc"].append(_mean(area_under_roc(m == label, p[:, label]) for label in labels))
-        found["average precision score"].append(_mean(average_precision(m == label, p[:, label]) for label in labels))
-        pairs = ((mask > 0, predicted(probability) > 0) for mask, probability in zip(m, p, strict=True))
-        # Batches in which all distances are zero do not count in the study.
-        distance = _mean(modified_hausdorff(truth, guess) for truth, guess in pairs)
-        found["modified hausdorff distance"].append(distance or float("nan"))
-    return {name: _mean(values) for name, values in found.items()}
+    with warnings.catch_warnings(action="ignore"):  # of empty classes, and of arguments that MONAI itself passes
+        plane = spacing[1:] if flat else spacing
+        distances = compute_hausdorff_distance(y_pred, y, include_background=False, percentile=95, spacing=plane)[0]
+    return result | {"hausdorff95": np.where(shown & found, distances, np.nan)}
 
 
-def _mean(values) -> float:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # nothing but NaN: the mean is NaN, an empty cell of the table
-        return float(np.nanmean(list(values)))
+def case_metrics(table: pd.DataFrame) -> dict[str, float]:
+    """Columns of the run table from `case_table`: the mean over classes within each case, then over cases, NaN left out.
+
+    Several classes: no accuracy, which needs the background's counts too, nor the other columns of one class.
+    """
+    renamed = table.rename(columns={"hausdorff95": "hausdorff distance 95"})
+    metrics = ["hausdorff distance 95", ROC, PRECISION]
+    if table["class"].nunique() > 1:
+        renamed = renamed.rename(columns={"dice": "mean dice index", "jaccard": "mean jaccard index"})
+        metrics += ["mean dice index", "mean jaccard index"]
+    else:
+        ratios = pd.DataFrame([binary_metrics(counts, 0) for counts in table[COUNTS].to_numpy()], index=table.index)
+        renamed = renamed.join(ratios.assign(**{"dice index": table["dice"], "jaccard index": table["jaccard"]}))
+        metrics += list(ratios)
+    return {name: float(value) for name, value in renamed.groupby("case")[metrics].mean().mean().items()}
+
+
+def _named(counts: Array) -> dict[str, int]:
+    return dict(zip(COUNTS, map(int, counts), strict=True))
+
+
+def _mean(values: Iterable[float]) -> float:
+    """The mean without NaN; NaN of nothing."""
+    return float(pd.Series(list(values), dtype=float).mean())
 
 
 def _ratio(above: float, below: float) -> float:

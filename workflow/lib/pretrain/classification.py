@@ -43,7 +43,7 @@ class TrainImages(Dataset[tuple[Tensor, Tensor]]):
     images: ImageList
     size: int
     augmentation: str
-    protocol: str
+    inputs: str
     seed: int
     epoch: int
 
@@ -58,7 +58,7 @@ class TrainImages(Dataset[tuple[Tensor, Tensor]]):
                 partner = int(torch.randint(len(self.images), (1,), generator=rng))
                 image, label = augment.mix(image, label, *self._one(partner), rng)
                 image = augment.random_erasing()(image)
-        return standardise(image[None], self.protocol)[0], label
+        return standardise(image[None], self.inputs)[0], label
 
     def _one(self, index: int) -> tuple[Tensor, Tensor]:
         image = augment.crop_and_flip(self.size)(as_float(self.images, index))
@@ -73,14 +73,14 @@ class ValidationImages(Dataset[tuple[Tensor, int]]):
 
     images: ImageList
     size: int
-    protocol: str
+    inputs: str
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         image = augment.evaluation_crop(self.size)(as_float(self.images, index))
-        return standardise(image[None], self.protocol)[0], int(self.images.labels[index])
+        return standardise(image[None], self.inputs)[0], int(self.images.labels[index])
 
 
 def as_float(images: ImageList, index: int) -> Tensor:
@@ -118,7 +118,7 @@ def pretrain_encoder(
     keep: list[int],
     seed: int,
     image_size: int,
-    protocol: str,
+    inputs: str,
     precision: str,
     device: str,
     threads: int,
@@ -141,17 +141,17 @@ def pretrain_encoder(
         "recipe": dict(recipe),
         "seed": seed,
         "image_size": image_size,
-        "protocol": protocol,
+        "inputs": inputs,
         "precision": precision,
         "index": sha256_of(index),
     }
     config_hash = hash_of(settings | {"keep": keep})
     workers = threads - 1 if place.type == "cuda" else 0
-    validation = ValidationImages(validation_images, image_size, protocol)
+    validation = ValidationImages(validation_images, image_size, inputs)
     loader = data_loader(validation, recipe["micro_batch"], workers)
 
     def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        items = TrainImages(train_images, image_size, recipe["augmentation"], protocol, seed, epoch)
+        items = TrainImages(train_images, image_size, recipe["augmentation"], inputs, seed, epoch)
         order = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
         on_gpu = place.type == "cuda"
         yield from data_loader(items, recipe["micro_batch"], workers, shuffle=True, generator=order, pin_memory=on_gpu)
@@ -216,11 +216,19 @@ def classification_plan(
 
 
 def random_weights(
-    *, source_card: str | Path, index: str | Path, weights: Path, encoder: Mapping[str, Any], seed: int, image_size: int
+    *,
+    source_card: str | Path,
+    index: str | Path,
+    weights: Path,
+    encoder: Mapping[str, Any],
+    seed: int,
+    image_size: int,
+    inputs: str,
 ) -> None:
     """Write an untrained classifier, drawn from `seed`, as the checkpoint of length 0; its accuracy is chance."""
     classes = len(load_source(source_card, index, "train").classes)
     model = build_classifier(encoder, classes, use="simple", seed=derive_seed(seed, "weights"))
-    settings = {"encoder": dict(encoder), "seed": seed, "image_size": image_size, "index": sha256_of(index)}
+    settings = {"encoder": dict(encoder), "seed": seed, "image_size": image_size, "inputs": inputs}
+    settings |= {"index": sha256_of(index)}
     card = {"epoch": 0, "accuracy": 1 / classes, "seconds": 0.0, "config_hash": hash_of(settings)}
     write_checkpoint(model, weights, card | settings)

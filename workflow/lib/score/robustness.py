@@ -1,17 +1,35 @@
 """The contrastive robustness score (Hidy et al., arXiv 2410.18677): how little jitter moves features, against other images.
 
-For features q, k of two jittered views of n images: term_j = max(0, d(q_j, k_j) - d(q_j, k_partner(j)) + margin), and
-the score is the mean over images. LOWER is more robust, despite the name.
+For features q, k of two jittered views of n images: term_j = max(0, d(q_j, k_j) - d(q_j, k_i) + margin) with another image
+i, and the score is the mean over images. LOWER is more robust, despite the name.
+
+`published` is the study's score: one draw of jitter for a whole view, and i = (1 - j) mod n, so that for odd n one image
+stands against itself. `sound` mends that: jitter drawn for each image, and the mean over several other images i.
 """
 
+import math
+from collections.abc import Callable, Iterator
+from itertools import product
+from typing import Any
+
+import torch
+from scipy.special import stdtrit
 from torch import Tensor
+from torchvision.transforms import v2
+
+from workflow.lib.networks.build import seeded
+from workflow.lib.run import derive_seed
 
 MARGINS = (0.0, 0.25, 0.5, 0.75, 1.0)
 DISTANCES = ("cosine_distance", "l2_loss", "inv_pearson_corr")
+CHUNK = 8  # images whose unpooled maps are in memory at once; even, as the study's images come in pairs
+
+Features = Callable[[Tensor], list[Tensor]]  # images (n, 3, s, s) -> feature maps, shallow to deep
+Setting = tuple[int, bool, str, float]  # level (from 1), pooled, distance, margin
 
 
 def partner(n: int) -> list[int]:
-    """The negative of image j is image (1 - j) mod n; for odd n one image is its own negative."""
+    """The study's negative of image j is image (1 - j) mod n; for odd n one image is its own negative."""
     return [(1 - j) % n for j in range(n)]
 
 
@@ -21,16 +39,90 @@ def pool(features: Tensor) -> Tensor:
     return features.flatten(2).mean(dim=2)
 
 
-def distance(name: str, a: Tensor, b: Tensor) -> Tensor:
-    """Distance per image of features (n, ...), flattened, in float64 -> (n,). `l2_loss` is the mean squared difference."""
+def distances(a: Tensor, b: Tensor) -> dict[str, Tensor]:
+    """All distances between features a and b (n, ...), flattened: (n, n) float64, row from a, column from b.
+
+    Accumulated in float64: float32 leaves up to 7e-4 of rounding in the score of large maps. `l2_loss` is the mean squared
+    difference, without a root.
+    """
     a, b = a.flatten(1).double(), b.flatten(1).double()
-    if name == "l2_loss":
-        return (a - b).square().mean(dim=1)
-    if name == "inv_pearson_corr":
-        a, b = a - a.mean(dim=1, keepdim=True), b - b.mean(dim=1, keepdim=True)
-    return 1 - (a * b).sum(dim=1) / (a.norm(dim=1) * b.norm(dim=1))
+    products, count = a @ b.T, a.shape[1]
+    squares = a.square().sum(dim=1)[:, None], b.square().sum(dim=1)[None]
+    sums = a.sum(dim=1)[:, None], b.sum(dim=1)[None]
+    covariance = products - sums[0] * sums[1] / count
+    variances = [square - total.square() / count for square, total in zip(squares, sums, strict=True)]
+    return {
+        "cosine_distance": 1 - products / (squares[0] * squares[1]).sqrt(),
+        "l2_loss": (squares[0] + squares[1] - 2 * products) / count,
+        "inv_pearson_corr": 1 - covariance / (variances[0] * variances[1]).sqrt(),
+    }
 
 
-def robustness(positive: Tensor, negative: Tensor, margin: float) -> Tensor:
-    """Hinge per image (n,), from the distances to the same image's and to the partner's other view."""
+def hinge(positive: Tensor, negative: Tensor, margin: float) -> Tensor:
+    """max(0, positive - negative + margin)."""
     return (positive - negative + margin).clamp(min=0)
+
+
+def score_of_views(features: Features, query: Tensor, key: Tensor, *, published: bool) -> dict[Setting, float]:
+    """The score in every setting, from one encoder pass over each view (n, 3, s, s)."""
+    n = len(query)
+    partners = partner(n)
+    totals: dict[Setting, Tensor] = {}
+    for chunk in _study_chunks(n) if published else torch.arange(n).tensor_split(math.ceil(n / CHUNK)):
+        places = chunk.tolist()
+        maps = zip(features(query[chunk]), features(key[chunk]), strict=True)
+        for level, (q, k) in enumerate(maps, start=1):
+            for pooled in (True, False):
+                for name, d in (distances(pool(q), pool(k)) if pooled else distances(q, k)).items():
+                    positive = d.diagonal()[:, None]
+                    if published:
+                        negative = d[range(len(d)), [places.index(partners[j]) for j in places]][:, None]
+                    else:
+                        negative = d[~torch.eye(len(d), dtype=torch.bool, device=d.device)].view(len(d), -1)
+                    for margin in MARGINS:
+                        setting = (level, pooled, name, margin)
+                        total = hinge(positive, negative, margin).mean(dim=1).sum()
+                        totals[setting] = totals.get(setting, 0) + total
+    return {setting: float(total) / n for setting, total in totals.items()}
+
+
+def robustness_rows(
+    features: Features, images: Tensor, *, draws: int, seed: int, published: bool
+) -> Iterator[dict[str, Any]]:
+    """The score of `images` (n, 3, s, s) in every setting: mean over `draws` pairs of views, and its 95 % interval.
+
+    The interval is a t interval over draws of jitter, absent for one draw; it says nothing about other images. `warning`
+    is not empty where the jitter cuts off intensities.
+    """
+    found = []
+    for draw in range(draws):
+        with seeded(derive_seed(seed, "jitter", draw)):
+            views = [_jittered(images, whole=published) for _ in range(2)]
+        found.append(score_of_views(features, *views, published=published))
+    half = float(stdtrit(draws - 1, 0.975)) / math.sqrt(draws) if draws > 1 else math.nan
+    warning = clipping_warning(images)
+    for level, pooled, name, margin in product(sorted({s[0] for s in found[0]}), (True, False), DISTANCES, MARGINS):
+        values = torch.tensor([scores[level, pooled, name, margin] for scores in found], dtype=torch.float64)
+        mean, spread = float(values.mean()), half * float(values.std()) if draws > 1 else math.nan
+        row = {"metric": name, "margin": margin, "pooled": pooled, "level": level, "value": mean}
+        yield row | {"ci_low": mean - spread, "ci_high": mean + spread, "draws": draws, "warning": warning}
+
+
+def clipping_warning(images: Tensor) -> str:
+    """A sentence where more than 1 % of the values lie outside 0..1, at which the jitter cuts them; else empty."""
+    outside = float(((images < 0) | (images > 1)).float().mean())
+    return f"{outside:.0%} of the intensities lie outside 0..1 and are cut by the jitter" if outside > 0.01 else ""
+
+
+def _jittered(images: Tensor, *, whole: bool) -> Tensor:
+    """A view: the study's jitter with one draw of factors and order for the whole batch, or one for each image."""
+    jitter = v2.ColorJitter(brightness=0.1, contrast=0.05, saturation=0.1, hue=0.05)
+    return jitter(images) if whole else torch.stack([jitter(image) for image in images])
+
+
+def _study_chunks(n: int) -> list[Tensor]:
+    """Images in chunks that hold each one's partner too, so that maps of the whole set are never in memory."""
+    partners = partner(n)
+    # For odd n the image that is its own partner goes last, so that it does not tear pairs apart.
+    order = sorted(range(n), key=lambda j: (j == partners[j], min(j, partners[j]), j))
+    return list(torch.tensor(order).split(CHUNK))

@@ -13,7 +13,7 @@ split_target(
     cases=snakemake.input.cases,
     split=snakemake.output.split,
     target=snakemake.wildcards.target,
-    protocol=snakemake.params.protocol,
+    validation=snakemake.params.validation,
     split_seed=snakemake.params.split_seed,
     test_fraction=snakemake.params.test_fraction,
     validation_fraction=snakemake.params.validation_fraction,
