@@ -14,7 +14,7 @@ include: "workflow/rules/common.smk"
 pathvars:
     results="results",
     data="<results>/data",
-    pretrain=f"<results>/pretrain/{config['pretraining']['source']}/{VARIANT}",
+    pretrain=f"<results>/pretrain/{config['pretraining']['images']}/{VARIANT}",
     run=f"<results>/{config['run']}",
     logs=f"<results>/{config['run']}/logs",
     benchmarks=f"<results>/{config['run']}/benchmarks",
@@ -25,6 +25,7 @@ report: "workflow/report/workflow.rst"
 
 include: "workflow/rules/data.smk"  # download or generate, verify, split, prepare
 include: "workflow/rules/pretrain.smk"  # ImageNet checkpoints of every encoder and scheme
+include: "workflow/rules/released.smk"  # the same from weights that were trained elsewhere
 include: "workflow/rules/score.smk"  # transferability scores of every checkpoint on every target
 include: "workflow/rules/finetune.smk"  # U-Nets from every checkpoint, and the run's two tables
 include: "workflow/rules/stats.smk"  # means, correlations, selection, the answer

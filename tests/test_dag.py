@@ -122,7 +122,7 @@ def test_style(tool: list[str]):
 
 def test_rule_files_import_nothing_heavy():
     code = (
-        "import sys; import workflow.lib.config, workflow.lib.grid, workflow.lib.run;"
+        "import sys; import workflow.lib.config, workflow.lib.grid, workflow.lib.protocol, workflow.lib.run;"
         "print([name for name in ('torch', 'pandas', 'numpy', 'scipy', 'matplotlib') if name in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -130,4 +130,4 @@ def test_rule_files_import_nothing_heavy():
     imports = re.findall(
         r"^(?:from|import) (\S+)", "".join(p.read_text() for p in (ROOT / "workflow/rules").glob("*.smk")), re.M
     )
-    assert set(imports) <= {"os", "re", "workflow.lib.config", "workflow.lib.grid"}
+    assert set(imports) <= {"os", "re", "workflow.lib.config", "workflow.lib.grid", "workflow.lib.protocol"}

@@ -2,11 +2,21 @@
 
 from copy import deepcopy
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 import yaml
 
-from workflow.lib.config import check_config, check_not_computed, check_unchanged, recipe
+from workflow.lib.config import (
+    check_config,
+    check_not_computed,
+    check_released,
+    check_unchanged,
+    inputs_of,
+    recipe,
+    variant,
+)
+from workflow.lib.protocol import PROTOCOLS, Protocol, protocol_of
 from workflow.lib.run import UserError, sha256_of, write_json
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +46,48 @@ def test_study_config_is_valid(study):
 def test_shipped_configs_are_valid(study, path, monkeypatch):
     monkeypatch.setenv("MEDSEG_REALDATA", "/data")
     check_config(merged(study, yaml.safe_load(path.read_text())), SCHEMA)
+
+
+def test_switches_of_the_schema_are_those_of_the_protocols():
+    known = yaml.safe_load(SCHEMA.read_text())["properties"]["switches"]["properties"]
+    values = {name: list(get_args(kind)) for name, kind in get_type_hints(Protocol).items()}
+    assert {name: entry["enum"] for name, entry in known.items()} == values
+    assert PROTOCOLS == {"paper": {n: v[0] for n, v in values.items()}, "sound": {n: v[1] for n, v in values.items()}}
+    table = (ROOT / "docs/protocol.md").read_text()
+    for name, (paper, sound) in values.items():
+        line = next(line for line in table.splitlines() if line.startswith(f"| `{name}` |"))
+        assert f"`{paper}`" in line.split("|")[2] and f"`{sound}`" in line.split("|")[3]
+
+
+def test_a_switch_changes_one_step_and_the_name_of_the_data(study):
+    config = check_config(merged(study, {"switches": {"masks": "nearest"}}), SCHEMA)
+    assert protocol_of(config) == PROTOCOLS["paper"] | {"masks": "nearest"}
+    assert variant(config) != variant(check_config(study, SCHEMA)) == "paper-224"
+
+
+def test_released_weights_of_other_lengths_and_encoders_are_refused(study):
+    registry = ROOT / "workflow/registry/released.tsv"
+    config = check_config(merged(study, {"pretraining": {"source": "released"}}), SCHEMA)
+    check_released(config, registry)  # the study's own lengths
+    config["study"]["lengths"] = [0, 10, 300]
+    with pytest.raises(UserError, match="released no such weights") as error:
+        check_released(config, registry)
+    assert "lengths [10]" in str(error.value) and "[1, 5, 20, 50, 100, 150, 200, 250, 300]" in str(error.value)
+    config["study"]["lengths"], config["encoders"]["unet"]["architecture"] = [300], "timm/resnet18"
+    with pytest.raises(UserError, match="architecture timm/resnet18"):
+        check_released(config, registry)
+
+
+def test_weights_from_elsewhere_see_what_they_were_trained_with(study):
+    change = {"protocol": "sound", "pretraining": {"source": {"unet": "released", "swin": {"simple": "released"}}}}
+    config = check_config(merged(study, change), SCHEMA)
+    seen = {
+        (encoder, scheme): inputs_of(config, "standardised", encoder, scheme)
+        for encoder in ("unet", "resnet50", "swin")
+        for scheme in ("random", "simple", "advanced")
+    }
+    elsewhere = [pair for pair, inputs in seen.items() if inputs == "unchanged"]
+    assert elsewhere == [("unet", "random"), ("unet", "simple"), ("unet", "advanced"), ("swin", "simple")]
 
 
 def test_recipe_of_one_encoder(study):
@@ -103,7 +155,23 @@ def test_micro_batch_divides_the_batch(study):
             ["target ACDC", "pattern (", "regular expression"],
         ),
         ({"targets": {"ACDC": {"layout": "folder", "group": {"table": "a.csv"}}}}, ["targets.ACDC.group", "table"]),
-        ({"pretraining": {"source": "imagenet"}}, ["unknown source 'imagenet'", "did you mean ImageNet?"]),
+        ({"pretraining": {"images": "imagenet"}}, ["unknown source 'imagenet'", "did you mean ImageNet?"]),
+        ({"pretraining": {"source": "relased"}}, ["wrong value under pretraining.source", "relased", "released"]),
+        ({"pretraining": {"source": {"swim": "released"}}}, ["unknown encoder 'swim'", "did you mean swin?"]),
+        ({"pretraining": {"source": {"swin": {"simpel": "released"}}}}, ["unknown scheme 'simpel'", "simple?"]),
+        ({"switches": {"mask": "nearest"}}, ["unknown key mask under switches", "did you mean masks?"]),
+        ({"switches": {"masks": "linear"}}, ["wrong value under switches.masks", "linear", "nearest"]),
+        ({"encoders": {"unet": {"architecture": "timm/resnet18"}}}, ["encoder unet", "no width"]),
+        ({"encoders": {"unet": {"weights": "timm", "epochs": 1}}}, ["encoder unet", "pretraining.source: released"]),
+        (
+            {"encoders": {"mine": {"architecture": "timm/resnet18", "network": "R", "weights": "timm"}}}
+            | {"study": {"encoders": ["mine"]}},
+            ["encoder mine", "both weights and epochs"],
+        ),
+        (
+            {"encoders": {"mine": {"architecture": "timm/resnet18", "network": "R", "weights": "$NO/f", "epochs": 1}}},
+            ["environment variable in encoders.mine.weights", "$NO/f"],
+        ),
     ],
 )
 def test_mistakes_are_named(study, change, words):

@@ -1,9 +1,7 @@
 """The configuration: checked against its schema, with errors that name the key and the likely correction."""
 
+import csv
 import difflib
-import os
-import re
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,12 +10,11 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
+from workflow.lib.config_checks import check_encoders, check_lengths, check_targets, expand_paths, unknown_names
+from workflow.lib.grid import GIVEN, is_trained_here, released_runs
 from workflow.lib.run import UserError, hash_of, read_json, sha256_of
 
 Config = dict[str, Any]
-
-# Input pixels per position of the deepest level: the image size must be a multiple of it.
-STRIDES = {"unet": 16, "resnet50": 32, "swin": 32}
 
 
 def check_config(config: Config, schema_path: str | Path) -> Config:
@@ -31,7 +28,7 @@ def check_config(config: Config, schema_path: str | Path) -> Config:
     if errors:
         raise _config_error(errors[0])
     _fill_defaults(config, schema)
-    for where, what, found, known in _unknown_names(config):
+    for where, what, found, known in unknown_names(config):
         raise UserError(
             f"unknown {what} '{found}' under {where}{_did_you_mean(found, known)}",
             found=found,
@@ -39,10 +36,10 @@ def check_config(config: Config, schema_path: str | Path) -> Config:
             where=f"config: {where}",
             next="correct the name, or define it in the config",
         )
-    _check_lengths(config)
-    _check_encoders(config)
-    _check_targets(config)
-    _expand_folders(config)
+    check_lengths(config)
+    check_encoders(config)
+    check_targets(config)
+    expand_paths(config)
     return config
 
 
@@ -56,6 +53,33 @@ def recipe(config: Config, encoder: str, scheme: str) -> dict[str, Any]:
     batch = values["batch"]
     values["micro_batch"] = next(n for n in range(min(values["micro_batch"], batch), 0, -1) if batch % n == 0)
     return values
+
+
+def check_released(config: Config, registry: str | Path) -> None:
+    """Refuse encoders, schemes and lengths of which the study released no weights. registry: released.tsv."""
+    known: dict[tuple[str, str], list[int]] = {}
+    with open(registry, newline="") as file:
+        for row in csv.DictReader(file, delimiter="\t"):
+            known.setdefault((row["architecture"], row["scheme"]), []).append(int(row["epochs"]))
+    for encoder, scheme in released_runs(config):
+        architecture = config["encoders"][encoder]["architecture"]
+        lengths = known.get((architecture, scheme), [])
+        missing = [length for length in config["study"]["lengths"] if length and length not in lengths]
+        if missing:
+            raise UserError(
+                f"the study released no such weights for encoder {encoder}, scheme {scheme}",
+                found=f"architecture {architecture}, lengths {missing}",
+                expected=f"lengths {lengths}" if lengths else f"one of {', '.join('/'.join(pair) for pair in known)}",
+                where="config: study.lengths, pretraining.source",
+                next="choose released lengths, or pretraining.source: train for this encoder and scheme",
+            )
+
+
+def inputs_of(config: Config, inputs: str, encoder: str, scheme: str) -> str:
+    """What checkpoints of the encoder and scheme see (unchanged | standardised): `inputs` of the protocol, but images in
+    0..1 where the weights were trained elsewhere, and where random weights stand beside such weights alone."""
+    elsewhere = scheme == GIVEN or (encoder, scheme) in released_runs(config)
+    return "unchanged" if elsewhere or not is_trained_here(config, encoder) else inputs
 
 
 def variant(config: Config) -> str:
@@ -150,111 +174,3 @@ def _expectation(schema: Any) -> str:
 def _did_you_mean(found: object, known: list[str]) -> str:
     near = difflib.get_close_matches(str(found), [str(name) for name in known], n=1)
     return f"; did you mean {near[0]}?" if near else ""
-
-
-def _unknown_names(config: Config) -> Iterator[tuple[str, str, str, list[str]]]:
-    """Where a name is used that nothing defines: the place, what it names, the name, and the known ones."""
-    for what in ("encoders", "schemes", "targets"):
-        for name in config["study"][what]:
-            if name not in config[what]:
-                yield "study", what.removesuffix("s"), name, list(config[what])
-    if config["pretraining"]["source"] not in config["sources"]:
-        yield "pretraining", "source", config["pretraining"]["source"], list(config["sources"])
-    for scheme, values in config["schemes"].items():
-        for name in values["per_encoder"].keys() - config["encoders"].keys():
-            yield f"schemes.{scheme}.per_encoder", "encoder", name, list(config["encoders"])
-
-
-def _check_lengths(config: Config) -> None:
-    if max(config["study"]["lengths"]) == 0:
-        raise UserError(
-            "no pretraining to study",
-            found=f"study.lengths {config['study']['lengths']}",
-            expected="at least one length > 0",
-            where="config: study.lengths",
-            next="add a length",
-        )
-    keep = config["pretraining"]["keep"]
-    missing = [length for length in config["study"]["lengths"] if length and length not in keep]
-    if missing:
-        raise UserError(
-            "lengths that the pretraining does not keep",
-            found=f"study.lengths {missing}",
-            expected=f"0 or one of {keep}",
-            where="config: pretraining.keep",
-            next="choose kept lengths, or add them to `keep` (that repeats the pretraining)",
-        )
-    for scheme in config["study"]["schemes"]:
-        if max(keep) > config["schemes"][scheme]["epochs"]:
-            raise UserError(
-                f"scheme {scheme} ends before an epoch that is to be kept",
-                found=f"schemes.{scheme}.epochs {config['schemes'][scheme]['epochs']}",
-                expected=f"at least {max(keep)}",
-                where="config: pretraining.keep",
-                next="shorten `keep` or lengthen the scheme",
-            )
-
-
-def _check_encoders(config: Config) -> None:
-    for name in config["study"]["encoders"]:
-        encoder = config["encoders"][name]
-        stride = STRIDES[encoder["architecture"]]
-        # Batch-norm of a single image needs more than one position at the deepest level.
-        if config["image_size"] % stride or config["image_size"] < 2 * stride:
-            raise UserError(
-                f"image size that encoder {name} cannot take",
-                found=f"image_size {config['image_size']}",
-                expected=f"a multiple of {stride} pixels, {2 * stride} or more",
-                where="config: image_size",
-                next=f"choose {max(2, round(config['image_size'] / stride)) * stride}",
-            )
-        if encoder["architecture"] == "swin" and encoder["width"] % 3:
-            raise UserError(
-                f"width that the attention heads of encoder {name} cannot share",
-                found=f"width {encoder['width']}",
-                expected="a multiple of 3",
-                where=f"config: encoders.{name}.width",
-                next=f"choose {3 * max(1, round(encoder['width'] / 3))}",
-            )
-
-
-def _check_targets(config: Config) -> None:
-    for name in config["study"]["targets"]:
-        target = config["targets"][name]
-        wrong = ""
-        if name in config["sources"]:
-            wrong, expected = "the name of a source too", "a name that no source has"
-        elif target["layout"] != "folder" and target.keys() & {"group", "classes"}:
-            wrong, expected = f"group or classes with layout {target['layout']}", "these with layout folder only"
-        elif target["layout"] == "folder" and "classes" not in target:
-            wrong, expected = "no classes", "classes: [names of labels 1..K]"
-        else:
-            try:
-                re.compile(target.get("group", {}).get("pattern", ""))
-            except re.error as error:
-                wrong, expected = f"pattern {target['group']['pattern']} ({error})", "a regular expression"
-        if wrong:
-            raise UserError(
-                f"target {name} cannot be used",
-                found=wrong,
-                expected=expected,
-                where=f"config: targets.{name}",
-                next="correct this target in the config",
-            )
-
-
-def _expand_folders(config: Config) -> None:
-    for section in ("sources", "targets", "deposited"):
-        for name, entry in config[section].items():
-            folder = entry.get("folder")
-            if folder is None:
-                continue
-            entry["folder"] = os.path.expanduser(os.path.expandvars(folder))
-            if "$" in entry["folder"]:
-                raise UserError(
-                    f"environment variable in the folder of {name} is not set",
-                    found=folder,
-                    expected="a folder, or set environment variables",
-                    where=f"config: {section}.{name}.folder",
-                    next="export the variable, or write the folder into the config",
-                )

@@ -108,7 +108,7 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 def standardise(images: Tensor, inputs: str) -> Tensor:
     """What every network input passes, images (n, 3, h, w): `unchanged`, as the study normalises nowhere; or
-    `standardised`, each image to mean 0 and standard deviation 1. Checkpoints say which of both they were trained with."""
+    `standardised`, each image to mean 0 and standard deviation 1."""
     if inputs == "unchanged":
         return images
     mean = images.mean(dim=(1, 2, 3), keepdim=True)

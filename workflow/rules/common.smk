@@ -11,8 +11,16 @@ OUTPUTS: none; names and functions that the other parts use
 import os
 import re
 
-from workflow.lib.config import check_config, check_not_computed, check_unchanged, recipe, variant
-from workflow.lib.grid import all_checkpoints, all_finetunings, code_files
+from workflow.lib.config import (
+    check_config,
+    check_not_computed,
+    check_released,
+    check_unchanged,
+    inputs_of,
+    recipe,
+    variant,
+)
+from workflow.lib.grid import all_checkpoints, all_finetunings, code_files, is_trained_here, released_runs
 from workflow.lib.protocol import protocol_of
 
 check_config(config, f"{workflow.basedir}/workflow/schemas/config.schema.yaml")
@@ -23,6 +31,9 @@ VARIANT = variant(config)  # what prepared data and checkpoints depend on
 GPUS = int(config["device"] == "cuda")  # per job that runs a network
 DATASETS = config["sources"] | config["targets"]
 REGISTRY = os.path.relpath(f"{workflow.basedir}/workflow/registry/datasets.tsv")
+RELEASED = os.path.relpath(f"{workflow.basedir}/workflow/registry/released.tsv")
+
+check_released(config, RELEASED)
 
 
 wildcard_constraints:
@@ -55,6 +66,11 @@ def datasets_from(origin):
     return "|".join(re.escape(name) for name in DATASETS if data_origin(name) == origin) or "(?!)"
 
 
+def released_names():
+    """Wildcard constraint: encoders and schemes whose checkpoints are the study's own; matches nothing where there are none."""
+    return "|".join(re.escape(f"{encoder}/{scheme}") for encoder, scheme in released_runs(config)) or "(?!)"
+
+
 def of_dataset(key):
     return lambda wildcards: DATASETS[wildcards.dataset][key]
 
@@ -72,8 +88,12 @@ def encoder_settings(wildcards):
     return config["encoders"][wildcards.encoder]
 
 
+def network_inputs(wildcards):
+    return inputs_of(config, PROTOCOL["inputs"], wildcards.encoder, wildcards.scheme)
+
+
 def source_file(name):
-    return workflow.pathvars.apply(f"<data>/{config['pretraining']['source']}/{name}")
+    return workflow.pathvars.apply(f"<data>/{config['pretraining']['images']}/{name}")
 
 
 # Arguments of the pretraining jobs. That they take `output` keeps Snakemake from tracking these paths: moved data repeat nothing.
@@ -82,7 +102,7 @@ def source_card(wildcards, output):
 
 
 def source_index(wildcards, output):
-    return source_file("index.csv.gz")
+    return source_file("index.csv.gz") if is_trained_here(config, wildcards.encoder) else None
 
 
 def checkpoint_folder(wildcards):
@@ -91,7 +111,12 @@ def checkpoint_folder(wildcards):
 
 
 def pretraining_source(wildcards):
-    """The images, until the checkpoints exist. Not `ancient`, which hides all jobs behind an input that is remade."""
+    """The images, until the checkpoints exist. Not `ancient`, which hides all jobs behind an input that is remade.
+
+    Random weights of an encoder that is not trained here need none.
+    """
+    if not is_trained_here(config, wildcards.encoder):
+        return {}
     epochs = config["pretraining"]["keep"] if "scheme" in wildcards.keys() else [0]
     finished = all(os.path.exists(f"{checkpoint_folder(wildcards)}/epoch{epoch}.json") for epoch in epochs)
     return {} if finished else {"source": source_file("source.json"), "index": source_file("index.csv.gz")}
@@ -106,25 +131,28 @@ def pretraining_recipe(wildcards):
 
 
 def prepared_data():
-    return collect("<data>/{target}/{variant}/card.json", target=GRID["targets"], variant=VARIANT) + collect(
-        "<data>/{source}/index.csv.gz", source=config["pretraining"]["source"]
-    )
+    trained = any(is_trained_here(config, encoder) for encoder in GRID["encoders"])
+    return [
+        *collect("<data>/{target}/{variant}/card.json", target=GRID["targets"], variant=VARIANT),
+        *([source_file("index.csv.gz")] if trained else []),
+        *(["<data>/released/files.json"] if released_runs(config) else []),
+    ]
 
 
 def checkpoint_files():
-    return [f"<pretrain>/{checkpoint.path}.safetensors" for checkpoint in all_checkpoints(GRID)]
+    return [f"<pretrain>/{checkpoint.path}.safetensors" for checkpoint in all_checkpoints(config)]
 
 
 def score_files():
     return [
         f"<run>/scores/{target}/{checkpoint.path}.csv"
         for target in GRID["targets"]
-        for checkpoint in all_checkpoints(GRID)
+        for checkpoint in all_checkpoints(config)
     ]
 
 
 def finetune_files():
-    return [f"<run>/finetune/{finetuning.path}/card.json" for finetuning in all_finetunings(GRID)]
+    return [f"<run>/finetune/{finetuning.path}/card.json" for finetuning in all_finetunings(config)]
 
 
 def run_stats(run):

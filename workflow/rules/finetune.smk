@@ -45,7 +45,8 @@ rule finetune_network:
         encoder=encoder_settings,
         recipe=config["finetune"],
         image_size=config["image_size"],
-        protocol=config["protocol"],
+        protocol=PROTOCOL,
+        inputs=network_inputs,
         precision=config["precision"],
     script:
         "../scripts/finetune/finetune_network.py"
@@ -75,6 +76,7 @@ if config["run"] not in config["deposited"]:  # the tables of deposited runs exi
             runtime=10,
         params:
             schemes=GRID["schemes"],
+            score={"published": "robustness", "sound": "robustness_sound"}[PROTOCOL["robustness"]],
             study=GRID,  # so that a smaller grid makes the tables anew
         script:
             "../scripts/finetune/gather_tables.py"

@@ -35,6 +35,7 @@ rule pretrain_encoder:
     benchmark:
         "<benchmarks>/pretrain/{encoder}-{scheme}-{pretrain_seed}.tsv"
     wildcard_constraints:
+        pretrain_seed=r"[1-9]\d*",
         scheme="(?!random/)[A-Za-z0-9._-]+",
     priority: 1  # everything waits for it
     conda:
@@ -51,7 +52,7 @@ rule pretrain_encoder:
         recipe=pretraining_recipe,
         keep=config["pretraining"]["keep"],
         image_size=config["image_size"],
-        protocol=config["protocol"],
+        inputs=network_inputs,
         precision=config["precision"],
     script:
         "../scripts/pretrain/pretrain_encoder.py"

@@ -39,6 +39,7 @@ rule score_checkpoint:
         scores=config["score"]["scores"],
         images=config["score"]["images"],
         draws=config["score"]["draws"],
-        protocol=config["protocol"],
+        seed=config["score"]["seed"],
+        inputs=network_inputs,
     script:
         "../scripts/score/score_checkpoint.py"

@@ -12,10 +12,10 @@ HALF = Geometry(0.0, 2, 2, None)
 
 
 def test_study_geometry_in_pixels():
-    assert geometry("idrid", "paper", 224) == Geometry(
+    assert geometry("idrid", "squeezed", 224) == Geometry(
         96 / 4288, 1120, 2240, {"window": 448, "stride": 112, "crop": 224}
     )
-    assert geometry("acdc", "paper", 224) == Geometry(0.0, 224, 224, None)
+    assert geometry("acdc", "squeezed", 224) == Geometry(0.0, 224, 224, None)
 
 
 def test_paper_masks_have_the_false_labels_of_the_study():

@@ -16,10 +16,12 @@ from workflow.lib.finetune.batches import (
     rotated_crop,
     training_places,
 )
+from workflow.lib.finetune.evaluate import assembled, evaluation_tiles, selection_dice
 from workflow.lib.finetune.finetune import finetune_network, freeze, polynomial_rate
 from workflow.lib.finetune.gather import downstream_row, robustness_table
 from workflow.lib.networks.build import build_classifier, build_segmenter
 from workflow.lib.pretrain.checkpoint import write_checkpoint
+from workflow.lib.protocol import PROTOCOLS
 from workflow.lib.run import UserError, read_json, sha256_of, write_json
 
 ENCODER = {"architecture": "unet", "network": "basic U-Net", "width": 4}
@@ -58,6 +60,7 @@ def prepared(folder: Path, images: np.ndarray, masks: np.ndarray, parts: list[st
             "part": part,
             "scale": 255,
             "range": 255,
+            "spacing_z": 1,
             "spacing_y": 1,
             "spacing_x": 1,
         }
@@ -68,7 +71,14 @@ def prepared(folder: Path, images: np.ndarray, masks: np.ndarray, parts: list[st
         name: {"shape": list(array.shape), "dtype": str(array.dtype), "sha256": sha256_of(folder / f"{name}.npy")}
         for name, array in arrays.items()
     }
-    card = {"target": "squares", "protocol": "sound", "image_size": 16, "classes": ["square"], "windows": windows}
+    card = {
+        "target": "squares",
+        "protocol": PROTOCOLS["sound"],
+        "inputs": "standardised",
+        "image_size": 16,
+        "classes": ["square"],
+        "windows": windows,
+    }
     write_json(folder / "card.json", card | {"counts": {}, "arrays": described})
     return folder
 
@@ -94,7 +104,8 @@ def job(tmp_path: Path):
         "recipe": RECIPE,
         "names": NAMES,
         "image_size": 16,
-        "protocol": "sound",
+        "protocol": PROTOCOLS["sound"],
+        "inputs": "standardised",
         "precision": "float32",
         "device": "cpu",
         "threads": 1,
@@ -104,7 +115,7 @@ def job(tmp_path: Path):
 @pytest.mark.parametrize("protocol", ["sound", "paper"])
 @pytest.mark.parametrize("frozen", ["frozen", "tuned"])
 def test_network_learns_and_reports(job, tmp_path: Path, frozen: str, protocol: str):
-    job |= {"protocol": protocol, "names": NAMES | {"freeze": frozen}, "recipe": RECIPE | {"epochs": 8}}
+    job |= {"protocol": PROTOCOLS[protocol], "names": NAMES | {"freeze": frozen}, "recipe": RECIPE | {"epochs": 8}}
     finetune_network(output_folder=tmp_path / "out", **job)
     card = read_json(tmp_path / "out" / "card.json")
     assert card["metrics"]["dice index"] > 0.5
@@ -128,11 +139,10 @@ def test_killed_finetuning_resumes_bit_identical(job, tmp_path: Path, monkeypatc
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return predict(*args, **kwargs)
+        return selection_dice(*args, **kwargs)
 
-    predict = module.predict
     with monkeypatch.context() as patch:
-        patch.setattr(module, "predict", dying)
+        patch.setattr(module, "selection_dice", dying)
         with pytest.raises(KeyboardInterrupt):
             finetune_network(output_folder=tmp_path / "broken", **job)
     assert not (tmp_path / "broken").exists()
@@ -154,21 +164,47 @@ def test_sound_calibration_has_no_stochastic_depth():
     def statistics(state: int) -> torch.Tensor:
         network = build_segmenter({"architecture": "resnet50", "width": 8}, 1, seed=0)
         torch.manual_seed(state)
-        freeze(network, "sound", [torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(1))])
+        freeze(network, "evaluation", [torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(1))])
         return network.encoder.encoder.stages[3][2].branch[7].running_mean
 
     assert torch.equal(statistics(1), statistics(2))
 
 
-def test_a_part_without_anything_to_find_counts_as_zero():
-    cases = pd.DataFrame({"case": ["a"], "dice": [float("nan")], "tp": [0], "fp": [0], "fn": [0]})
-    assert module.selection_dice(cases, "sound") == 0.0
+def test_a_part_without_anything_to_find_counts_as_zero(tmp_path: Path):
+    folder = prepared(tmp_path / "d", np.zeros((2, 1, 16, 16), np.uint8), np.zeros((2, 16, 16)), ["train", "test"])
+    tiles = evaluation_tiles(load_prepared(folder), "test", PROTOCOLS["sound"], "unchanged", seed=0)
+    network = build_segmenter(ENCODER, 1, seed=0)
+    torch.nn.init.constant_(network.decoder.head.bias, -1e6)  # finds nothing anywhere
+    assert selection_dice(network, tiles, 2, "float32", "per_case") == 0.0
+    assert selection_dice(network, tiles, 2, "float32", "pooled") == 1.0  # as the study's smoothed ratio says
+
+
+def test_cases_are_assembled_from_tiles_in_any_order(tmp_path: Path):
+    masks = np.random.default_rng(0).integers(0, 2, (3, 32, 32))
+    folder = prepared(tmp_path / "d", np.zeros((3, 1, 32, 32), np.uint8), masks, ["train", "test", "test"])
+    items = pd.read_csv(folder / "items.csv").assign(case=["a", "b", "b"], spacing_z=[1, 7, 7], spacing_x=[1, 2, 2])
+    items.to_csv(folder / "items.csv", index=False)
+    data = load_prepared(folder)
+    places = evaluation_places(data, "test", "whole")
+    places = [places[i] for i in (5, 2, 7, 0, 1, 4, 3, 6)]
+    tiles = [np.asarray(masks[row, top : top + 16, left : left + 16]) for row, top, left in places]
+    (case,) = assembled(data, places, [np.stack([1 - tile, tile]) for tile in tiles], tiles)
+    assert case.name == "b" and case.spacing == (7, 1, 2)
+    assert np.array_equal(case.truth, masks[1:]) and np.array_equal(case.probability[1], masks[1:])
+
+
+def test_pooled_metrics_see_tiles_in_a_seeded_random_order(tmp_path: Path):
+    folder = prepared(tmp_path / "d", np.zeros((20, 1, 16, 16), np.uint8), np.zeros((20, 16, 16)), ["test"] * 20)
+    data = load_prepared(folder)
+    orders = [evaluation_tiles(data, "test", PROTOCOLS["paper"], "unchanged", seed).places for seed in (1, 1, 2)]
+    assert orders[0] == orders[1] != orders[2]
+    assert sorted(orders[0]) == evaluation_tiles(data, "test", PROTOCOLS["sound"], "unchanged", 1).places
 
 
 def test_sound_freezing_calibrates_once_and_never_changes():
     network = build_segmenter(ENCODER, 1, seed=0)
     batches = [torch.rand(4, 3, 16, 16) * 5 + 2 for _ in range(3)]
-    freeze(network, "sound", batches)
+    freeze(network, "evaluation", batches)
     norm = network.encoder.encoder.levels[0][1]
     expected = torch.stack(
         [network.encoder.encoder.levels[0][0](network.encoder.encoder.stem(b)).mean((0, 2, 3)) for b in batches]
@@ -184,7 +220,7 @@ def test_sound_freezing_calibrates_once_and_never_changes():
 
 def test_paper_freezing_lets_statistics_move():
     network = build_segmenter(ENCODER, 1, seed=0)
-    freeze(network, "paper", [])
+    freeze(network, "gradients_off", [])
     before = network.encoder.levels[0][1].running_mean.clone()
     network.train()
     network(torch.rand(4, 3, 16, 16)).sum().backward()
@@ -192,9 +228,14 @@ def test_paper_freezing_lets_statistics_move():
     assert all(parameter.grad is None for parameter in network.encoder.parameters())
 
 
-def test_learning_rate_of_the_study_is_off_by_two():
-    values = [polynomial_rate(step, base=0.05, total=100) for step in (0, 1, 2, 99)]
-    assert values == pytest.approx([0.05, 0.05 * 1.01**0.9, 0.05, 0.05 * 0.03**0.9])
+def test_learning_rate_of_the_study_is_two_steps_late():
+    steps = 150 * 80  # of 80 batches an epoch
+    study = [polynomial_rate(step, base=0.05, total=steps, late=2) for step in (0, 1, 2, 3, steps - 1)]
+    assert study == pytest.approx(
+        [0.05, 0.05 * (1 + 1 / steps) ** 0.9, 0.05, 0.05 * (1 - 1 / steps) ** 0.9, 0.05 * (3 / steps) ** 0.9]
+    )
+    plain = [polynomial_rate(step, base=0.05, total=steps, late=0) for step in (0, 1, steps - 1)]
+    assert plain == pytest.approx([0.05, 0.05 * (1 - 1 / steps) ** 0.9, 0.05 * (1 / steps) ** 0.9])
 
 
 def test_windows_and_tiles(tmp_path: Path):
@@ -203,12 +244,12 @@ def test_windows_and_tiles(tmp_path: Path):
     windows = {"window": 32, "stride": 8, "crop": 16}
     data = load_prepared(prepared(tmp_path / "d", images, np.zeros((2, 80, 160)), ["train", "test"], windows))
     assert len(training_places(data)) == 7 * 17  # as in the study
-    paper = evaluation_places(data, "test", "paper")
+    paper = evaluation_places(data, "test", "windows")
     assert max(place.top for place in paper) == 48 and all(
         place.left >= 64 for place in paper
     )  # the bottom is never seen
-    assert len(evaluation_places(data, "test", "sound")) == 5 * 10
-    image, mask = TrainItems(data, training_places(data), "paper", 180, 1, 1, None)[0]
+    assert len(evaluation_places(data, "test", "whole")) == 5 * 10
+    image, mask = TrainItems(data, training_places(data), "unchanged", 180, 1, 1, None)[0]
     assert image.shape == (3, 16, 16) and mask.shape == (16, 16)
 
 
@@ -223,7 +264,7 @@ def test_rotated_crop_stays_inside_and_keeps_image_and_mask_together():
 def test_items_depend_on_seed_and_epoch_alone(job):
     data = load_prepared(job["data_folder"])
     places = training_places(data)
-    first, again, later = (TrainItems(data, places, "sound", 180, 1, epoch, 20) for epoch in (1, 1, 2))
+    first, again, later = (TrainItems(data, places, "standardised", 180, 1, epoch, 20) for epoch in (1, 1, 2))
     assert len(first) == 20
     assert all(torch.equal(first[i][0], again[i][0]) for i in range(20))
     assert any(not torch.equal(first[i][0], later[i][0]) for i in range(20))
@@ -232,14 +273,18 @@ def test_items_depend_on_seed_and_epoch_alone(job):
 def test_random_scores_are_averaged_and_given_for_every_scheme():
     def row(scheme, seed, epochs, value):
         names = {"target": "T", "encoder": "unet", "scheme": scheme, "pretrain_seed": seed, "epochs": epochs}
-        setting = {"score": "robustness", "metric": "l2_loss", "margin": 0.0, "pooled": True, "level": 1}
-        return names | setting | {"value": value}
+        setting = {"score": "robustness_sound", "metric": "l2_loss", "margin": 0.0, "pooled": True, "level": 1}
+        rest = {"value": value, "ci_low": value - 0.1, "ci_high": value + 0.1, "draws": 5, "warning": None}
+        return names | setting | rest
 
     scores = pd.DataFrame([row("random", 1, 0, 0.2), row("random", 2, 0, 0.4), row("simple", 9, 1, 0.5)])
-    table = robustness_table(scores, ["simple", "advanced"])
+    published = scores.assign(score="robustness", value=9.0)
+    table = robustness_table(pd.concat([scores, published]), ["simple", "advanced"], "robustness_sound")
     assert list(table.columns)[:9] == json.loads(
         '["dataset","metric","margin","encoder","pretraining_scheme","pooled","level","pretraining_length","robustness"]'
     )
     zero = table[table["pretraining_length"] == 0]
     assert list(zero["pretraining_scheme"]) == ["simple", "advanced"]
     assert zero["robustness"].tolist() == pytest.approx([0.3, 0.3])
+    assert zero["ci_low"].isna().all()  # jitter alone would claim too much
+    assert table[table["pretraining_length"] == 1][["robustness", "ci_low"]].to_numpy().tolist() == [[0.5, 0.4]]

@@ -1,18 +1,21 @@
 """Pretraining on real JPEG files: kept checkpoints, resume after a kill, the study's learning rate."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
+from workflow.lib.config import recipe
 from workflow.lib.data.index import index_source
 from workflow.lib.pretrain import classification
-from workflow.lib.pretrain.classification import TrainImages, learning_rate, pretrain_encoder, random_weights
+from workflow.lib.pretrain.classification import TrainImages, classification_plan, pretrain_encoder, random_weights
 from workflow.lib.run import UserError, write_json
 from workflow.lib.train import data_loader
 
@@ -53,7 +56,7 @@ def job(tmp_path: Path):
         "index": index,
         "encoder": {"architecture": "resnet50", "width": 4},
         "image_size": 32,
-        "protocol": "paper",
+        "inputs": "unchanged",
         "recipe": RECIPE,
         "keep": [1, 3],
         "seed": 5,
@@ -107,7 +110,7 @@ def test_damaged_image_is_named_from_a_loader_process(job, tmp_path: Path):
     damaged = tmp_path / "images/train/n1/0.JPEG"
     damaged.write_bytes(damaged.read_bytes()[:300])
     images = classification.load_source(job["source_card"], job["index"], "train")
-    items = TrainImages(images, 32, "simple", "paper", 1, 1)
+    items = TrainImages(images, 32, "simple", "unchanged", 1, 1)
     with pytest.raises(UserError, match="unreadable image") as error:
         list(data_loader(items, 4, workers=1))
     assert str(damaged) in str(error.value) and "next:" in str(error.value)
@@ -128,11 +131,39 @@ def test_random_weights_depend_on_the_seed(job, tmp_path: Path):
     assert json.loads((tmp_path / "1.json").read_text())["accuracy"] == 0.5
 
 
-def test_learning_rate_of_the_study():
-    base, steps = 0.004, 313
-    values = {"base": base, "warmup": 20 * steps, "total": 300 * steps}
-    assert learning_rate(0, **values) == pytest.approx(base * 1e-6)
-    assert learning_rate(10 * steps, **values) == pytest.approx(base / 2, rel=1e-5)
-    assert learning_rate(20 * steps, **values) == pytest.approx(base)
-    assert learning_rate(160 * steps, **values) == pytest.approx((base + 1e-6) / 2)
-    assert learning_rate(300 * steps, **values) == pytest.approx(1e-6)
+@pytest.mark.parametrize(
+    ("encoder", "scheme", "base", "steps", "warmup", "micro_batches"),
+    [
+        ("unet", "simple", 0.004, 313, 1565, 16),
+        ("unet", "advanced", 0.004, 313, 6260, 8),
+        ("resnet50", "simple", 0.004, 313, 6260, 8),
+        ("resnet50", "advanced", 0.004, 313, 6260, 8),
+        ("swin", "simple", 0.004, 313, 6260, 8),
+        ("swin", "advanced", 0.001, 1252, 25040, 4),
+    ],
+)
+def test_schedules_of_the_study(encoder: str, scheme: str, base: float, steps: int, warmup: int, micro_batches: int):
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    values = recipe(config, encoder, scheme)
+    plan = classification_plan(
+        torch.nn.Linear(1, 1), values, 1_281_167, None, None, seed=0, precision="float32"
+    )  # ImageNet's training images
+    last = 300 * steps
+    assert (plan.epochs, plan.steps_per_epoch, plan.accumulate) == (300, steps, micro_batches)
+    assert plan.rate(0) == base * 1e-6
+    assert plan.rate(1) == pytest.approx(base * (1e-6 + (1 - 1e-6) / warmup), rel=1e-12)
+    assert plan.rate(warmup) == pytest.approx(base, rel=1e-12)
+    cosine = (1 + math.cos(math.pi * (last - 1 - warmup) / (last - warmup))) / 2
+    assert plan.rate(last - 1) == pytest.approx(1e-6 + (base - 1e-6) * cosine, rel=1e-9)
+    (group,) = plan.optimizer.param_groups
+    assert (group["betas"], group["weight_decay"], type(plan.optimizer).__name__) == ((0.9, 0.999), 0.05, "AdamW")
+    assert values["label_smoothing"] == 0.1 and values["augmentation"] == scheme
+
+
+def test_loss_smooths_hard_and_soft_labels():
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    values = recipe(config, "unet", "advanced")
+    plan = classification_plan(torch.nn.Linear(1, 1), values, 10, None, None, seed=0, precision="float32")
+    logits, label = torch.tensor([[2.0, 0.0, -1.0]]), torch.tensor([[0.7, 0.3, 0.0]])
+    smooth = 0.9 * label + 0.1 / 3
+    assert plan.loss(logits, label).item() == pytest.approx(-(smooth * logits.log_softmax(1)).sum().item())

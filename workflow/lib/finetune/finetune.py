@@ -80,6 +80,7 @@ def finetune_network(
     recipe: Mapping[str, Any],
     image_size: int,
     protocol: Protocol,
+    inputs: str,
     precision: str,
     device: str,
     threads: int,
@@ -87,6 +88,7 @@ def finetune_network(
     """Train and evaluate one network; writes cases.csv, history.csv and card.json to `output_folder`.
 
     `names`: target, freeze (frozen | tuned), encoder, scheme, pretrain_seed, epochs, seed; they go into the card.
+    `inputs`: what the network sees (unchanged | standardised).
     The epoch with the highest validation Dice is evaluated on the test part; where the protocol's validation is
     `test_part`, that is the same part, as in the study. Raises `UserError` for a checkpoint that does not fit, or data
     without training images.
@@ -96,14 +98,13 @@ def finetune_network(
     data = load_prepared(data_folder)
     checkpoint = read_json(weights.with_suffix(".json"))
     use = "downstream" if protocol["stochastic_depth"] == "study" else trained_as(checkpoint)
-    classes, inputs = data.card["classes"], checkpoint["inputs"]
-    outputs = outputs_for(len(classes))
-    network = build_segmenter(encoder, outputs, use=use, seed=derive_seed(seed, "weights"))
+    outputs = outputs_for(len(data.card["classes"]))
+    network = build_segmenter(encoder, outputs, image_size=image_size, use=use, seed=derive_seed(seed, "weights"))
     load_encoder(network.encoder, weights)
     move_network(network, place)
     places = _training_places(data, data_folder)
     settings: dict[str, Any] = {"names": dict(names), "encoder": dict(encoder), "recipe": dict(recipe)}
-    settings |= {"image_size": image_size, "protocol": dict(protocol), "precision": precision}
+    settings |= {"image_size": image_size, "protocol": dict(protocol), "inputs": inputs, "precision": precision}
     settings |= {"checkpoint": checkpoint["sha256"], "data": data.card["arrays"]}
     items = partial(TrainItems, data, places, inputs, recipe["rotation"], seed)
     if names["freeze"] == "frozen":

@@ -23,6 +23,7 @@ METRICS = [
     "average precision score",
     "mean dice index",
     "mean jaccard index",
+    "hausdorff distance 95",
 ]
 
 
@@ -45,12 +46,16 @@ def downstream_row(card: dict[str, Any], random_scheme: str) -> dict[str, Any]:
     }
 
 
-def robustness_table(scores: pd.DataFrame, schemes: list[str]) -> pd.DataFrame:
-    """robustness_scores.csv from the rows of all score files. Length 0 is the mean over its draws, given for each scheme."""
-    rows = scores[scores["score"] == "robustness"]
-    keys = ["target", "metric", "margin", "encoder", "pooled", "level", "epochs"]
+def robustness_table(scores: pd.DataFrame, schemes: list[str], score: str) -> pd.DataFrame:
+    """robustness_scores.csv from the rows of all score files; `score` names the one that stands in it.
+
+    Length 0 is the mean over its random encoders, given for each scheme, and without an interval: that would be one over
+    jitter alone.
+    """
+    rows = scores[scores["score"] == score]
+    keys = ["target", "metric", "margin", "encoder", "pooled", "level", "epochs", "draws", "warning"]
     is_random = rows["scheme"] == RANDOM
-    random = rows[is_random].groupby(keys, as_index=False, sort=False)["value"].mean()
+    random = rows[is_random].groupby(keys, as_index=False, sort=False, dropna=False)["value"].mean()
     parts = [rows[~is_random], *(random.assign(scheme=scheme) for scheme in schemes)]
     names = {
         "target": "dataset",
@@ -63,18 +68,22 @@ def robustness_table(scores: pd.DataFrame, schemes: list[str]) -> pd.DataFrame:
         "epochs": "pretraining_length",
         "value": "robustness",
         "pretrain_seed": "pretraining_seed",
+        "ci_low": "ci_low",
+        "ci_high": "ci_high",
+        "draws": "draws",
+        "warning": "warning",
     }
     table = pd.concat(parts, ignore_index=True).rename(columns=names)[list(names.values())]
     return table.astype({"pretraining_seed": "Int64"})
 
 
 def gather_tables(
-    *, cards: Iterable[str], scores: Iterable[str], downstream: Path, robustness: Path, schemes: list[str]
+    *, cards: Iterable[str], scores: Iterable[str], downstream: Path, robustness: Path, schemes: list[str], score: str
 ) -> None:
     """Write both tables from the cards of all fine-tunings and the files of all scores."""
     table = pd.DataFrame([downstream_row(read_json(card), schemes[0]) for card in cards])
     table = table.astype({"pretraining seed": "Int64"})
     rows = pd.concat([pd.read_csv(path) for path in scores], ignore_index=True)
-    for path, frame in {downstream: table, robustness: robustness_table(rows, schemes)}.items():
+    for path, frame in {downstream: table, robustness: robustness_table(rows, schemes, score)}.items():
         with atomic_path(path) as temporary:
             frame.to_csv(temporary, index=False)

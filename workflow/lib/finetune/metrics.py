@@ -19,8 +19,8 @@ HAUSDORFF, ROC, PRECISION = "modified hausdorff distance", "area under roc", "av
 class Case:
     """A volume, or an image as a volume of one slice (d = 1), with its prediction.
 
-    truth: (d, h, w) uint8 labels 0..K; probability: (K+1, d, h, w) float32 in 0..1, background first; spacing: mm (pixels
-    where unknown) along d, h and w; along d it is not used where d = 1.
+    truth: (d, h, w) uint8 labels 0..K; probability: (K+1, d, h, w) float32 in 0..1, background first; spacing: mm
+    (pixels where unknown) along d, h and w; along d it is not used where d = 1.
     """
 
     name: str
@@ -70,8 +70,8 @@ def binary_metrics(counts: Array, smooth: float) -> dict[str, float]:
 
 
 def rank_metrics(truth: Array, probability: Array) -> dict[str, float]:
-    """Area under the ROC curve (ties count half) and average precision, the sum over thresholds of precision times gain in
-    recall; both NaN unless `truth` (boolean, any shape) holds both labels."""
+    """Area under the ROC curve (ties count half) and average precision, the sum over thresholds of precision times
+    gain in recall; both NaN unless `truth` (boolean, any shape) holds both labels."""
     positives, negatives = np.sort(probability[truth]), np.sort(probability[~truth])
     if not len(positives) or not len(negatives):
         return {ROC: float("nan"), PRECISION: float("nan")}
@@ -114,8 +114,8 @@ def batched_metrics(batches: Iterable[tuple[Array, Array]]) -> dict[str, float]:
     One class: Dice (smoothed by 1), accuracy and the like from one confusion matrix over all pixels of all batches.
     Several: Dice and Jaccard per class from such matrices, averaged over the classes 1..K that are shown or predicted
     anywhere; accuracy is a mean over batches. Rank metrics and Hausdorff are computed per batch and class (Hausdorff:
-    mean over the tiles that show and predict the class), then averaged over classes, then over batches. What is undefined
-    (a class absent from a batch) is left out of each mean.
+    mean over the tiles that show and predict the class), then averaged over classes, then over batches. What is
+    undefined (a class absent from a batch) is left out of each mean.
     """
     counts, rows, accuracies = [], [], []
     for number, (probability, mask) in enumerate(batches):
@@ -165,8 +165,8 @@ def case_table(cases: Iterable[Case], classes: list[str]) -> pd.DataFrame:
     """One row per case and class: case, class, tp, fp, fn, tn (voxels), dice, jaccard, hausdorff95, area under roc,
     average precision score.
 
-    dice, jaccard and hausdorff95 are MONAI's (see `_monai_metrics`); the rank metrics are those of all voxels of the case,
-    one class against the rest, NaN where the truth lacks the class (MONAI's loop over voxels in Python would take minutes).
+    dice, jaccard and hausdorff95 are MONAI's (see `_monai_metrics`). The rank metrics are those of all voxels of the
+    case, one class against the rest, NaN where the truth lacks the class; MONAI's are equal and 20 times as slow.
     """
     return pd.DataFrame([row for case in cases for row in _case_rows(case, classes)])
 
@@ -186,46 +186,49 @@ def _case_rows(case: Case, classes: list[str]) -> Iterable[dict[str, float | str
 
 
 def _monai_metrics(truth: Array, guess: Array, spacing: tuple[float, float, float]) -> dict[str, Array]:
-    """dice, jaccard (0..1) and hausdorff95 (in the unit of `spacing`) of the classes 1..K, (K,) each, from boolean arrays
-    (K+1, d, h, w).
+    """dice, jaccard (0..1) and hausdorff95 (in the unit of `spacing`) of the classes 1..K, (K,) each, from boolean
+    arrays (K+1, d, h, w).
 
-    dice and jaccard are 0 where the truth is empty and something was predicted, as with MONAI's ignore_empty=False: with
-    ignore_empty=True such cases are left out, and a network that finds disease in healthy cases pays nothing for it. They
-    are NaN, to be left out of means, where both are empty: MONAI's 1 there would reward every class that hardly occurs.
-    hausdorff95 is the larger of the two directed 95th percentiles of distances between border voxels; NaN where truth or
-    prediction is empty. One slice (d = 1) is measured in its plane: as a volume it would be nothing but border.
+    dice and jaccard are 0 where the truth is empty and something was predicted, as with MONAI's ignore_empty=False:
+    with ignore_empty=True such cases are left out, and a network that finds disease in healthy cases pays nothing for
+    it. They are NaN, to be left out of means, where both are empty: MONAI's 1 there would reward every class that
+    hardly occurs. hausdorff95 is the larger of the two directed 95th percentiles of distances between border voxels;
+    NaN where truth or prediction is empty. One slice (d = 1) is measured in its plane: as a volume it would be nothing
+    but border.
     """
     # Here, as it takes seconds and jobs under the paper protocol do without.
     from monai.metrics import compute_dice, compute_hausdorff_distance, compute_iou
 
     flat = truth.shape[1] == 1
     y, y_pred = (torch.from_numpy(array[:, 0] if flat else array)[None] for array in (truth, guess))
-    shown, found = (array[1:].any(axis=(1, 2, 3)) for array in (truth, guess))
+    somewhere = (truth | guess)[1:].any(axis=(1, 2, 3))
     result = {
-        name: np.where(shown | found, overlap(y_pred, y, include_background=False, ignore_empty=False)[0], np.nan)
+        name: np.where(somewhere, overlap(y_pred, y, include_background=False, ignore_empty=False)[0], np.nan)
         for name, overlap in (("dice", compute_dice), ("jaccard", compute_iou))
     }
     with warnings.catch_warnings(action="ignore"):  # of empty classes, and of arguments that MONAI itself passes
-        plane = spacing[1:] if flat else spacing
-        distances = compute_hausdorff_distance(y_pred, y, include_background=False, percentile=95, spacing=plane)[0]
-    return result | {"hausdorff95": np.where(shown & found, distances, np.nan)}
+        sampling = spacing[1:] if flat else spacing
+        distances = compute_hausdorff_distance(y_pred, y, include_background=False, percentile=95, spacing=sampling)[0]
+    return result | {"hausdorff95": distances.numpy()}
 
 
 def case_metrics(table: pd.DataFrame) -> dict[str, float]:
-    """Columns of the run table from `case_table`: the mean over classes within each case, then over cases, NaN left out.
+    """Columns of the run table from `case_table`: the mean over classes within each case, then over cases; NaN is left
+    out.
 
     Several classes: no accuracy, which needs the background's counts too, nor the other columns of one class.
     """
-    renamed = table.rename(columns={"hausdorff95": "hausdorff distance 95"})
-    metrics = ["hausdorff distance 95", ROC, PRECISION]
-    if table["class"].nunique() > 1:
-        renamed = renamed.rename(columns={"dice": "mean dice index", "jaccard": "mean jaccard index"})
-        metrics += ["mean dice index", "mean jaccard index"]
-    else:
+    several = table["class"].nunique() > 1
+    names = {
+        "dice": "mean dice index" if several else "dice index",
+        "jaccard": "mean jaccard index" if several else "jaccard index",
+        "hausdorff95": "hausdorff distance 95",
+    }
+    values = table.rename(columns=names)[["case", *names.values(), ROC, PRECISION]]
+    if not several:
         ratios = pd.DataFrame([binary_metrics(counts, 0) for counts in table[COUNTS].to_numpy()], index=table.index)
-        renamed = renamed.join(ratios.assign(**{"dice index": table["dice"], "jaccard index": table["jaccard"]}))
-        metrics += list(ratios)
-    return {name: float(value) for name, value in renamed.groupby("case")[metrics].mean().mean().items()}
+        values = values.join(ratios.drop(columns=["dice index", "jaccard index"]))
+    return {name: float(value) for name, value in values.groupby("case").mean().mean().items()}
 
 
 def _named(counts: Array) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """Encoders, classifiers and segmentation networks by name, with the study's initialisation and strict loading."""
 
+import pickle
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from workflow.lib.networks.pyramid import PyramidDecoder, TimmEncoder
 from workflow.lib.networks.resnet50 import AttentionDecoder, ResNet50Encoder
 from workflow.lib.networks.swin import SwinDecoder, SwinEncoder
 from workflow.lib.networks.unet import UNetDecoder, UNetEncoder
@@ -50,11 +52,14 @@ class Segmenter(nn.Module):
         return self.decoder(self.encoder(x))
 
 
-def build_encoder(settings: Settings, *, use: str) -> nn.Module:
+def build_encoder(settings: Settings, *, use: str, image_size: int = 224) -> nn.Module:
     """An encoder of the config, weights uninitialised by the study's rule; `use` is the pretraining's augmentation
-    (simple, advanced) or `downstream`, and sets the rate of stochastic depth."""
-    architecture, width = settings["architecture"], settings["width"]
-    drop = DROP[architecture][use]
+    (simple, advanced) or `downstream`, and sets the rate of stochastic depth. image_size: side in pixels, of importance
+    for some of timm's models only."""
+    architecture = settings["architecture"]
+    if architecture.startswith("timm/"):
+        return TimmEncoder(architecture.removeprefix("timm/"), image_size)
+    width, drop = settings["width"], DROP[architecture][use]
     builders: dict[str, Callable[[], nn.Module]] = {
         "unet": lambda: UNetEncoder(width),
         "resnet50": lambda: ResNet50Encoder(width, drop),
@@ -63,16 +68,20 @@ def build_encoder(settings: Settings, *, use: str) -> nn.Module:
     return builders[architecture]()
 
 
-def build_classifier(settings: Settings, classes: int, *, use: str, seed: int) -> Classifier:
+def build_classifier(settings: Settings, classes: int, *, use: str, seed: int, image_size: int = 224) -> Classifier:
     """Encoder with a linear classifier, initialised from `seed`."""
     with seeded(seed):
-        return initialise(Classifier(build_encoder(settings, use=use), classes))
+        return initialise(Classifier(build_encoder(settings, use=use, image_size=image_size), classes))
 
 
-def build_segmenter(settings: Settings, outputs: int, *, use: str = "downstream", seed: int) -> Segmenter:
+def build_segmenter(
+    settings: Settings, outputs: int, *, use: str = "downstream", seed: int, image_size: int = 224
+) -> Segmenter:
     """The segmentation network that belongs to the encoder, initialised from `seed`; its last layer has `outputs` channels."""
     with seeded(seed):
-        encoder = build_encoder(settings, use=use)
+        encoder = build_encoder(settings, use=use, image_size=image_size)
+        if isinstance(encoder, TimmEncoder):
+            return Segmenter(encoder, PyramidDecoder(encoder.channels, encoder.reductions, outputs))
         decoders: dict[str, Callable[[], nn.Module]] = {
             "unet": lambda: UNetDecoder(_channels(encoder), outputs),
             "resnet50": lambda: AttentionDecoder(_channels(encoder), outputs),
@@ -96,7 +105,9 @@ def seeded(seed: int):
 
 def initialise(network: Network) -> Network:
     """Initialise in place as the study does: Kaiming normal (fan-in, ReLU) and zero biases for convolutional networks;
-    truncated normal (0.02) linear layers for Swin, whose convolutions keep PyTorch's default."""
+    truncated normal (0.02) linear layers for Swin, whose convolutions keep PyTorch's default. timm's encoders keep theirs."""
+    if any(isinstance(module, TimmEncoder) for module in network.modules()):
+        return network
     attention = any(isinstance(module, nn.LayerNorm) for module in network.modules())
     for module in network.modules():
         if attention and isinstance(module, nn.Linear):
@@ -119,15 +130,9 @@ def load_encoder(encoder: nn.Module, path: str | Path) -> None:
     tensors = read_weights(path)
     found = {name.removeprefix("encoder."): t for name, t in tensors.items() if name.startswith("encoder.")}
     wanted = encoder.state_dict()
-    problems = [f"missing {name}" for name in wanted.keys() - found.keys()]
-    problems += [f"unexpected {name}" for name in found.keys() - wanted.keys()]
-    problems += [
-        f"{name} has shape {tuple(found[name].shape)} instead of {tuple(tensor.shape)}"
-        for name, tensor in wanted.items()
-        if name in found and found[name].shape != tensor.shape
-    ]
+    problems = mismatches(found, wanted)
     if problems:
-        shown = "; ".join(sorted(problems)[:5])
+        shown = "; ".join(problems[:5])
         raise UserError(
             "checkpoint does not fit the network",
             found=f"{len(problems)} of {len(wanted)} tensors differ: {shown}",
@@ -138,18 +143,49 @@ def load_encoder(encoder: nn.Module, path: str | Path) -> None:
     encoder.load_state_dict(found)
 
 
+def mismatches(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:
+    """What keeps the tensors `found` from filling a network with the tensors `wanted`, one line each; empty: they fit.
+
+    Names missing or left over, other shapes, values that are not finite, and index tables with other values.
+    """
+    problems = [f"missing {name}" for name in sorted(wanted.keys() - found.keys())]
+    problems += [f"unexpected {name}" for name in sorted(found.keys() - wanted.keys())]
+    for name in sorted(wanted.keys() & found.keys()):
+        value, target = found[name], wanted[name]
+        if value.shape != target.shape:
+            problems.append(f"{name} has shape {tuple(value.shape)} instead of {tuple(target.shape)}")
+        elif value.is_floating_point() and not value.isfinite().all():
+            problems.append(f"{name} has values that are not finite")
+        elif target.ndim and not target.is_floating_point() and not torch.equal(value, target):
+            problems.append(f"{name} has other values")
+    return problems
+
+
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file. Raises `UserError` when it is truncated or no such file."""
+    """All tensors of a safetensors file, or of a file by torch.save that holds nothing else.
+
+    Raises `UserError` for a truncated file, one that would run code when unpickled, or one with other content.
+    """
+    expected = "a complete file of named tensors"
     try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise UserError(
-            "unreadable weights",
-            found=error,
-            expected="a complete safetensors file",
-            where=path,
-            next=f"rm {path}, then run the same command again: it will be made anew",
-        ) from error
+        if Path(path).suffix == ".safetensors":
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise _unreadable(path, str(error).splitlines()[0], expected) from error
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise _unreadable(path, f"{type(content).__name__} with other content", expected)
+    return dict(content)
+
+
+def _unreadable(path: str | Path, found: str, expected: str) -> UserError:
+    return UserError(
+        "unreadable weights",
+        found=found,
+        expected=expected,
+        where=path,
+        next=f"rm '{path}', then run the same command again: it will be made or fetched anew",
+    )
 
 
 def _channels(encoder: nn.Module) -> list[int]:

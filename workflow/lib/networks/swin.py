@@ -11,8 +11,11 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.swin_transformer import PatchMerging, SwinTransformerBlock
 
+from workflow.lib.run import UserError
+
 HEADS = (3, 6, 12, 24)
 PATCH = 4
+STRIDE = 8 * PATCH  # input pixels per token of the last level
 
 
 def swin_pair(width: int, heads: int, window: int, drops: Sequence[float]) -> nn.Sequential:
@@ -48,7 +51,19 @@ class SwinEncoder(nn.Module):
         self.merges = nn.ModuleList(PatchMerging(c) for c in self.channels[:-1])
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Square images (n, 3, s, s) to tokens (n, l, c), shallow to deep, each before merging."""
+        """Square images (n, 3, s, s) to tokens (n, l, c), shallow to deep, each before merging.
+
+        Raises `UserError` for a size that can't be merged three times.
+        """
+        height, width = x.shape[-2:]
+        if height != width or height % STRIDE:
+            raise UserError(
+                "image size that the Swin encoder cannot take",
+                found=f"{height} x {width} pixels",
+                expected=f"squares whose side is a multiple of {STRIDE}: {STRIDE}, {2 * STRIDE}, ..., 224, 256, ...",
+                where="input of the Swin encoder",
+                next=f"choose image_size {max(1, round(height / STRIDE)) * STRIDE} in the config",
+            )
         x = self.norm(self.patch(x).permute(0, 2, 3, 1))
         features = []
         for depth, level in enumerate(self.levels):

@@ -132,7 +132,11 @@ def pretrain_encoder(
     place = device_named(device)
     train_images, validation_images = (load_source(source_card, index, part) for part in ("train", "val"))
     model = build_classifier(
-        encoder, len(train_images.classes), use=recipe["augmentation"], seed=derive_seed(seed, "weights")
+        encoder,
+        len(train_images.classes),
+        image_size=image_size,
+        use=recipe["augmentation"],
+        seed=derive_seed(seed, "weights"),
     )
     move_network(model, place)
     resume = folder.with_name(folder.name + ".resume")
@@ -218,17 +222,19 @@ def classification_plan(
 def random_weights(
     *,
     source_card: str | Path,
-    index: str | Path,
+    index: str | Path | None,
     weights: Path,
     encoder: Mapping[str, Any],
     seed: int,
     image_size: int,
-    inputs: str,
 ) -> None:
-    """Write an untrained classifier, drawn from `seed`, as the checkpoint of length 0; its accuracy is chance."""
-    classes = len(load_source(source_card, index, "train").classes)
-    model = build_classifier(encoder, classes, use="simple", seed=derive_seed(seed, "weights"))
-    settings = {"encoder": dict(encoder), "seed": seed, "image_size": image_size, "inputs": inputs}
-    settings |= {"index": sha256_of(index)}
+    """Write an untrained classifier, drawn from `seed`, as the checkpoint of length 0; its accuracy is chance.
+
+    index: list of the source's images; None for encoders whose weights come from elsewhere: ImageNet's 1000 classes.
+    """
+    classes = len(load_source(source_card, index, "train").classes) if index else 1000
+    model = build_classifier(encoder, classes, image_size=image_size, use="simple", seed=derive_seed(seed, "weights"))
+    settings = {"encoder": dict(encoder), "seed": seed, "image_size": image_size}
+    settings |= {"index": sha256_of(index) if index else None}
     card = {"epoch": 0, "accuracy": 1 / classes, "seconds": 0.0, "config_hash": hash_of(settings)}
     write_checkpoint(model, weights, card | settings)

@@ -62,30 +62,32 @@ def score_checkpoint(
     images: int,
     draws: int,
     seed: int,
+    inputs: str,
     device: str,
     threads: int,
 ) -> None:
     """Compute `scores` of the checkpoint on the target's training images.
 
     The table has the columns of `names` (target, encoder, scheme, pretrain_seed, epochs), then score and what the
-    score's rows hold.
+    score's rows hold. `inputs`: what the network sees (unchanged | standardised).
 
     Raises `UserError` for a checkpoint that does not fit the network, too few images, or a value that is not finite.
     """
     torch.set_num_threads(threads)
     place = device_named(device)
+    data = load_prepared(data_folder)
     card = read_json(weights.with_suffix(".json"))
-    network = build_encoder(encoder, use=trained_as(card))
+    network = build_encoder(encoder, image_size=data.card["image_size"], use=trained_as(card))
     load_encoder(network, weights)
     move_network(network, place)
     network.eval()
-    batch = target_images(load_prepared(data_folder), images, seed=derive_seed(seed, "score images"))
+    batch = target_images(data, images, seed=derive_seed(seed, "score images"))
 
     if warning := clipping_warning(batch):
         log.warning("%s: %s", names["target"], warning)
     progress = Progress(2 * draws * len(scores) * -(-len(batch) // CHUNK), "feature batches")
     with torch.inference_mode():
-        features = _feature_function(network, place, card["inputs"], progress)
+        features = _feature_function(network, place, inputs, progress)
         rows = [
             {**names, "score": name, **row}
             for name in scores

@@ -16,4 +16,5 @@ gather_tables(
     downstream=Path(snakemake.output.downstream),
     robustness=Path(snakemake.output.robustness),
     schemes=snakemake.params.schemes,
+    score=snakemake.params.score,
 )

@@ -1,0 +1,277 @@
+"""Encoders of timm as pyramids, the decoder that fits them all, and strict loading of pretrained weights."""
+
+import argparse
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from workflow.lib.networks import pyramid
+from workflow.lib.networks.pyramid import PyramidDecoder, TimmEncoder, pretrained_tensors
+from workflow.lib.run import UserError
+
+SIZE = 64
+LEVELS = {  # channels by reduction
+    "resnet10t": {2: 64, 4: 64, 8: 128, 16: 256, 32: 512},
+    "mobilenetv3_small_050": {2: 16, 4: 8, 8: 16, 16: 24, 32: 288},
+    "convnext_atto": {4: 40, 8: 80, 16: 160, 32: 320},
+    "swin_tiny_patch4_window7_224": {4: 96, 8: 192, 16: 384, 32: 768},
+    "vit_tiny_patch16_224": {16: 192},
+    "vgg11": {1: 64, 2: 128, 4: 256, 8: 512, 16: 512, 32: 512},
+}
+FIXED = ("swin_tiny_patch4_window7_224", "vit_tiny_patch16_224")
+
+
+def whole(name: str, size: int = SIZE) -> Any:
+    """timm's classifier, of 7 classes and not 1000, with random weights, none of them a constant."""
+    torch.manual_seed(3)
+    arguments: dict[str, Any] = {"img_size": size} if name in FIXED else {}
+    model = timm.create_model(name, num_classes=7, **arguments).eval()
+    for tensor in model.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.add_(0.1 * torch.rand_like(tensor))
+    return model
+
+
+@pytest.fixture(scope="module")
+def resnet() -> dict[str, Tensor]:
+    return whole("resnet10t").state_dict()
+
+
+@pytest.mark.parametrize("name", LEVELS)
+def test_levels_and_full_size_logits_with_gradients_in_every_level(name: str):
+    torch.manual_seed(0)
+    encoder = TimmEncoder(name, SIZE)
+    assert dict(zip(encoder.reductions, encoder.channels, strict=True)) == LEVELS[name]
+    assert encoder.training
+    features = encoder(torch.rand(2, 3, SIZE, SIZE))
+    sizes = {SIZE // x.shape[-1]: x.shape for x in features}
+    assert sizes == {r: (2, c, SIZE // r, SIZE // r) for r, c in LEVELS[name].items()}
+    for level in features:
+        level.retain_grad()
+    logits = PyramidDecoder(encoder.channels, encoder.reductions, 3)(features)
+    assert logits.shape == (2, 3, SIZE, SIZE)
+    logits.square().mean().backward()
+    # A map at full resolution is no skip connection.
+    used = [level for level, reduction in zip(features, encoder.reductions, strict=True) if reduction > 1]
+    assert all(level.grad is not None and level.grad.abs().sum() > 0 for level in used)
+    first = next(encoder.parameters())
+    assert first.grad is not None and first.grad.abs().sum() > 0
+
+
+def test_widths_of_the_decoder_are_those_of_flexible_unet_and_capped():
+    widths = [block.convs.conv_1.conv.out_channels for block in PyramidDecoder([8, 8], [4, 64], 1).decoder.blocks]
+    assert widths == [256, 256, 128, 64, 32, 16]
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "vit_tiny_patch16_224"])
+def test_construction_depends_on_the_generator_alone(name: str):
+    states = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        states.append(TimmEncoder(name, SIZE).state_dict())
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+    assert any(not torch.equal(states[0][key], states[2][key]) for key in states[0])
+
+
+@pytest.mark.parametrize("name", ["resent18", "swin_tiny_patch4_window7"])
+def test_unknown_name_suggests_close_ones(name: str):
+    with pytest.raises(UserError, match="unknown timm encoder") as error:
+        TimmEncoder(name, SIZE)
+    assert {"resent18": "resnet18", "swin_tiny_patch4_window7": FIXED[0]}[name] in str(error.value)
+    assert str(error.value).count(",") <= 5
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "words"),
+    [
+        ("resnet10t", 100, ["a multiple of 32, such as 96 or 128"]),
+        ("vit_tiny_patch16_224", 8, ["a multiple of 16, such as 16 or 32"]),
+        ("efficientformer_l1", 64, ["or the size it was made for, 224 pixels"]),  # its attention has a fixed size
+        ("vit_small_patch14_dinov2", 224, ["vit_small_patch14_dinov2", "1/14", "powers of two"]),
+        ("legacy_xception", 64, ["(64, 29, 29)", "(64, 32, 32)", "use another encoder\n"]),  # no padding
+    ],
+)
+def test_sizes_that_do_not_work_are_refused_with_those_that_do(name: str, size: int, words: list[str]):
+    with pytest.raises(UserError) as error:
+        TimmEncoder(name, size)
+    for word in (*words, "found:", "expected:", "where:", "next:"):
+        assert word in f"{error.value}\n"
+
+
+def test_model_without_feature_maps_is_refused(monkeypatch: pytest.MonkeyPatch):
+    def create_model(name: str, **arguments: Any) -> None:
+        raise RuntimeError("features_only not implemented")
+
+    monkeypatch.setattr(timm, "create_model", create_model)
+    with pytest.raises(UserError, match="(?s)resnet10t gives no feature maps.*features_only not implemented"):
+        TimmEncoder("resnet10t", SIZE)
+
+
+@pytest.mark.parametrize("name", [*LEVELS][:5])
+@pytest.mark.parametrize("save", [save_file, torch.save])
+def test_features_with_weights_of_a_file_are_those_of_the_whole_model(name: str, save: Callable, tmp_path: Path):
+    model, path = whole(name), tmp_path / ("w.pth" if save is torch.save else "w.safetensors")
+    save(model.state_dict(), path)
+    encoder = TimmEncoder(name, SIZE).eval()
+    encoder.load_state_dict(pretrained_tensors(name, str(path), SIZE))
+    images = torch.rand(2, 3, SIZE, SIZE)
+    mean, std = (0.5, 0.5) if name.startswith("vit") else ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    normal = (images - torch.tensor(mean).view(-1, 1, 1)) / torch.tensor(std).view(-1, 1, 1)
+    with torch.no_grad():
+        features, expected = encoder(images), model.forward_intermediates(normal, intermediates_only=True)
+    close = [[x.shape == y.shape and torch.allclose(x, y, rtol=1e-3, atol=1e-4) for y in expected] for x in features]
+    assert all(any(row) for row in close) and close[-1][-1]
+    assert features[-1].std() > 0.01
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_weights_for_another_image_size_are_resampled(name: str, tmp_path: Path):
+    state = whole(name, size=128).state_dict()
+    save_file(state, tmp_path / "w.safetensors")
+    encoder = TimmEncoder(name, SIZE)
+    encoder.load_state_dict(pretrained_tensors(name, str(tmp_path / "w.safetensors"), SIZE))
+    kept = {"vit": "blocks.0.attn.qkv.weight", "swi": "layers.0.blocks.0.attn.qkv.weight"}[name[:3]]
+    values = next(
+        value for key, value in encoder.state_dict().items() if re.sub("layers_", "layers.", key).endswith(kept)
+    )
+    assert torch.equal(values, state[kept])
+
+
+def test_original_convnext_names_are_converted(tmp_path: Path):
+    state = whole("convnext_atto").state_dict()
+    original = {}
+    for key, value in state.items():
+        key = key.replace("stem.", "downsample_layers.0.").replace(".blocks.", ".").replace("conv_dw", "dwconv")
+        key = re.sub(r"stages\.(\d)\.downsample", r"downsample_layers.\1", key).replace("mlp.fc", "pwconv")
+        original[key.replace("head.norm", "norm").replace("head.fc", "head")] = value
+    torch.save({"model": original}, tmp_path / "w.pth")
+    tensors = pretrained_tensors("convnext_atto", str(tmp_path / "w.pth"), SIZE)
+    key = "stages.1.downsample.1.weight"
+    assert torch.equal(tensors[f"network.{key.replace('.', '_', 1)}"], state[key])
+
+
+def test_wrappings_of_training_programs_are_removed(resnet: dict[str, Tensor], tmp_path: Path):
+    averaged = {f"module.{key}": value for key, value in resnet.items()}
+    other = {key: value + 1 for key, value in averaged.items()}
+    content = {"epoch": 3, "state_dict": other, "state_dict_ema": averaged, "args": argparse.Namespace(lr=0.1)}
+    torch.save(content, tmp_path / "w.pt")
+    tensors = pretrained_tensors("resnet10t", str(tmp_path / "w.pt"), SIZE)
+    assert torch.equal(tensors["network.conv1.0.weight"], resnet["conv1.0.weight"])
+
+
+def test_weights_without_classifier_do(resnet: dict[str, Tensor], tmp_path: Path):
+    torch.save({key: value for key, value in resnet.items() if not key.startswith("fc.")}, tmp_path / "w.pth")
+    assert len(pretrained_tensors("resnet10t", str(tmp_path / "w.pth"), SIZE)) == len(resnet) - 2
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            {"layer1.0.conv1.weight": None},
+            ["1 tensors missing, 0 unknown, 0 of another", "missing layer1.0.conv1.weight"],
+        ),
+        ({"extra.bias": torch.zeros(2)}, ["0 tensors missing, 1 unknown, 0 of another", "unknown extra.bias"]),
+        (
+            {"layer1.0.conv1.weight": torch.zeros(64, 32, 3, 3)},
+            ["1 of another", "layer1.0.conv1.weight has shape (64, 32, 3, 3) instead of (64, 64, 3, 3)"],
+        ),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(
+    resnet: dict[str, Tensor], change: dict[str, Any], words: list[str], tmp_path: Path
+):
+    torch.save({key: value for key, value in (resnet | change).items() if value is not None}, tmp_path / "w.pth")
+    with pytest.raises(UserError, match="do not fit") as error:
+        pretrained_tensors("resnet10t", str(tmp_path / "w.pth"), SIZE)
+    for word in (*words, str(tmp_path / "w.pth"), "timm's encoder resnet10t", "next:"):
+        assert word in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["dla46x_c", "mobilenetv3_small_050", "swin_tiny_patch4_window7_224"])
+def test_weights_of_another_model_are_refused_in_short(name: str, resnet: dict[str, Tensor], tmp_path: Path):
+    save_file(resnet, tmp_path / "w.safetensors")
+    with pytest.raises(UserError, match="do not fit") as error:
+        pretrained_tensors(name, str(tmp_path / "w.safetensors"), SIZE)
+    assert len(str(error.value)) < 1000
+
+
+def test_missing_tensor_of_a_model_that_timm_loads_non_strictly_is_refused(tmp_path: Path):
+    state = whole("dla46x_c").state_dict()
+    del state["base_layer.0.weight"]
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(UserError, match="missing base_layer.0.weight"):
+        pretrained_tensors("dla46x_c", str(tmp_path / "w.pth"), SIZE)
+
+
+class Code:
+    """Unpickling it makes the folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = str(folder)
+
+    def __reduce__(self) -> tuple[Callable, tuple[str]]:
+        return os.mkdir, (self.folder,)
+
+
+def test_code_in_a_file_is_not_run(resnet: dict[str, Tensor], tmp_path: Path):
+    torch.save({"state_dict": resnet, "hook": Code(tmp_path / "made")}, tmp_path / "w.pth")
+    with pytest.raises(UserError, match="unreadable pretrained weights") as error:
+        pretrained_tensors("resnet10t", str(tmp_path / "w.pth"), SIZE)
+    assert not (tmp_path / "made").exists()
+    assert "mkdir" in str(error.value) and "weights_only" not in str(error.value)
+
+
+@pytest.mark.parametrize(("suffix", "save"), [("safetensors", save_file), ("pth", torch.save), ("bin", None)])
+def test_damaged_files_are_refused(resnet: dict[str, Tensor], suffix: str, save: Callable | None, tmp_path: Path):
+    path = tmp_path / f"w.{suffix}"
+    if save:
+        save(resnet, path)
+        os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(UserError, match="unreadable pretrained weights") as error:
+        pretrained_tensors("resnet10t", str(path), SIZE)
+    assert str(path) in str(error.value) and "next:" in str(error.value)
+
+
+@pytest.mark.parametrize("content", [{"weights": {"a": torch.zeros(1)}}, [torch.zeros(1)], {}])
+def test_file_without_named_tensors_is_refused(content: Any, tmp_path: Path):
+    torch.save(content, tmp_path / "w.pth")
+    with pytest.raises(UserError, match="no tensors: "):
+        pretrained_tensors("resnet10t", str(tmp_path / "w.pth"), SIZE)
+
+
+def test_weights_of_timms_hub(resnet: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch):
+    def load(hub: str, weights_only: bool) -> dict[str, Tensor]:
+        assert hub == "timm/resnet10t.c3_in1k" and weights_only
+        return resnet
+
+    monkeypatch.setattr(pyramid, "load_state_dict_from_hf", load)
+    tensors = pretrained_tensors("resnet10t", "timm", SIZE)
+    assert torch.equal(tensors["network.conv1.0.weight"], resnet["conv1.0.weight"])
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("resnet10t", ["found:    no route", "https://huggingface.co/timm/resnet10t.c3_in1k", "give its path"]),
+        ("resnet10t.untrained", ["unknown timm encoder"]),
+        ("gcvit_xxtiny", ["no weights on its hub"]),
+    ],
+)
+def test_without_the_hub_the_user_is_told_to_bring_a_file(name: str, words: list[str], monkeypatch: pytest.MonkeyPatch):
+    def load(hub: str, weights_only: bool) -> dict[str, Tensor]:
+        raise OSError("no route")
+
+    monkeypatch.setattr(pyramid, "load_state_dict_from_hf", load)
+    with pytest.raises(UserError) as error:
+        pretrained_tensors(name, "timm", SIZE)
+    for word in words:
+        assert word in str(error.value)

@@ -1,0 +1,162 @@
+"""The study's weights become checkpoints, tensor by tensor, or an error that says which tensor does not fit."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from workflow.lib.networks.build import build_classifier, build_encoder, load_encoder
+from workflow.lib.networks.study_names import renamed
+from workflow.lib.pretrain.checkpoint import trained_as
+from workflow.lib.pretrain.released import convert_released
+from workflow.lib.run import UserError, read_json, sha256_of, write_json
+
+ROOT = Path(__file__).parents[3]
+ENCODER = {"architecture": "unet", "width": 4}
+FILE = "unet_encoder_advanced_pretraining_checkpoint_epoch_20.pt"
+
+
+def study_unet() -> dict[str, Tensor]:
+    """A small U-Net classifier under the study's names."""
+    network = build_classifier(ENCODER, 1000, use="simple", seed=3)
+    named: dict[str, Tensor] = {}
+    for ours, tensor in network.state_dict().items():
+        part, *rest = ours.removeprefix("encoder.").split(".")
+        if ours.startswith("head."):
+            named[f"layers.3.{rest[-1]}"] = tensor
+        elif part == "stem":
+            named[f"layers.0.first_block.{rest[-1]}"] = tensor
+        else:
+            level, block, name = rest
+            place = "bottom_block" if level == "4" else f"down_layers.{level}"
+            named[f"layers.0.{place}.conv0.block.{block}.{name}"] = tensor
+    return named
+
+
+@pytest.fixture
+def job(tmp_path: Path):
+    path = tmp_path / FILE
+    torch.save(study_unet(), path)
+    return {
+        "files": listed(path),
+        "registry": ROOT / "workflow/registry/released.tsv",
+        "weights": tmp_path / "out/epoch20.safetensors",
+        "encoder": ENCODER,
+        "scheme": "advanced",
+        "epochs": 20,
+    }
+
+
+def listed(path: Path) -> Path:
+    """What the fetching of `path` would have written."""
+    files = path.with_name("files.json")
+    write_json(files, {"weights": {path.name: {"path": str(path), "sha256": sha256_of(path)}}})
+    return files
+
+
+def test_checkpoint_of_released_weights(job, tmp_path: Path):
+    convert_released(**job)
+    tensors, study = load_file(job["weights"]), study_unet()
+    assert len(tensors) == 72 + 2
+    assert torch.equal(tensors["encoder.stem.weight"], study["layers.0.first_block.weight"])
+    assert torch.equal(tensors["encoder.levels.4.3.bias"], study["layers.0.bottom_block.conv0.block.3.bias"])
+    assert torch.equal(tensors["head.weight"], study["layers.3.weight"])
+    card = read_json(job["weights"].with_suffix(".json"))
+    assert (card["epoch"], card["accuracy"]) == (20, 0.424)
+    assert trained_as(card) == "advanced" and card["from"] == FILE and card["from_sha256"] == sha256_of(tmp_path / FILE)
+    load_encoder(build_encoder(ENCODER, use="downstream"), job["weights"])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: t.pop("layers.0.first_block.bias"), ["1 differences", "missing encoder.stem.bias"]),
+        (lambda t: t.update({"layers.0.extra": torch.zeros(1)}), ["1 differences", "unexpected encoder.extra"]),
+        (lambda t: t.update({"layers.3.weight": torch.zeros(10, 64), "layers.3.bias": torch.zeros(10)}),
+         ["2 differences", "head.weight has shape (10, 64) instead of (1000, 64)", "1000 classes"]),
+        (lambda t: t.update({"layers.0.first_block.bias": torch.full((4,), torch.nan)}), ["values that are not finite"]),
+        (lambda t: [t.pop(name) for name in list(t) if "down_layers" in name], ["56 differences", "and 46 more"]),
+    ],
+    ids=["too few", "too many", "class count", "not finite", "many"],
+)  # fmt: skip
+def test_weights_that_do_not_fit(job, tmp_path: Path, change, words: list[str], caplog: pytest.LogCaptureFixture):
+    tensors = study_unet()
+    change(tensors)
+    torch.save(tensors, tmp_path / FILE)
+    listed(tmp_path / FILE)
+    with pytest.raises(UserError, match="released weights do not fit the network") as error:
+        convert_released(**job)
+    for word in [*words, FILE, "next:"]:
+        assert word in str(error.value)
+    assert not job["weights"].exists() and not job["weights"].with_suffix(".json").exists()
+    assert (
+        sum("encoder." in line or "head." in line for line in caplog.text.splitlines()) == int(words[0].split()[0])
+        if ("differences" in words[0])
+        else True
+    )
+
+
+def test_weights_of_another_width(job):
+    with pytest.raises(UserError, match=r"has shape \(4,\) instead of \(8,\)"):
+        convert_released(**job | {"encoder": {"architecture": "unet", "width": 8}})
+
+
+def test_truncated_weights(job, tmp_path: Path):
+    content = (tmp_path / FILE).read_bytes()
+    (tmp_path / FILE).write_bytes(content[: len(content) // 2])
+    listed(tmp_path / FILE)
+    with pytest.raises(UserError, match="unreadable weights") as error:
+        convert_released(**job)
+    assert str(tmp_path / FILE) in str(error.value)
+
+
+class Trap:
+    """Unpickling it would write a file."""
+
+    def __reduce__(self):
+        return Path.write_text, (Path("trapped"), "code was run")
+
+
+def test_a_pickle_with_code_in_it_is_not_run(job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    for save in (torch.save, lambda content, path: Path(path).write_bytes(pickle.dumps(content))):
+        save({"layers.0.first_block.bias": Trap()}, tmp_path / FILE)
+        listed(tmp_path / FILE)
+        with pytest.raises(UserError, match="unreadable weights"):
+            convert_released(**job)
+    assert not Path("trapped").exists()
+    torch.save([1, 2], tmp_path / FILE)
+    with pytest.raises(UserError, match="list with other content"):
+        convert_released(**job | {"files": listed(tmp_path / FILE)})
+
+
+def test_weights_that_changed_since_they_were_fetched(job, tmp_path: Path):
+    torch.save(study_unet() | {"layers.3.bias": torch.ones(1000)}, tmp_path / FILE)
+    with pytest.raises(UserError, match="changed since they were fetched"):
+        convert_released(**job)
+
+
+def test_weights_that_the_record_does_not_hold(job):
+    with pytest.raises(UserError, match="record does not hold") as error:
+        convert_released(**job | {"epochs": 50})
+    assert FILE in str(error.value) and FILE.replace("20", "50") in str(error.value)
+
+
+def test_attention_masks_are_compared_and_left_out():
+    window, across, shift = 4, 2, 2
+    side = window * across
+    regions = torch.zeros(side, side)
+    for i, rows in enumerate((slice(0, -window), slice(-window, -shift), slice(-shift, None))):
+        for j, columns in enumerate((slice(0, -window), slice(-window, -shift), slice(-shift, None))):
+            regions[rows, columns] = 3 * i + j
+    tokens = torch.stack([
+        regions[y : y + window, x : x + window].flatten() for y in range(0, side, window) for x in range(0, side, window)
+    ])  # fmt: skip
+    mask = torch.where(tokens[:, None] == tokens[:, :, None], 0.0, -100.0)
+    name = "layers.0.down_layers.0.conv1.attn_mask"
+    assert renamed({name: mask}, "swin") == {}
+    mask[3, 0, 15] += 1
+    assert list(renamed({name: mask}, "swin")) == ["encoder.levels.0.1.attn_mask"]

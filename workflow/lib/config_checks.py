@@ -1,0 +1,167 @@
+"""Checks of the configuration that a schema can't express: names, lengths, sizes and folders that go together."""
+
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from workflow.lib.grid import is_trained_here
+from workflow.lib.run import UserError
+
+# Input pixels per position of the deepest level: the image size must be a multiple of it.
+STRIDES = {"unet": 16, "resnet50": 32, "swin": 32}
+
+
+def unknown_names(config: dict[str, Any]) -> Iterator[tuple[str, str, str, list[str]]]:
+    """Where a name is used that nothing defines: the place, what it names, the name, and the known ones."""
+    for what in ("encoders", "schemes", "targets"):
+        for name in config["study"][what]:
+            if name not in config[what]:
+                yield "study", what.removesuffix("s"), name, list(config[what])
+    if config["pretraining"]["images"] not in config["sources"]:
+        yield "pretraining", "source", config["pretraining"]["images"], list(config["sources"])
+    source = config["pretraining"]["source"]
+    for encoder, value in source.items() if isinstance(source, dict) else []:
+        if encoder not in config["encoders"]:
+            yield "pretraining.source", "encoder", encoder, list(config["encoders"])
+        for scheme in value if isinstance(value, dict) else []:
+            if scheme not in config["schemes"]:
+                yield f"pretraining.source.{encoder}", "scheme", scheme, list(config["schemes"])
+    for scheme, values in config["schemes"].items():
+        for name in values["per_encoder"].keys() - config["encoders"].keys():
+            yield f"schemes.{scheme}.per_encoder", "encoder", name, list(config["encoders"])
+
+
+def check_lengths(config: dict[str, Any]) -> None:
+    """Raises `UserError` for lengths that no pretraining would leave a checkpoint of."""
+    if max(config["study"]["lengths"]) == 0:
+        raise UserError(
+            "no pretraining to study",
+            found=f"study.lengths {config['study']['lengths']}",
+            expected="at least one length > 0",
+            where="config: study.lengths",
+            next="add a length",
+        )
+    if not any(is_trained_here(config, encoder) for encoder in config["study"]["encoders"]):
+        return
+    keep = config["pretraining"]["keep"]
+    missing = [length for length in config["study"]["lengths"] if length and length not in keep]
+    if missing:
+        raise UserError(
+            "lengths that the pretraining does not keep",
+            found=f"study.lengths {missing}",
+            expected=f"0 or one of {keep}",
+            where="config: pretraining.keep",
+            next="choose kept lengths, or add them to `keep` (that repeats the pretraining)",
+        )
+    for scheme in config["study"]["schemes"]:
+        if max(keep) > config["schemes"][scheme]["epochs"]:
+            raise UserError(
+                f"scheme {scheme} ends before an epoch that is to be kept",
+                found=f"schemes.{scheme}.epochs {config['schemes'][scheme]['epochs']}",
+                expected=f"at least {max(keep)}",
+                where="config: pretraining.keep",
+                next="shorten `keep` or lengthen the scheme",
+            )
+
+
+def check_encoders(config: dict[str, Any]) -> None:
+    """Raises `UserError` for an encoder that can't be built, or not for this image size."""
+    for name in config["study"]["encoders"]:
+        encoder = config["encoders"][name]
+        _check_encoder(name, encoder)
+        if encoder["architecture"] not in STRIDES:
+            continue  # timm's models say themselves which sizes they take
+        stride = STRIDES[encoder["architecture"]]
+        # Batch-norm of a single image needs more than one position at the deepest level.
+        if config["image_size"] % stride or config["image_size"] < 2 * stride:
+            raise UserError(
+                f"image size that encoder {name} cannot take",
+                found=f"image_size {config['image_size']}",
+                expected=f"a multiple of {stride} pixels, {2 * stride} or more",
+                where="config: image_size",
+                next=f"choose {max(2, round(config['image_size'] / stride)) * stride}",
+            )
+        if encoder["architecture"] == "swin" and encoder["width"] % 3:
+            raise UserError(
+                f"width that the attention heads of encoder {name} cannot share",
+                found=f"width {encoder['width']}",
+                expected="a multiple of 3",
+                where=f"config: encoders.{name}.width",
+                next=f"choose {3 * max(1, round(encoder['width'] / 3))}",
+            )
+
+
+def _check_encoder(name: str, encoder: dict[str, Any]) -> None:
+    """Raises `UserError` for an entry of `encoders` whose keys do not go together."""
+    timm = encoder["architecture"].startswith("timm/")
+    wrong = ""
+    if not timm and "width" not in encoder:
+        wrong, expected = f"architecture {encoder['architecture']} without width", "width: channels of the first level"
+    elif timm and "width" in encoder:
+        wrong, expected = f"architecture {encoder['architecture']} with width", "no width: the model's name says it all"
+    elif not timm and "weights" in encoder:
+        wrong = f"architecture {encoder['architecture']} with weights"
+        expected = "weights with timm/<name> only; for the study's networks pretraining.source: released"
+    elif ("weights" in encoder) != ("epochs" in encoder):
+        wrong, expected = (
+            f"{sorted(encoder.keys() & {'weights', 'epochs'})}",
+            "both weights and epochs, or none of them",
+        )
+    if wrong:
+        raise UserError(
+            f"encoder {name} cannot be built",
+            found=wrong,
+            expected=expected,
+            where=f"config: encoders.{name}",
+            next="correct this encoder in the config",
+        )
+
+
+def check_targets(config: dict[str, Any]) -> None:
+    """Raises `UserError` for a target whose keys do not go with its layout."""
+    for name in config["study"]["targets"]:
+        target = config["targets"][name]
+        wrong = ""
+        if name in config["sources"]:
+            wrong, expected = "the name of a source too", "a name that no source has"
+        elif target["layout"] != "folder" and target.keys() & {"group", "classes"}:
+            wrong, expected = f"group or classes with layout {target['layout']}", "these with layout folder only"
+        elif target["layout"] == "folder" and "classes" not in target:
+            wrong, expected = "no classes", "classes: [names of labels 1..K]"
+        else:
+            try:
+                re.compile(target.get("group", {}).get("pattern", ""))
+            except re.error as error:
+                wrong, expected = f"pattern {target['group']['pattern']} ({error})", "a regular expression"
+        if wrong:
+            raise UserError(
+                f"target {name} cannot be used",
+                found=wrong,
+                expected=expected,
+                where=f"config: targets.{name}",
+                next="correct this target in the config",
+            )
+
+
+def expand_paths(config: dict[str, Any]) -> None:
+    """Expand ~ and environment variables in every `folder`, and in the `weights` of encoders. Raises `UserError`."""
+    entries = {
+        f"{section}.{name}": entry
+        for section in ("sources", "targets", "deposited", "encoders")
+        for name, entry in config[section].items()
+    }
+    for where, entry in (entries | {"released": config["released"]}).items():
+        for key in ("folder", "weights"):
+            path = entry.get(key)
+            if path is None:
+                continue
+            entry[key] = os.path.expanduser(os.path.expandvars(path))
+            if "$" in entry[key]:
+                raise UserError(
+                    f"environment variable in {where}.{key} is not set",
+                    found=path,
+                    expected="a path, or set environment variables",
+                    where=f"config: {where}.{key}",
+                    next="export the variable, or write the path into the config",
+                )

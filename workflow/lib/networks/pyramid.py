@@ -1,0 +1,256 @@
+"""Any timm encoder as a feature pyramid, its pretrained weights, and one decoder that fits every such pyramid.
+
+Encoders: timm (https://github.com/huggingface/pytorch-image-models). Decoder: MONAI's UNetDecoder, that of its FlexibleUNet.
+"""
+
+import argparse
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import timm
+import torch
+from safetensors.torch import load_file
+from timm.models import load_state_dict_from_hf
+from torch import Tensor, nn
+
+from workflow.lib.run import UserError
+
+SHOWN = 5  # names in an error
+
+
+class TimmEncoder(nn.Module):
+    """A timm encoder built for square images of `image_size` pixels, initialised from torch's global generator.
+
+    `channels` and `reductions` (input pixels per position, powers of two) describe its maps, shallow to deep. Of several
+    maps of one size only the deepest is kept: a plain vision transformer has a single level. The mean and standard
+    deviation that the named weights were made with are applied to the images.
+    Raises `UserError` when timm has no such encoder, or it gives no such pyramid, or not at this image size.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, name: str, image_size: int) -> None:
+        super().__init__()
+        config, info = _config(name), _feature_info(name, image_size)
+        levels = {reduction: level for level, reduction in enumerate(info.reduction())}  # the deepest of each size
+        self.levels, self.reductions = list(levels.values()), list(levels)
+        self.channels = [info.channels()[level] for level in self.levels]
+        self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(config.std).view(3, 1, 1), persistent=False)
+        sizes = [(c, image_size // r, image_size // r) for c, r in zip(self.channels, self.reductions, strict=True)]
+        # timm's tables know neither which sizes a model's attention can take nor how its convolutions round them.
+        other_size = ""
+        try:
+            self.network = _create(name, image_size, features_only=True)
+            with torch.no_grad():
+                found: Any = [tuple(x.shape[1:]) for x in self.eval()(torch.zeros(1, 3, image_size, image_size))]
+            self.train()
+        except Exception as error:  # assertions, shape errors and others: every model has its own
+            found, other_size = repr(error), f", or the size it was made for, {config.input_size[-1]} pixels"
+        if found != sizes:
+            raise _refused(
+                f"timm's encoder {name} does not work with images of {image_size} pixels",
+                found=found,
+                expected=f"maps (channels, height, width) {sizes}",
+                next=f"use another encoder{other_size}",
+            )
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Images (n, 3, s, s), in 0..1, to maps (n, c, s / reduction, s / reduction), shallow to deep."""
+        maps = self.network((images - self.mean) / self.std)
+        if getattr(self.network, "output_fmt", "NCHW") == "NHWC":  # timm's older extractors, of CNNs, do not say it
+            maps = [x.permute(0, 3, 1, 2) for x in maps]
+        return [maps[level] for level in self.levels]
+
+
+class PyramidDecoder(nn.Module):
+    """MONAI's UNetDecoder with FlexibleUNet's settings and a final 1x1 convolution to logits, for any pyramid of x2 steps.
+
+    A step to `r` input pixels per position has 16 r channels, at most 256: FlexibleUNet's widths. Steps that the pyramid
+    has no map for go without skip connection, and so does the last one, to full resolution, as in UNetDecoder.
+    """
+
+    def __init__(self, channels: list[int], reductions: list[int], outputs: int) -> None:
+        super().__init__()
+        # Here and not above: monai's import takes seconds, and only timm's encoders need it.
+        from monai.networks.nets.flexible_unet import UNetDecoder
+
+        steps = reductions[-1].bit_length() - 1
+        widths = [min(256, 16 * 2**step) for step in reversed(range(steps))]
+        channels_of = dict(zip(reductions, channels, strict=True))
+        self.reductions, self.wanted = reductions, [2 ** (step + 1) for step in range(steps)]
+        self.decoder = UNetDecoder(
+            spatial_dims=2,
+            encoder_channels=[0, *(channels_of.get(reduction, 0) for reduction in self.wanted)],
+            decoder_channels=widths,
+            act=("relu", {"inplace": True}),
+            norm=("batch", {"eps": 1e-3, "momentum": 0.1}),
+            dropout=0.0,
+            bias=False,
+            upsample="nontrainable",
+            pre_conv="default",
+            interp_mode="nearest",
+            align_corners=None,
+            is_pad=False,
+        )
+        self.head = nn.Conv2d(widths[-1], outputs, 1)
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        """Maps (n, c, s / reduction, s / reduction), shallow to deep, to logits (n, outputs, s, s)."""
+        maps = dict(zip(self.reductions, features, strict=True))
+        skips = [maps.get(reduction) for reduction in self.wanted]  # UNetDecoder's blocks take None for no skip
+        return self.head(self.decoder(skips, skip_connect=len(skips) - 1))
+
+
+def pretrained_tensors(name: str, weights: str, image_size: int) -> dict[str, Tensor]:
+    """The state dict of `TimmEncoder(name, image_size)` from pretrained weights: "timm" (from its hub) or a file's path.
+
+    Files of other programs and for other image sizes are converted as timm does. Raises `UserError` when the weights
+    cannot be had or read, hold a tensor that the model does not know, or lack one of the encoder's or have it in another
+    shape: no weight is ever a random one.
+    """
+    with torch.device("meta"):  # names and shapes alone
+        wanted = TimmEncoder(name, image_size).network.state_dict()
+    tensors = _download(name) if weights == "timm" else _read(Path(weights))
+    model, convert = _classifier(name, image_size)
+    arguments = (tensors, model)[: len(inspect.signature(convert).parameters)]
+    failure = ""
+    try:
+        tensors = convert(*arguments)
+    except Exception as error:  # the converters take any file for one of their model's, and check nothing
+        failure = f"; the conversion failed with {error!r}"
+    # timm's extractors call 'stages.0.x' of the model 'stages_0.x' or 'model.stages.0.x'.
+    names = {alias: key for key in tensors for alias in (f"model.{key}", key.replace(".", "_", 1), key)}
+    found = {key: tensors[names[key]] for key in wanted if key in names}
+    missing = [f"missing {key}" for key in wanted if key not in found]
+    known = model.state_dict().keys()
+    unknown = [f"unknown {key}" for key in tensors if key not in known]
+    misshaped = [
+        f"{key} has shape {tuple(tensor.shape)} instead of {tuple(wanted[key].shape)}"
+        for key, tensor in found.items()
+        if tensor.shape != wanted[key].shape
+    ]
+    problems = [problem for some in zip_longest(missing, unknown, misshaped) for problem in some if problem]
+    if problems or failure:
+        counts = f"{len(missing)} tensors missing, {len(unknown)} unknown, {len(misshaped)} of another shape"
+        raise UserError(
+            "pretrained weights do not fit the encoder",
+            found=f"{counts}: {'; '.join(problems[:SHOWN])}{failure}",
+            expected=f"the {len(wanted)} tensors of timm's encoder {name} at {image_size} pixels",
+            where=weights,
+            next="name the timm model that the weights belong to, or give other weights",
+        )
+    return {f"network.{key}": tensor for key, tensor in found.items()}
+
+
+def _refused(what: str, *, found: object, expected: str, next: str) -> UserError:
+    where = "the timm encoder's name and image size in the config"
+    return UserError(what, found=found, expected=expected, where=where, next=next)
+
+
+def _config(name: str) -> Any:
+    """timm's record of a model. Raises `UserError` when there is no such model."""
+    known = [*timm.list_models(), *timm.list_models(include_tags=True)]
+    if name in known:
+        return timm.get_pretrained_cfg(name)
+    close = difflib.get_close_matches(name, known, n=SHOWN)
+    raise _refused(
+        "unknown timm encoder",
+        found=name,
+        expected="a name that timm knows" + (f", such as {', '.join(close)}" if close else ""),
+        next="correct the name; python -c 'import timm; print(*timm.list_models())' lists all",
+    )
+
+
+def _create(name: str, image_size: int, **arguments: Any) -> Any:
+    """A model of timm, for the image size if it needs one."""
+    if _config(name).fixed_input_size:
+        arguments["img_size"] = image_size
+    return timm.create_model(name, **arguments)
+
+
+def _feature_info(name: str, image_size: int) -> Any:
+    """timm's table of a model's maps. Raises `UserError` when the pyramid or the image size is not supported."""
+    try:
+        with torch.device("meta"):  # no memory, and no draws from the generator
+            info: Any = timm.create_model(name, features_only=True).feature_info
+    except Exception as error:  # timm has no one error for it
+        raise _refused(
+            f"timm's encoder {name} gives no feature maps",
+            found=repr(error),
+            expected="a model that timm.create_model(..., features_only=True) supports",
+            next="use another encoder",
+        ) from error
+    reductions, deepest = info.reduction(), info.reduction()[-1]
+    if any(reduction.bit_count() != 1 for reduction in reductions):
+        raise _refused(
+            f"timm's encoder {name} gives no pyramid of x2 steps",
+            found=f"maps of 1/{', 1/'.join(map(str, reductions))} of the image's size",
+            expected="powers of two: the decoder goes up to full resolution in steps of x2",
+            next="use another encoder, for example a vision transformer with patches of 16 pixels",
+        )
+    if image_size < deepest or image_size % deepest:
+        below = max(image_size // deepest, 1) * deepest
+        raise _refused(
+            f"timm's encoder {name} cannot take images of {image_size} pixels",
+            found=f"image size {image_size}",
+            expected=f"a multiple of {deepest}, such as {below} or {below + deepest}",
+            next="change the image size, or use another encoder",
+        )
+    return info
+
+
+def _classifier(name: str, image_size: int) -> tuple[nn.Module, Callable[..., dict[str, Tensor]]]:
+    """timm's whole model, names and shapes alone, and its converter of checkpoints."""
+    # timm tells the converter to its loader only, and that lets tensors of some models be missing (DLA's, for one).
+    # The number of classes does not matter, as the encoder has no classifier; but files may have one.
+    with torch.device("meta"), patch("timm.models._builder.load_pretrained") as loader:
+        model = _create(name, image_size, pretrained=True, num_classes=1000)
+    return model, loader.call_args.kwargs["filter_fn"] or (lambda tensors: tensors)
+
+
+def _download(name: str) -> dict[str, Tensor]:
+    hub = _config(name).hf_hub_id
+    try:
+        return load_state_dict_from_hf(hub, weights_only=True)
+    except Exception as error:  # the hub's client and its HTTP library have errors of their own beside OSError
+        raise UserError(
+            f"timm's weights of {name} cannot be had",
+            found=error if hub else "no weights on its hub",
+            expected=f"a download from https://huggingface.co/{hub or 'timm'}",
+            where="the timm encoder's weights in the config",
+            next="download the model's file on a machine with internet, and give its path instead of 'timm'",
+        ) from error
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint file, without what training programs wrap around them; code in it is not run."""
+    try:
+        if path.suffix == ".safetensors":
+            content: Any = load_file(path)
+        else:
+            with torch.serialization.safe_globals([argparse.Namespace]):  # the options that many programs save along
+                content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged pickle can raise anything
+        # The inner error: the outer one of torch advises to load without weights_only.
+        content = error.__context__ or error
+    for key in ("state_dict_ema", "model_ema", "state_dict", "model"):  # timm's order
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    items = content.items() if isinstance(content, Mapping) else ()
+    tensors = {str(key).removeprefix("module."): value for key, value in items if isinstance(value, Tensor)}
+    if not tensors:
+        raise UserError(
+            "unreadable pretrained weights",
+            found=f"no tensors: {content!r:.300}",
+            expected="a complete .safetensors file, or one of torch.save with tensors by name and no code",
+            where=path,
+            next="download or save the file anew, as .safetensors where you can",
+        )
+    return tensors

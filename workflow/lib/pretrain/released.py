@@ -1,0 +1,86 @@
+"""Weights that were not trained here, as this pipeline's checkpoints: the study's own, and those of timm's models."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from workflow.lib.networks.build import build_classifier, build_encoder, mismatches, read_weights
+from workflow.lib.networks.pyramid import pretrained_tensors
+from workflow.lib.networks.study_names import renamed
+from workflow.lib.pretrain.checkpoint import write_checkpoint
+from workflow.lib.run import UserError, read_json, sha256_of
+
+log = logging.getLogger("medseg")
+
+CLASSES = 1000  # of ImageNet, in the order of its development kit (the study's labels count from 1)
+SHOWN = 10  # mismatches in an error; the log has all
+
+
+def convert_released(
+    *, files: str | Path, registry: str | Path, weights: Path, encoder: Mapping[str, Any], scheme: str, epochs: int
+) -> None:
+    """Write the study's weights of an encoder, scheme and length as a checkpoint.
+
+    files: what `fetch_released` wrote; registry: released.tsv, the study's file names and ImageNet accuracies. Every
+    tensor of the file finds its place, and every tensor of the network is in the file: otherwise a `UserError` lists
+    those missing, unexpected or of another shape. It also refuses a damaged file, and one that was changed since.
+    """
+    row = _registered(registry, encoder["architecture"], scheme, epochs)
+    known = read_json(files)["weights"]
+    if row["file"] not in known:
+        raise UserError(
+            "weights that the record does not hold",
+            found=f"{len(known)} files: {', '.join(sorted(known)[:SHOWN])}",
+            expected=row["file"],
+            where=files,
+            next="choose other lengths, or pretraining.source: train for this encoder and scheme",
+        )
+    path = Path(known[row["file"]]["path"])
+    network = build_classifier(encoder, CLASSES, use=scheme, seed=0)
+    found = renamed(read_weights(path), encoder["architecture"])
+    if sha256_of(path) != known[row["file"]]["sha256"]:
+        raise UserError(
+            "released weights changed since they were fetched",
+            found=f"sha256 {sha256_of(path)}",
+            expected=f"sha256 {known[row['file']]['sha256']}",
+            where=path,
+            next=f"rm '{path}' '{files}', then run the same command again",
+        )
+    problems = mismatches(found, network.state_dict())
+    if problems:
+        log.error("%s:\n%s", path, "\n".join(problems))
+        more = f"; and {len(problems) - SHOWN} more, all in the log" if len(problems) > SHOWN else ""
+        raise UserError(
+            "released weights do not fit the network",
+            found=f"{len(problems)} differences: {'; '.join(problems[:SHOWN])}{more}",
+            expected=f"the {len(network.state_dict())} tensors of {encoder['architecture']} with {CLASSES} classes and"
+            f" width {encoder['width']}",
+            where=path,
+            next="give the encoder the study's width in the config, or fetch the file again",
+        )
+    network.load_state_dict(found)
+    card = {"epoch": epochs, "accuracy": float(row["accuracy"]), "recipe": {"augmentation": scheme}, "seconds": None}
+    card |= {"encoder": dict(encoder), "from": row["file"], "from_sha256": sha256_of(path)}
+    write_checkpoint(network, weights, card)
+
+
+def adopt_weights(*, weights: Path, encoder: Mapping[str, Any], image_size: int) -> None:
+    """Write the weights that an encoder of the config names (timm's own, or a file) as a checkpoint.
+
+    Its ImageNet accuracy is unknown here. Raises `UserError` as `pretrained_tensors` does.
+    """
+    name = encoder["architecture"].removeprefix("timm/")
+    network = torch.nn.ModuleDict({"encoder": build_encoder(encoder, image_size=image_size, use="simple")})
+    network["encoder"].load_state_dict(pretrained_tensors(name, encoder["weights"], image_size))
+    card = {"epoch": encoder["epochs"], "accuracy": None, "seconds": None, "encoder": dict(encoder)}
+    write_checkpoint(network, weights, card | {"from": encoder["weights"]})
+
+
+def _registered(registry: str | Path, architecture: str, scheme: str, epochs: int) -> dict[str, str]:
+    table = pd.read_csv(registry, sep="\t", dtype=str)
+    same = (table["architecture"] == architecture) & (table["scheme"] == scheme) & (table["epochs"] == str(epochs))
+    return {str(key): value for key, value in table[same].iloc[0].items()}

@@ -1,0 +1,84 @@
+"""
+This part of the workflow makes checkpoints of weights that were not trained here. Their pretraining seed is 0.
+
+REQUIRED INPUTS:
+
+    config = pretraining.source: released, for all or some encoders and schemes; encoders with `weights`
+    workflow/registry/released.tsv = the study's file names and ImageNet accuracies
+
+OUTPUTS:
+
+    <data>/released/files.json, hashes.sha256     what the record holds, and the hashes seen first
+    <pretrain>/{encoder}/{scheme}/seed0/epoch{epochs}.safetensors, .json
+"""
+
+
+rule fetch_released:
+    """Download the study's encoder weights, about 5 GB, and check them."""
+    output:
+        files="<data>/released/files.json",
+    log:
+        "<logs>/pretrain/fetch_released.log",
+    benchmark:
+        "<benchmarks>/pretrain/fetch_released.tsv"
+    localrule: True
+    conda:
+        "../../envs/ml.yaml"
+    threads: 1
+    resources:
+        mem="2GB",
+        runtime=600,
+    params:
+        url=config["released"]["url"],
+        folder=config["released"]["folder"],
+    script:
+        "../scripts/pretrain/fetch_released.py"
+
+
+rule convert_released:
+    """Rename the tensors of one file of the study to those of the network, strictly."""
+    input:
+        files="<data>/released/files.json",
+        registry=ancient(RELEASED),
+    output:
+        weights="<pretrain>/{released}/seed0/epoch{epochs}.safetensors",
+        card="<pretrain>/{released}/seed0/epoch{epochs}.json",
+    log:
+        "<logs>/pretrain/{released}-{epochs}.log",
+    benchmark:
+        "<benchmarks>/pretrain/{released}-{epochs}.tsv"
+    wildcard_constraints:
+        released=released_names(),
+    conda:
+        "../../envs/ml.yaml"
+    threads: 1
+    resources:
+        mem="4GB",
+        runtime=30,
+    params:
+        encoder=lambda wildcards: config["encoders"][wildcards.released.split("/")[0]],
+    script:
+        "../scripts/pretrain/convert_released.py"
+
+
+rule adopt_weights:
+    """Take the weights that an encoder of the config names; timm's own are downloaded."""
+    output:
+        weights="<pretrain>/{encoder}/pretrained/seed0/epoch{epochs}.safetensors",
+        card="<pretrain>/{encoder}/pretrained/seed0/epoch{epochs}.json",
+    log:
+        "<logs>/pretrain/{encoder}-pretrained-{epochs}.log",
+    benchmark:
+        "<benchmarks>/pretrain/{encoder}-pretrained-{epochs}.tsv"
+    localrule: True
+    conda:
+        "../../envs/ml.yaml"
+    threads: 1
+    resources:
+        mem="4GB",
+        runtime=60,
+    params:
+        encoder=encoder_settings,
+        image_size=config["image_size"],
+    script:
+        "../scripts/pretrain/adopt_weights.py"

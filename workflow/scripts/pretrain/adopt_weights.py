@@ -1,0 +1,13 @@
+"""Make a checkpoint of the weights that an encoder brings along."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workflow.lib.pretrain.released import adopt_weights
+from workflow.lib.run import start_job
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+start_job(snakemake.log[0])
+adopt_weights(weights=Path(snakemake.output.weights), **snakemake.params)
