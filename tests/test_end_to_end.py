@@ -1,16 +1,24 @@
 """The whole workflow on generated data, killed, resumed and repeated; and on the released results."""
 
+import functools
+import hashlib
+import json
 import os
 import signal
 import subprocess
+import threading
 import time
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import timm
+import torch
 from PIL import Image
 
+from tests.study_files import save_study_file
 from tests.test_dag import jobs
 from tests.workflow_copy import ROOT, command, copy_project, snakemake
 
@@ -173,3 +181,71 @@ def test_protocol_paper_runs_with_all_encoders_schemes_and_targets(tmp_path: Pat
     assert dice.between(0, 1).all()
     robustness = pd.read_csv(project / "results/paper/robustness_scores.csv")
     assert len(robustness) == 3 * 2 * 2 * (3 * 5 * 2) * (5 + 5 + 4)
+
+
+@pytest.fixture
+def zenodo(tmp_path: Path):
+    """A record in Zenodo's description with files of two encoders, on a local server; yields its address."""
+    unet, swin = {"architecture": "unet", "width": 8}, {"architecture": "swin", "width": 24, "window": 4}
+    folder = tmp_path / "server"
+    paths = [save_study_file(folder, unet, scheme, epochs) for scheme in ("simple", "advanced") for epochs in (1, 5)]
+    paths += [save_study_file(folder, swin, "simple", epochs) for epochs in (1, 5)]
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        entries = [
+            {
+                "key": path.name,
+                "size": path.stat().st_size,
+                "checksum": f"md5:{hashlib.md5(path.read_bytes()).hexdigest()}",
+                "links": {"self": f"{address}/{path.name}"},
+            }
+            for path in paths
+        ]
+        (folder / "13971513").write_text(json.dumps({"files": entries}))
+        yield f"{address}/13971513"
+        server.shutdown()
+
+
+def test_weights_from_elsewhere(tmp_path: Path, zenodo: str):
+    """Released weights from a server, a timm model with a checkpoint file, and an encoder that is trained, in one run."""
+    project = copy_project(tmp_path / "project")
+    timm_file = tmp_path / "resnet10t.pth"
+    torch.save(timm.create_model("resnet10t", num_classes=7).state_dict(), timm_file)
+    settings = f"""
+run: elsewhere
+released: {{url: "{zenodo}"}}
+study:
+  encoders: [unet, swin, resnet10t]
+  schemes: [simple, advanced]
+  lengths: [0, 1, 5]
+  targets: [COVID-QU]
+  freeze: [true]
+  finetune_seeds: [1]
+encoders:
+  swin: {{width: 24, window: 4}}
+  resnet10t: {{architecture: timm/resnet10t, network: ResNet10 U-Net, weights: {timm_file}, epochs: 600}}
+pretraining: {{source: {{unet: released, swin: {{simple: released, advanced: released}}}}}}
+score: {{images: 8, draws: 2}}
+finetune: {{epochs: 1, steps_per_epoch: 2}}
+"""
+    (project / "elsewhere.yaml").write_text(settings)
+    arguments = ["--profile", "profiles/laptop", "--configfile", "configs/demo.yaml", "elsewhere.yaml"]
+    missing = snakemake(project, "all", *arguments)
+    assert missing.returncode == 1
+    assert "swin_transformer_advanced_pretraining_checkpoint_epoch_1.pt" in missing.stdout, (
+        "the record does not hold it"
+    )
+    (project / "elsewhere.yaml").write_text(settings.replace("[simple, advanced]", "[simple]"))
+    run = snakemake(project, "all", *arguments)
+    assert run.returncode == 0, run.stdout[-4000:]
+    assert not (project / "results/demo/data/ImageNet").exists(), "nothing is trained, so no images are needed"
+    table = pd.read_csv(project / "results/elsewhere/downstream_scores.csv")
+    assert sorted(set(table["pretraining scheme"])) == ["pretrained", "simple"]
+    unet = table[(table["encoder"] == "unet") & (table["pretraining length"] == 5)]
+    assert unet["ImageNet accuracy"].tolist() == [0.243] and unet["pretraining seed"].tolist() == [0]
+    assert table.loc[table["encoder"] == "resnet10t", "pretraining length"].tolist() == [0, 600]
+    scores = pd.read_csv(project / "results/elsewhere/robustness_scores.csv")
+    assert {"unet", "swin", "resnet10t"} == set(scores["encoder"])
+    assert snakemake(project, "-n", "all", *arguments).stdout.count("Nothing to be done") == 1

@@ -11,7 +11,8 @@ PARTS = ["Snakefile", "config.yaml", "configs", "envs", "profiles", "slurm", "wo
 
 
 def copy_project(folder: Path) -> Path:
-    """Copy what Snakemake needs into `folder`."""
+    """Copy what Snakemake needs into `folder`, which is made."""
+    folder.mkdir(exist_ok=True)
     for part in PARTS:
         source = ROOT / part
         if source.is_dir():

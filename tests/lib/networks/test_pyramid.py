@@ -172,6 +172,15 @@ def test_weights_without_classifier_do(resnet: dict[str, Tensor], tmp_path: Path
     assert len(pretrained_tensors("resnet10t", str(tmp_path / "w.pth"), SIZE)) == len(resnet) - 2
 
 
+def test_classifier_in_a_file_for_a_model_without_one_does(tmp_path: Path):
+    name = "convnextv2_atto.fcmae"  # pretrained without labels
+    save_file(whole(name).state_dict(), tmp_path / "w.safetensors")
+    assert (
+        pretrained_tensors(name, str(tmp_path / "w.safetensors"), SIZE).keys()
+        == TimmEncoder(name, SIZE).state_dict().keys()
+    )
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

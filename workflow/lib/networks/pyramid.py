@@ -1,6 +1,6 @@
 """Any timm encoder as a feature pyramid, its pretrained weights, and one decoder that fits every such pyramid.
 
-Encoders: timm (https://github.com/huggingface/pytorch-image-models). Decoder: MONAI's UNetDecoder, that of its FlexibleUNet.
+Encoders: timm (https://github.com/huggingface/pytorch-image-models). Decoder: the UNetDecoder of MONAI's FlexibleUNet.
 """
 
 import argparse
@@ -26,9 +26,9 @@ SHOWN = 5  # names in an error
 class TimmEncoder(nn.Module):
     """A timm encoder built for square images of `image_size` pixels, initialised from torch's global generator.
 
-    `channels` and `reductions` (input pixels per position, powers of two) describe its maps, shallow to deep. Of several
-    maps of one size only the deepest is kept: a plain vision transformer has a single level. The mean and standard
-    deviation that the named weights were made with are applied to the images.
+    `channels` and `reductions` (input pixels per position, powers of two) describe its maps, shallow to deep. Of maps
+    of one size only the deepest is kept: a plain vision transformer has a single level. The mean and standard deviation
+    that timm's weights of that name were made with are applied to the images.
     Raises `UserError` when timm has no such encoder, or it gives no such pyramid, or not at this image size.
     """
 
@@ -70,10 +70,10 @@ class TimmEncoder(nn.Module):
 
 
 class PyramidDecoder(nn.Module):
-    """MONAI's UNetDecoder with FlexibleUNet's settings and a final 1x1 convolution to logits, for any pyramid of x2 steps.
+    """MONAI's UNetDecoder with FlexibleUNet's settings, and a 1x1 convolution to logits, for any pyramid of x2 steps.
 
-    A step to `r` input pixels per position has 16 r channels, at most 256: FlexibleUNet's widths. Steps that the pyramid
-    has no map for go without skip connection, and so does the last one, to full resolution, as in UNetDecoder.
+    A step to `r` input pixels per position has 16 r channels, at most 256: FlexibleUNet's widths. Steps for which the
+    pyramid has no map go without skip connection, and so does UNetDecoder's last step, to full resolution.
     """
 
     def __init__(self, channels: list[int], reductions: list[int], outputs: int) -> None:
@@ -109,10 +109,10 @@ class PyramidDecoder(nn.Module):
 
 
 def pretrained_tensors(name: str, weights: str, image_size: int) -> dict[str, Tensor]:
-    """The state dict of `TimmEncoder(name, image_size)` from pretrained weights: "timm" (from its hub) or a file's path.
+    """The state dict of `TimmEncoder(name, image_size)` from pretrained weights: "timm" (its hub's) or a file's path.
 
     Files of other programs and for other image sizes are converted as timm does. Raises `UserError` when the weights
-    cannot be had or read, hold a tensor that the model does not know, or lack one of the encoder's or have it in another
+    cannot be had or read, hold a tensor that the model does not know, lack one of the encoder's or have it in another
     shape: no weight is ever a random one.
     """
     with torch.device("meta"):  # names and shapes alone
@@ -195,7 +195,7 @@ def _feature_info(name: str, image_size: int) -> Any:
             expected="powers of two: the decoder goes up to full resolution in steps of x2",
             next="use another encoder, for example a vision transformer with patches of 16 pixels",
         )
-    if image_size < deepest or image_size % deepest:
+    if image_size % deepest:
         below = max(image_size // deepest, 1) * deepest
         raise _refused(
             f"timm's encoder {name} cannot take images of {image_size} pixels",
