@@ -11,7 +11,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from workflow.lib.networks.pyramid import PyramidDecoder, TimmEncoder
 from workflow.lib.networks.resnet50 import AttentionDecoder, ResNet50Encoder
 from workflow.lib.networks.swin import SwinDecoder, SwinEncoder
 from workflow.lib.networks.unet import UNetDecoder, UNetEncoder
@@ -19,6 +18,7 @@ from workflow.lib.run import UserError
 
 Network = TypeVar("Network", bound=nn.Module)
 Settings = Mapping[str, Any]  # one entry of the config's `encoders`
+TIMM = "timm/"  # what architectures from timm begin with; these keep timm's and MONAI's initialisation
 
 # Largest rate of stochastic depth, from the study's configs: in pretraining (simple, advanced), and downstream.
 DROP = {
@@ -57,8 +57,10 @@ def build_encoder(settings: Settings, *, use: str, image_size: int = 224) -> nn.
     (simple, advanced) or `downstream`, and sets the rate of stochastic depth. image_size: side in pixels, of importance
     for some of timm's models only."""
     architecture = settings["architecture"]
-    if architecture.startswith("timm/"):
-        return TimmEncoder(architecture.removeprefix("timm/"), image_size)
+    if architecture.startswith(TIMM):
+        from workflow.lib.networks.pyramid import TimmEncoder  # here, as timm takes a second to import
+
+        return TimmEncoder(architecture.removeprefix(TIMM), image_size)
     width, drop = settings["width"], DROP[architecture][use]
     builders: dict[str, Callable[[], nn.Module]] = {
         "unet": lambda: UNetEncoder(width),
@@ -71,7 +73,8 @@ def build_encoder(settings: Settings, *, use: str, image_size: int = 224) -> nn.
 def build_classifier(settings: Settings, classes: int, *, use: str, seed: int, image_size: int = 224) -> Classifier:
     """Encoder with a linear classifier, initialised from `seed`."""
     with seeded(seed):
-        return initialise(Classifier(build_encoder(settings, use=use, image_size=image_size), classes))
+        classifier = Classifier(build_encoder(settings, use=use, image_size=image_size), classes)
+        return classifier if settings["architecture"].startswith(TIMM) else initialise(classifier)
 
 
 def build_segmenter(
@@ -80,8 +83,10 @@ def build_segmenter(
     """The segmentation network that belongs to the encoder, initialised from `seed`; its last layer has `outputs` channels."""
     with seeded(seed):
         encoder = build_encoder(settings, use=use, image_size=image_size)
-        if isinstance(encoder, TimmEncoder):
-            return Segmenter(encoder, PyramidDecoder(encoder.channels, encoder.reductions, outputs))
+        if settings["architecture"].startswith(TIMM):
+            from workflow.lib.networks.pyramid import PyramidDecoder
+
+            return Segmenter(encoder, PyramidDecoder(_channels(encoder), encoder.reductions, outputs))  # type: ignore[arg-type]
         decoders: dict[str, Callable[[], nn.Module]] = {
             "unet": lambda: UNetDecoder(_channels(encoder), outputs),
             "resnet50": lambda: AttentionDecoder(_channels(encoder), outputs),
@@ -105,9 +110,7 @@ def seeded(seed: int):
 
 def initialise(network: Network) -> Network:
     """Initialise in place as the study does: Kaiming normal (fan-in, ReLU) and zero biases for convolutional networks;
-    truncated normal (0.02) linear layers for Swin, whose convolutions keep PyTorch's default. timm's encoders keep theirs."""
-    if any(isinstance(module, TimmEncoder) for module in network.modules()):
-        return network
+    truncated normal (0.02) linear layers for Swin, whose convolutions keep PyTorch's default."""
     attention = any(isinstance(module, nn.LayerNorm) for module in network.modules())
     for module in network.modules():
         if attention and isinstance(module, nn.Linear):

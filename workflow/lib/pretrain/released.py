@@ -8,8 +8,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from workflow.lib.networks.build import build_classifier, build_encoder, mismatches, read_weights
-from workflow.lib.networks.pyramid import pretrained_tensors
+from workflow.lib.networks.build import TIMM, build_classifier, build_encoder, mismatches, read_weights
 from workflow.lib.networks.study_names import renamed
 from workflow.lib.pretrain.checkpoint import write_checkpoint
 from workflow.lib.run import UserError, read_json, sha256_of
@@ -73,7 +72,9 @@ def adopt_weights(*, weights: Path, encoder: Mapping[str, Any], image_size: int)
 
     Its ImageNet accuracy is unknown here. Raises `UserError` as `pretrained_tensors` does.
     """
-    name = encoder["architecture"].removeprefix("timm/")
+    from workflow.lib.networks.pyramid import pretrained_tensors  # here, as timm takes a second to import
+
+    name = encoder["architecture"].removeprefix(TIMM)
     network = torch.nn.ModuleDict({"encoder": build_encoder(encoder, image_size=image_size, use="simple")})
     network["encoder"].load_state_dict(pretrained_tensors(name, encoder["weights"], image_size))
     card = {"epoch": encoder["epochs"], "accuracy": None, "seconds": None, "encoder": dict(encoder)}
