@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from workflow.lib.data.prepared import load_prepared
+from workflow.lib.finetune import batches
 from workflow.lib.finetune import finetune as module
 from workflow.lib.finetune.batches import (
     TrainItems,
+    augmented,
     evaluation_places,
     rotated_crop,
     training_places,
@@ -203,16 +205,16 @@ def test_pooled_metrics_see_tiles_in_a_seeded_random_order(tmp_path: Path):
 
 def test_sound_freezing_calibrates_once_and_never_changes():
     network = build_segmenter(ENCODER, 1, seed=0)
-    batches = [torch.rand(4, 3, 16, 16) * 5 + 2 for _ in range(3)]
-    freeze(network, "evaluation", batches)
+    images = [torch.rand(4, 3, 16, 16) * 5 + 2 for _ in range(3)]
+    freeze(network, "evaluation", images)
     norm = network.encoder.encoder.levels[0][1]
     expected = torch.stack(
-        [network.encoder.encoder.levels[0][0](network.encoder.encoder.stem(b)).mean((0, 2, 3)) for b in batches]
+        [network.encoder.encoder.levels[0][0](network.encoder.encoder.stem(b)).mean((0, 2, 3)) for b in images]
     )
     assert torch.allclose(norm.running_mean, expected.mean(0), rtol=1e-4)
     before = {name: value.clone() for name, value in network.encoder.state_dict().items()}
     network.train()
-    network(batches[0]).sum().backward()
+    network(images[0]).sum().backward()
     assert all(torch.equal(value, before[name]) for name, value in network.encoder.state_dict().items())
     assert all(parameter.grad is None for parameter in network.encoder.parameters())
     assert network.decoder.head.weight.grad is not None
@@ -259,6 +261,35 @@ def test_rotated_crop_stays_inside_and_keeps_image_and_mask_together():
         image, mask = rotated_crop(field.expand(3, -1, -1), field.long(), angle, 32)
         assert torch.equal(image[0].long(), mask)
         assert len(mask.unique()) > 0.75 * 32 * 32  # nearest neighbour repeats few pixels; padding would repeat one
+
+
+def test_augmentation_of_the_study(monkeypatch: pytest.MonkeyPatch):
+    """Rotation by U(-180, 180) always, image bilinear and mask nearest; then a vertical flip of every second."""
+    calls = []
+    monkeypatch.setattr(batches.TF, "rotate", lambda x, angle, **how: calls.append((angle, how)) or x)
+    image, mask = torch.arange(16.0).view(1, 4, 4).expand(3, -1, -1), torch.arange(16).view(4, 4)
+    torch.manual_seed(0)
+    flips = 0
+    for _ in range(1000):
+        turned, turned_mask = augmented(image, mask, None, 180)
+        assert torch.equal(turned[0].long(), turned_mask)
+        flipped = torch.equal(turned_mask, mask.flip(0))
+        assert flipped or torch.equal(turned_mask, mask)  # never left to right
+        flips += flipped
+    assert flips == pytest.approx(500, abs=60)
+    assert [how.get("interpolation") for _, how in calls[:2]] == [batches.v2.InterpolationMode.BILINEAR, None]
+    angles = np.array([angle for angle, _ in calls[::2]])
+    assert np.quantile(angles, [0, 0.25, 0.5, 0.75, 1]) == pytest.approx([-180, -90, 0, 90, 180], abs=20)
+
+
+def test_windows_are_turned_by_whole_degrees_and_jittered(monkeypatch: pytest.MonkeyPatch):
+    seen, jitters = [], []
+    monkeypatch.setattr(batches, "rotated_crop", lambda x, m, angle, size: seen.append(angle) or (x, m))
+    monkeypatch.setattr(batches.v2, "ColorJitter", lambda **how: jitters.append(how) or (lambda x: x))
+    for _ in range(300):
+        augmented(torch.rand(3, 4, 4), torch.zeros(4, 4), {"crop": 2}, 180)
+    assert all(angle == int(angle) and -180 <= angle < 180 for angle in seen)
+    assert jitters[0] == {"brightness": 0.1, "contrast": 0.05, "saturation": 0.1, "hue": 0.05}
 
 
 def test_items_depend_on_seed_and_epoch_alone(job):

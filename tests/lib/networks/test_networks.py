@@ -79,6 +79,14 @@ def test_stochastic_depth_of_resnet_scales_in_evaluation_and_not_in_training():
     assert kept.any() and dropped.any() and (kept | dropped).all()
 
 
+@pytest.mark.parametrize("shape", [(100, 100), (224, 256)])
+def test_swin_names_the_sizes_that_it_can_take(shape: tuple[int, int]):
+    with pytest.raises(UserError, match="Swin encoder cannot take") as error:
+        build_encoder(SMALL["swin"], use="simple")(torch.zeros(1, 3, *shape))
+    for word in (f"{shape[0]} x {shape[1]} pixels", "multiple of 32", "224", "next:"):
+        assert word in str(error.value)
+
+
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     path = tmp_path / "epoch1.safetensors"

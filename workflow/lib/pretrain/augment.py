@@ -6,6 +6,7 @@ from torch.nn.functional import one_hot
 from torchvision.transforms import v2
 
 CROP_SCALE, CROP_RATIO = (0.8, 1.0), (3 / 4, 4 / 3)
+RAND_AUGMENT = v2.RandAugment(num_ops=2, magnitude=9, num_magnitude_bins=31)  # nearest, borders black
 
 
 def crop_and_flip(size: int) -> v2.Transform:
@@ -16,7 +17,7 @@ def crop_and_flip(size: int) -> v2.Transform:
 
 def rand_augment(image: Tensor) -> Tensor:
     """RandAugment with 2 operations at magnitude 9 of 31, on a float image in 0..1 that passes through 8 bits."""
-    return v2.RandAugment(num_ops=2, magnitude=9, num_magnitude_bins=31)((image * 255).to(torch.uint8)) / 255
+    return RAND_AUGMENT((image * 255).to(torch.uint8)) / 255
 
 
 def random_erasing() -> v2.Transform:

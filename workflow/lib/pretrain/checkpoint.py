@@ -30,7 +30,7 @@ def trained_as(card: dict[str, Any]) -> str:
 
 def provenance(device: torch.device) -> dict[str, Any]:
     """For run cards: package versions, device, its peak memory in MB (the process's on a CPU), and the date."""
-    versions = {name: importlib.metadata.version(name) for name in ("torch", "torchvision", "numpy")}
+    versions = {name: importlib.metadata.version(name) for name in ("torch", "torchvision", "timm", "monai", "numpy")}
     on_gpu = device.type == "cuda"
     peak = torch.cuda.max_memory_allocated(device) / 1e6 if on_gpu else getrusage(RUSAGE_SELF).ru_maxrss / 1e3
     return {
