@@ -14,7 +14,7 @@ include: "workflow/rules/common.smk"
 pathvars:
     results="results",
     data="<results>/data",
-    pretrain=f"<results>/pretrain/{config['pretraining']['images']}/{VARIANT}",
+    pretrain=f"<results>/pretrain/{config['pretraining']['images']}/{pretrain_variant(config)}",
     run=f"<results>/{config['run']}",
     logs=f"<results>/{config['run']}/logs",
     benchmarks=f"<results>/{config['run']}/benchmarks",

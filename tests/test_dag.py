@@ -45,7 +45,7 @@ def test_results_can_go_elsewhere(project: Path):
     run = snakemake(project, "-n", "gather_tables", "--config", "pathvars={results: /scratch/out}")
     assert run.returncode == 0, run.stdout
     assert "/scratch/out/study/downstream_scores.csv" in run.stdout
-    assert "/scratch/out/pretrain/ImageNet/paper-224/unet/simple/seed987812/epoch300.safetensors" in run.stdout
+    assert "/scratch/out/pretrain/ImageNet/unchanged-224/unet/simple/seed987812/epoch300.safetensors" in run.stdout
     assert " results/" not in run.stdout
 
 
@@ -53,6 +53,13 @@ def test_slurm_profile_needs_no_installation(project: Path):
     run = snakemake(project, "--profile", "slurm", "-n")
     assert run.returncode == 0, run.stdout
     assert jobs(run.stdout)["finetune_network"] == 1710
+
+
+def test_a_switch_of_the_evaluation_prepares_and_pretrains_under_the_same_names(project: Path):
+    usual = snakemake(project, "-n", "gather_tables").stdout
+    other = snakemake(project, "-n", "gather_tables", "--config", "switches={metrics: per_case}").stdout
+    for name in ("results/data/ACDC/paper-224/card.json", "unchanged-224/unet/simple/seed987812/epoch300.safetensors"):
+        assert name in usual and name in other
 
 
 def test_a_new_length_that_is_kept_repeats_no_pretraining(project: Path):
@@ -130,4 +137,11 @@ def test_rule_files_import_nothing_heavy():
     imports = re.findall(
         r"^(?:from|import) (\S+)", "".join(p.read_text() for p in (ROOT / "workflow/rules").glob("*.smk")), re.M
     )
-    assert set(imports) <= {"os", "re", "workflow.lib.config", "workflow.lib.grid", "workflow.lib.protocol"}
+    assert set(imports) <= {
+        "os",
+        "re",
+        "functools",
+        "workflow.lib.config",
+        "workflow.lib.grid",
+        "workflow.lib.protocol",
+    }

@@ -136,13 +136,32 @@ def test_a_smaller_grid_makes_the_tables_anew(project: Path):
     assert "finetune_network" not in counts
 
 
-def test_another_recipe_does_not_delete_checkpoints(project: Path):
-    (project / "other.yaml").write_text("schemes: {simple: {learning_rate: 0.5}}")
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            "schemes: {simple: {learning_rate: 0.5}}",
+            ["a finished pretraining has other settings", "'learning_rate': 0.5"],
+        ),
+        ("switches: {inputs: unchanged}", ["a finished pretraining has other settings", "standardised", "unchanged"]),
+        ("finetune: {learning_rate: 0.5}", ["finished fine-tunings with other settings", "'learning_rate': 0.5"]),
+        ("switches: {metrics: pooled}", ["finished fine-tunings with other settings", "pooled", "per_case"]),
+    ],
+)
+def test_other_settings_do_not_delete_what_is_finished(project: Path, change: str, words: list[str]):
+    (project / "other.yaml").write_text(change)
     run = snakemake(project, "all", *TINY, "other.yaml")
     assert run.returncode == 1
-    for word in ("a finished pretraining has other settings", "'learning_rate': 0.5", "rm -r"):
+    for word in [*words, "rm -r"]:
         assert word in run.stdout
     assert (project / PRETRAIN / "seed1/epoch6.safetensors").exists()
+
+
+def test_another_score_in_the_table_repeats_no_training(project: Path):
+    run = snakemake(project, "all", "-n", *TINY, "--config", "switches={robustness: published}")
+    assert (
+        "gather_tables" in jobs(run.stdout) and not {"finetune_network", "score_checkpoint"} & jobs(run.stdout).keys()
+    )
 
 
 def test_rerun_of_one_rule(project: Path):
@@ -172,7 +191,7 @@ def test_published_results(reference: Path, tmp_path: Path):
 
 def test_protocol_paper_runs_with_all_encoders_schemes_and_targets(tmp_path: Path):
     project = copy_project(tmp_path)
-    run = snakemake(project, "gather_tables", *TINY[:-1], ROOT / "tests/paper.yaml")
+    run = snakemake(project, "stats", *TINY[:-1], ROOT / "tests/paper.yaml")
     assert run.returncode == 0, run.stdout[-4000:]
     downstream = pd.read_csv(project / "results/paper/downstream_scores.csv")
     assert len(downstream) == 3 * 3 * (2 + 1)
@@ -234,9 +253,8 @@ finetune: {{epochs: 1, steps_per_epoch: 2}}
     arguments = ["--profile", "profiles/laptop", "--configfile", "configs/demo.yaml", "elsewhere.yaml"]
     missing = snakemake(project, "all", *arguments)
     assert missing.returncode == 1
-    assert "swin_transformer_advanced_pretraining_checkpoint_epoch_1.pt" in missing.stdout, (
-        "the record does not hold it"
-    )
+    assert "the record does not hold" in missing.stdout
+    assert "swin_transformer_advanced_pretraining_checkpoint_epoch_" in missing.stdout
     (project / "elsewhere.yaml").write_text(settings.replace("[simple, advanced]", "[simple]"))
     run = snakemake(project, "all", *arguments)
     assert run.returncode == 0, run.stdout[-4000:]
@@ -248,4 +266,8 @@ finetune: {{epochs: 1, steps_per_epoch: 2}}
     assert table.loc[table["encoder"] == "resnet10t", "pretraining length"].tolist() == [0, 600]
     scores = pd.read_csv(project / "results/elsewhere/robustness_scores.csv")
     assert {"unet", "swin", "resnet10t"} == set(scores["encoder"])
-    assert snakemake(project, "-n", "all", *arguments).stdout.count("Nothing to be done") == 1
+    moved = f"released={{folder: {tmp_path / 'server'}}}"
+    for change in ([], ["--config", moved]):  # another way to the same files repeats nothing
+        assert "Nothing to be done" in snakemake(project, "-n", "all", *arguments, *change).stdout
+    level = scores[scores["encoder"] == "resnet10t"]
+    assert set(level.loc[level["pretraining_length"] == 0, "pretraining_scheme"]) == {"pretrained"}

@@ -11,16 +11,19 @@ from workflow.lib.config import (
     check_config,
     check_not_computed,
     check_released,
+    check_same_run,
     check_unchanged,
+    data_variant,
     inputs_of,
+    pretrain_variant,
     recipe,
-    variant,
 )
 from workflow.lib.protocol import PROTOCOLS, Protocol, protocol_of
 from workflow.lib.run import UserError, sha256_of, write_json
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
+RELEASED = ROOT / "workflow/registry/released.tsv"
 
 
 @pytest.fixture
@@ -59,35 +62,60 @@ def test_switches_of_the_schema_are_those_of_the_protocols():
         assert f"`{paper}`" in line.split("|")[2] and f"`{sound}`" in line.split("|")[3]
 
 
-def test_a_switch_changes_one_step_and_the_name_of_the_data(study):
+def test_a_switch_changes_the_names_of_what_depends_on_it_alone(study):
+    def names(**change):
+        config = check_config(merged(study, change), SCHEMA)
+        return data_variant(config), pretrain_variant(config)
+
+    assert names() == names(switches={"masks": "interpolated"}) == ("paper-224", "unchanged-224")
+    assert names(protocol="sound") == ("sound-224", "standardised-224")
+    for switch, value in {"frozen": "evaluation", "metrics": "per_case", "robustness": "sound"}.items():
+        assert names(switches={switch: value}) == names()
+    assert names(switches={"inputs": "standardised"}) == ("paper-224", "standardised-224")
+    data, pretrain = names(switches={"validation": "held_out"})
+    assert data.startswith("mixed-") and data.endswith("-224") and pretrain == "unchanged-224"
+
+
+def test_a_switch_replaces_one_step_of_the_protocol(study):
     config = check_config(merged(study, {"switches": {"masks": "nearest"}}), SCHEMA)
     assert protocol_of(config) == PROTOCOLS["paper"] | {"masks": "nearest"}
-    assert variant(config) != variant(check_config(study, SCHEMA)) == "paper-224"
+
+
+def test_a_finished_run_is_not_replaced_by_one_with_other_settings(tmp_path: Path):
+    settings = {"protocol": {"metrics": "pooled"}, "recipe": {"epochs": 150}}
+    check_same_run(tmp_path, settings)  # nothing finished yet
+    write_json(tmp_path / "ACDC/tuned/unet/simple/seed1/epoch5-seed1/card.json", settings | {"seconds": 3})
+    check_same_run(tmp_path, settings)
+    with pytest.raises(UserError, match="finished fine-tunings with other settings") as error:
+        check_same_run(tmp_path, settings | {"recipe": {"epochs": 10}})
+    assert "150" in str(error.value) and "10" in str(error.value) and "pooled" not in str(error.value)
 
 
 def test_released_weights_of_other_lengths_and_encoders_are_refused(study):
-    registry = ROOT / "workflow/registry/released.tsv"
     config = check_config(merged(study, {"pretraining": {"source": "released"}}), SCHEMA)
-    check_released(config, registry)  # the study's own lengths
+    check_released(config, RELEASED)  # the study's own lengths
     config["study"]["lengths"] = [0, 10, 300]
     with pytest.raises(UserError, match="released no such weights") as error:
-        check_released(config, registry)
+        check_released(config, RELEASED)
     assert "lengths [10]" in str(error.value) and "[1, 5, 20, 50, 100, 150, 200, 250, 300]" in str(error.value)
     config["study"]["lengths"], config["encoders"]["unet"]["architecture"] = [300], "timm/resnet18"
     with pytest.raises(UserError, match="architecture timm/resnet18"):
-        check_released(config, registry)
+        check_released(config, RELEASED)
 
 
 def test_weights_from_elsewhere_see_what_they_were_trained_with(study):
-    change = {"protocol": "sound", "pretraining": {"source": {"unet": "released", "swin": {"simple": "released"}}}}
+    change = {"protocol": "sound", "pretraining": {"source": {"unet": "released"}}}
     config = check_config(merged(study, change), SCHEMA)
-    seen = {
-        (encoder, scheme): inputs_of(config, "standardised", encoder, scheme)
-        for encoder in ("unet", "resnet50", "swin")
-        for scheme in ("random", "simple", "advanced")
-    }
-    elsewhere = [pair for pair, inputs in seen.items() if inputs == "unchanged"]
-    assert elsewhere == [("unet", "random"), ("unet", "simple"), ("unet", "advanced"), ("swin", "simple")]
+    seen = {name: inputs_of(config, name) for name in ("unet", "resnet50", "swin")}
+    assert seen == {"unet": "unchanged", "resnet50": "standardised", "swin": "standardised"}
+
+
+def test_one_encoder_does_not_mix_released_weights_with_other_inputs(study):
+    change = {"protocol": "sound", "pretraining": {"source": {"swin": {"simple": "released"}}}}
+    with pytest.raises(UserError, match="encoder swin see different inputs") as error:
+        check_released(check_config(merged(study, change), SCHEMA), RELEASED)
+    assert "switches: {inputs: unchanged}" in str(error.value)
+    check_released(check_config(merged(study, change | {"switches": {"inputs": "unchanged"}}), SCHEMA), RELEASED)
 
 
 def test_recipe_of_one_encoder(study):
@@ -159,6 +187,13 @@ def test_micro_batch_divides_the_batch(study):
         ({"pretraining": {"source": "relased"}}, ["wrong value under pretraining.source", "relased", "released"]),
         ({"pretraining": {"source": {"swim": "released"}}}, ["unknown encoder 'swim'", "did you mean swin?"]),
         ({"pretraining": {"source": {"swin": {"simpel": "released"}}}}, ["unknown scheme 'simpel'", "simple?"]),
+        ({"protocol": "sound", "score": {"scores": ["robustness"]}}, ["robustness_sound among them", "score.scores"]),
+        ({"released": {"folder": "/nowhere"}}, ["released.folder is absent", "/nowhere"]),
+        (
+            {"encoders": {"mine": {"architecture": "timm/resnet18", "network": "R", "weights": "/no/f", "epochs": 1}}}
+            | {"study": {"encoders": ["mine"]}},
+            ["encoders.mine.weights is absent", "/no/f"],
+        ),
         ({"switches": {"mask": "nearest"}}, ["unknown key mask under switches", "did you mean masks?"]),
         ({"switches": {"masks": "linear"}}, ["wrong value under switches.masks", "linear", "nearest"]),
         ({"encoders": {"unet": {"architecture": "timm/resnet18"}}}, ["encoder unet", "no width"]),

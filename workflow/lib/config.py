@@ -10,8 +10,16 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from workflow.lib.config_checks import check_encoders, check_lengths, check_targets, expand_paths, unknown_names
-from workflow.lib.grid import GIVEN, is_trained_here, released_runs
+from workflow.lib.config_checks import (
+    check_encoders,
+    check_lengths,
+    check_score,
+    check_targets,
+    expand_paths,
+    unknown_names,
+)
+from workflow.lib.grid import is_trained_here, released_runs
+from workflow.lib.protocol import DATA, PROTOCOLS, part_of, protocol_of
 from workflow.lib.run import UserError, hash_of, read_json, sha256_of
 
 Config = dict[str, Any]
@@ -37,6 +45,7 @@ def check_config(config: Config, schema_path: str | Path) -> Config:
             next="correct the name, or define it in the config",
         )
     check_lengths(config)
+    check_score(config)
     check_encoders(config)
     check_targets(config)
     expand_paths(config)
@@ -73,19 +82,38 @@ def check_released(config: Config, registry: str | Path) -> None:
                 where="config: study.lengths, pretraining.source",
                 next="choose released lengths, or pretraining.source: train for this encoder and scheme",
             )
+        if is_trained_here(config, encoder) and protocol_of(config)["inputs"] == "standardised":
+            raise UserError(
+                f"released and trained weights of encoder {encoder} see different inputs",
+                found=f"scheme {scheme} released, another trained here, inputs standardised",
+                expected="one kind of inputs for one encoder: the released weights were trained on images in 0..1",
+                where="config: pretraining.source, protocol",
+                next="take all schemes of this encoder from one source, or set switches: {inputs: unchanged}",
+            )
 
 
-def inputs_of(config: Config, inputs: str, encoder: str, scheme: str) -> str:
-    """What checkpoints of the encoder and scheme see (unchanged | standardised): `inputs` of the protocol, but images in
-    0..1 where the weights were trained elsewhere, and where random weights stand beside such weights alone."""
-    elsewhere = scheme == GIVEN or (encoder, scheme) in released_runs(config)
-    return "unchanged" if elsewhere or not is_trained_here(config, encoder) else inputs
+def inputs_of(config: Config, encoder: str) -> str:
+    """What the encoder's checkpoints see (unchanged | standardised): as the protocol says, but images in 0..1 where the
+    weights come from elsewhere."""
+    return protocol_of(config)["inputs"] if is_trained_here(config, encoder) else "unchanged"
 
 
-def variant(config: Config) -> str:
-    """The name of this protocol, its switches (as a hash) and image size: prepared data and checkpoints depend on them."""
-    switches = f"-{hash_of(config['switches'])[:6]}" if config["switches"] else ""
-    return f"{config['protocol']}{switches}-{config['image_size']}"
+def network_settings(encoder: dict[str, Any]) -> dict[str, Any]:
+    """What an encoder's network is built from, without what only names it."""
+    keys = ("architecture", "width", "window") if encoder["architecture"] == "swin" else ("architecture", "width")
+    return {key: encoder[key] for key in keys if key in encoder}
+
+
+def data_variant(config: Config) -> str:
+    """The name of data prepared by this protocol at this size; switches that do not concern data do not change it."""
+    chosen = part_of(protocol_of(config), DATA)
+    known = [name for name, protocol in PROTOCOLS.items() if part_of(protocol, DATA) == chosen]
+    return f"{known[0] if known else 'mixed-' + hash_of(dict(chosen))[:6]}-{config['image_size']}"
+
+
+def pretrain_variant(config: Config) -> str:
+    """The name of checkpoints trained under this protocol at this size."""
+    return f"{protocol_of(config)['inputs']}-{config['image_size']}"
 
 
 def check_unchanged(folder: str | Path, settings: dict[str, Any], index: str | Path) -> None:
@@ -117,6 +145,24 @@ def check_unchanged(folder: str | Path, settings: dict[str, Any], index: str | P
 
 
 _cached_sha256 = cache(sha256_of)  # the list of ImageNet's files has tens of MB, and every pretraining asks
+
+
+def check_same_run(folder: str | Path, settings: dict[str, Any]) -> None:
+    """Refuse to go on with a run whose finished fine-tunings have other settings than the config, which would replace them.
+
+    folder: <run>/finetune; settings: what its cards must say. The first card found is looked at. Raises `UserError`.
+    """
+    path = next(Path(folder).glob("*/*/*/*/*/*/card.json"), None)
+    card = read_json(path) if path else {}
+    changed = [key for key, value in settings.items() if path and card.get(key) != value]
+    if changed:
+        raise UserError(
+            "a run has finished fine-tunings with other settings than the config",
+            found="; ".join(f"{key} {card.get(key)}" for key in changed),
+            expected="; ".join(f"{key} {settings[key]}, as the config says" for key in changed),
+            where=path,
+            next=f"give this run another name (`run` in the config); or rm -r {folder} to do it anew; or restore the config",
+        )
 
 
 def check_not_computed(folder: str | Path) -> None:

@@ -5,7 +5,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from workflow.lib.grid import is_trained_here
+from workflow.lib.grid import brings_weights, is_trained_here, weights_from
+from workflow.lib.protocol import SCORE, protocol_of
 from workflow.lib.run import UserError
 
 # Input pixels per position of the deepest level: the image size must be a multiple of it.
@@ -54,8 +55,10 @@ def check_lengths(config: dict[str, Any]) -> None:
             where="config: pretraining.keep",
             next="choose kept lengths, or add them to `keep` (that repeats the pretraining)",
         )
+    encoders = [name for name in config["study"]["encoders"] if not brings_weights(config, name)]
     for scheme in config["study"]["schemes"]:
-        if max(keep) > config["schemes"][scheme]["epochs"]:
+        trained = any(weights_from(config, name, scheme) == "train" for name in encoders)
+        if trained and max(keep) > config["schemes"][scheme]["epochs"]:
             raise UserError(
                 f"scheme {scheme} ends before an epoch that is to be kept",
                 found=f"schemes.{scheme}.epochs {config['schemes'][scheme]['epochs']}",
@@ -63,6 +66,19 @@ def check_lengths(config: dict[str, Any]) -> None:
                 where="config: pretraining.keep",
                 next="shorten `keep` or lengthen the scheme",
             )
+
+
+def check_score(config: dict[str, Any]) -> None:
+    """Raises `UserError` where the score that the run's table holds is not computed."""
+    needed = SCORE[protocol_of(config)["robustness"]]
+    if needed not in config["score"]["scores"]:
+        raise UserError(
+            "the score of the run's table is not computed",
+            found=f"score.scores {config['score']['scores']}",
+            expected=f"{needed} among them, for protocol {config['protocol']}",
+            where="config: score.scores",
+            next=f"add {needed}, or set switches: {{robustness: ...}}",
+        )
 
 
 def check_encoders(config: dict[str, Any]) -> None:
@@ -145,7 +161,10 @@ def check_targets(config: dict[str, Any]) -> None:
 
 
 def expand_paths(config: dict[str, Any]) -> None:
-    """Expand ~ and environment variables in every `folder`, and in the `weights` of encoders. Raises `UserError`."""
+    """Expand ~ and environment variables in every `folder`, and in the `weights` of encoders.
+
+    Raises `UserError` for a variable that is not set, and for weights of the grid that are not there.
+    """
     entries = {
         f"{section}.{name}": entry
         for section in ("sources", "targets", "deposited", "encoders")
@@ -165,3 +184,17 @@ def expand_paths(config: dict[str, Any]) -> None:
                     where=f"config: {where}.{key}",
                     next="export the variable, or write the path into the config",
                 )
+    for name in config["study"]["encoders"]:
+        _check_exists(f"encoders.{name}.weights", config["encoders"][name].get("weights"))
+    _check_exists("released.folder", config["released"]["folder"])
+
+
+def _check_exists(where: str, path: str | None) -> None:
+    if path not in (None, "timm") and not os.path.exists(str(path)):
+        raise UserError(
+            f"{where} is absent",
+            found=f"no {path}",
+            expected="a file or folder that can be read from this machine",
+            where=f"config: {where}",
+            next="correct the path, or put the weights there",
+        )

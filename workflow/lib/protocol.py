@@ -67,6 +67,18 @@ PROTOCOLS: dict[str, Protocol] = {
 }
 
 
+# Which steps prepared data depend on, and which a fine-tuning; `inputs` is all that a pretraining depends on.
+DATA = ("masks", "images", "intensities", "aspect", "validation")
+FINETUNING = ("validation", "frozen", "stochastic_depth", "schedule", "evaluation", "metrics")
+# The score that stands in the run's table.
+SCORE = {"published": "robustness", "sound": "robustness_sound"}
+
+
 def protocol_of(config: dict[str, Any]) -> Protocol:
     """The config's protocol, with its `switches` set; both have passed the config's schema."""
     return cast(Protocol, PROTOCOLS[config["protocol"]] | config["switches"])
+
+
+def part_of(protocol: Protocol, switches: tuple[str, ...]) -> Protocol:
+    """The protocol without other switches than these, so that what does not use the others does not depend on them."""
+    return cast(Protocol, {name: protocol[name] for name in switches})  # type: ignore[literal-required]

@@ -83,10 +83,10 @@ def write_json(path: str | Path, content: dict[str, Any]) -> None:
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
-    """Read a JSON object. Raises `UserError` when the file is truncated or is no JSON object."""
+    """Read a JSON object. Raises `UserError` when the file is absent, truncated or no JSON object."""
     try:
         content = json.loads(Path(path).read_text())
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise UserError(
             "unreadable JSON file",
             found=error,
@@ -103,6 +103,11 @@ def read_json(path: str | Path) -> dict[str, Any]:
             next=f"rm {path}",
         )
     return content
+
+
+def reason(error: BaseException) -> str:
+    """The first line of an error's text, or its kind where it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def sha256_of(path: str | Path) -> str:

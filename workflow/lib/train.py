@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from workflow.lib.run import Progress, UserError, atomic_path, derive_seed
+from workflow.lib.run import Progress, UserError, atomic_path, derive_seed, reason
 
 log = logging.getLogger("medseg")
 
@@ -186,7 +186,7 @@ def _restore(plan: Plan, path: Path, fingerprint: str) -> tuple[list[Row], dict[
     except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
         raise UserError(
             "damaged resume state",
-            found=str(error).splitlines()[0],
+            found=reason(error),
             expected="the state of an interrupted training",
             where=path,
             next=f"rm -r {path.parent}, then run the same command again: this training starts anew",

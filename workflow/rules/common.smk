@@ -10,24 +10,36 @@ OUTPUTS: none; names and functions that the other parts use
 
 import os
 import re
+from functools import cache
 
 from workflow.lib.config import (
     check_config,
     check_not_computed,
     check_released,
+    check_same_run,
     check_unchanged,
+    data_variant,
     inputs_of,
+    network_settings,
+    pretrain_variant,
     recipe,
-    variant,
 )
-from workflow.lib.grid import all_checkpoints, all_finetunings, code_files, is_trained_here, released_runs
-from workflow.lib.protocol import protocol_of
+from workflow.lib.grid import (
+    GIVEN,
+    all_checkpoints,
+    all_finetunings,
+    brings_weights,
+    code_files,
+    is_trained_here,
+    released_runs,
+)
+from workflow.lib.protocol import DATA, FINETUNING, SCORE, part_of, protocol_of
 
 check_config(config, f"{workflow.basedir}/workflow/schemas/config.schema.yaml")
 
 GRID = config["study"]
 PROTOCOL = protocol_of(config)
-VARIANT = variant(config)  # what prepared data and checkpoints depend on
+VARIANT = data_variant(config)
 GPUS = int(config["device"] == "cuda")  # per job that runs a network
 DATASETS = config["sources"] | config["targets"]
 REGISTRY = os.path.relpath(f"{workflow.basedir}/workflow/registry/datasets.tsv")
@@ -66,11 +78,6 @@ def datasets_from(origin):
     return "|".join(re.escape(name) for name in DATASETS if data_origin(name) == origin) or "(?!)"
 
 
-def released_names():
-    """Wildcard constraint: encoders and schemes whose checkpoints are the study's own; matches nothing where there are none."""
-    return "|".join(re.escape(f"{encoder}/{scheme}") for encoder, scheme in released_runs(config)) or "(?!)"
-
-
 def of_dataset(key):
     return lambda wildcards: DATASETS[wildcards.dataset][key]
 
@@ -85,11 +92,11 @@ def deposited_files(wildcards):
 
 
 def encoder_settings(wildcards):
-    return config["encoders"][wildcards.encoder]
+    return network_settings(config["encoders"][wildcards.encoder])
 
 
 def network_inputs(wildcards):
-    return inputs_of(config, PROTOCOL["inputs"], wildcards.encoder, wildcards.scheme)
+    return inputs_of(config, wildcards.encoder)
 
 
 def source_file(name):
@@ -103,6 +110,10 @@ def source_card(wildcards, output):
 
 def source_index(wildcards, output):
     return source_file("index.csv.gz") if is_trained_here(config, wildcards.encoder) else None
+
+
+def released_files(wildcards, output):
+    return workflow.pathvars.apply("<data>/released/files.json")
 
 
 def checkpoint_folder(wildcards):
@@ -126,8 +137,29 @@ def pretraining_recipe(wildcards):
     """The recipe; an error where finished checkpoints were made otherwise, so that they are never lost unasked."""
     values = recipe(config, wildcards.encoder, wildcards.scheme)
     settings = {"recipe": values, "encoder": encoder_settings(wildcards), "precision": config["precision"]}
+    settings |= {"inputs": network_inputs(wildcards), "image_size": config["image_size"]}
     check_unchanged(checkpoint_folder(wildcards), settings, source_file("index.csv.gz"))
     return values
+
+
+def released_weights(wildcards):
+    """The study's files, until the checkpoint exists, so that moving or fetching them again repeats nothing."""
+    card = f"<pretrain>/{wildcards.encoder}/{wildcards.scheme}/seed0/epoch{wildcards.epochs}.json"
+    return [] if os.path.exists(workflow.pathvars.apply(card)) else "<data>/released/files.json"
+
+
+@cache
+def finetuning_protocol():
+    """The protocol's switches; an error where the run's finished fine-tunings were made otherwise."""
+    protocol = part_of(PROTOCOL, FINETUNING)
+    settings = {"protocol": protocol, "recipe": config["finetune"], "image_size": config["image_size"]}
+    check_same_run(workflow.pathvars.apply("<run>/finetune"), settings | {"precision": config["precision"]})
+    return protocol
+
+
+def own_schemes():
+    """The schemes that each encoder of the grid has checkpoints of."""
+    return {name: [GIVEN] if brings_weights(config, name) else GRID["schemes"] for name in GRID["encoders"]}
 
 
 def prepared_data():

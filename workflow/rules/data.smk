@@ -167,7 +167,7 @@ rule prepare_target:
         mem="8GB",
         runtime=60,
     params:
-        protocol=PROTOCOL,
+        protocol=part_of(PROTOCOL, DATA),
         image_size=config["image_size"],
         classes=of_target("classes"),
         crop=of_target("crop"),

@@ -45,7 +45,7 @@ rule finetune_network:
         encoder=encoder_settings,
         recipe=config["finetune"],
         image_size=config["image_size"],
-        protocol=PROTOCOL,
+        protocol=lambda wildcards: finetuning_protocol(),
         inputs=network_inputs,
         precision=config["precision"],
     script:
@@ -75,8 +75,9 @@ if config["run"] not in config["deposited"]:  # the tables of deposited runs exi
             mem="4GB",
             runtime=10,
         params:
-            schemes=GRID["schemes"],
-            score={"published": "robustness", "sound": "robustness_sound"}[PROTOCOL["robustness"]],
+            schemes=own_schemes(),
+            networks={name: config["encoders"][name]["network"] for name in GRID["encoders"]},
+            score=SCORE[PROTOCOL["robustness"]],
             study=GRID,  # so that a smaller grid makes the tables anew
         script:
             "../scripts/finetune/gather_tables.py"

@@ -29,8 +29,9 @@ rule fetch_released:
         mem="2GB",
         runtime=600,
     params:
-        url=config["released"]["url"],
-        folder=config["released"]["folder"],
+        # With `output`, they are not tracked: another way to the same files repeats nothing.
+        url=lambda wildcards, output: config["released"]["url"],
+        folder=lambda wildcards, output: config["released"]["folder"],
     script:
         "../scripts/pretrain/fetch_released.py"
 
@@ -38,17 +39,17 @@ rule fetch_released:
 rule convert_released:
     """Rename the tensors of one file of the study to those of the network, strictly."""
     input:
-        files="<data>/released/files.json",
+        files=released_weights,
         registry=ancient(RELEASED),
     output:
-        weights="<pretrain>/{released}/seed0/epoch{epochs}.safetensors",
-        card="<pretrain>/{released}/seed0/epoch{epochs}.json",
+        weights="<pretrain>/{encoder}/{scheme}/seed0/epoch{epochs}.safetensors",
+        card="<pretrain>/{encoder}/{scheme}/seed0/epoch{epochs}.json",
     log:
-        "<logs>/pretrain/{released}-{epochs}.log",
+        "<logs>/pretrain/{encoder}-{scheme}-0-{epochs}.log",
     benchmark:
-        "<benchmarks>/pretrain/{released}-{epochs}.tsv"
+        "<benchmarks>/pretrain/{encoder}-{scheme}-0-{epochs}.tsv"
     wildcard_constraints:
-        released=released_names(),
+        scheme="(?!(random|pretrained)/)[A-Za-z0-9._-]+",
     conda:
         "../../envs/ml.yaml"
     threads: 1
@@ -56,7 +57,8 @@ rule convert_released:
         mem="4GB",
         runtime=30,
     params:
-        encoder=lambda wildcards: config["encoders"][wildcards.released.split("/")[0]],
+        files=released_files,
+        encoder=encoder_settings,
     script:
         "../scripts/pretrain/convert_released.py"
 
@@ -67,9 +69,9 @@ rule adopt_weights:
         weights="<pretrain>/{encoder}/pretrained/seed0/epoch{epochs}.safetensors",
         card="<pretrain>/{encoder}/pretrained/seed0/epoch{epochs}.json",
     log:
-        "<logs>/pretrain/{encoder}-pretrained-{epochs}.log",
+        "<logs>/pretrain/{encoder}-pretrained-0-{epochs}.log",
     benchmark:
-        "<benchmarks>/pretrain/{encoder}-pretrained-{epochs}.tsv"
+        "<benchmarks>/pretrain/{encoder}-pretrained-0-{epochs}.tsv"
     localrule: True
     conda:
         "../../envs/ml.yaml"
@@ -79,6 +81,7 @@ rule adopt_weights:
         runtime=60,
     params:
         encoder=encoder_settings,
+        source=lambda wildcards: config["encoders"][wildcards.encoder]["weights"],
         image_size=config["image_size"],
     script:
         "../scripts/pretrain/adopt_weights.py"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from workflow.lib.data.record import fetch_released, record_files, refuse_changes
-from workflow.lib.run import UserError, read_json
+from workflow.lib.run import UserError, read_json, write_json
 
 NAMES = [f"unet_encoder_simple_pretraining_checkpoint_epoch_{epochs}.pt" for epochs in (1, 5)]
 
@@ -114,10 +114,50 @@ def test_nothing_that_looks_like_weights(weights: Path, tmp_path: Path, where: s
         (weights / name).unlink()
     with pytest.raises(UserError, match="no encoder weights") as error:
         fetch_released(url=url, folder=str(weights) if where == "folder" else None, files=tmp_path / "data/files.json")
-    assert "released.folder" in str(error.value)
+    assert "released: {folder: /path}" in str(error.value)
+
+
+def test_two_different_files_of_one_name_are_refused(weights: Path, tmp_path: Path):
+    (weights / "old").mkdir()
+    (weights / "old" / NAMES[0]).write_bytes(b"other")
+    with pytest.raises(UserError, match="two different weights of one name") as error:
+        fetch_released(url="", folder=str(weights), files=tmp_path / "data/files.json")
+    assert str(weights / "old" / NAMES[0]) in str(error.value) and str(weights / NAMES[0]) in str(error.value)
+
+
+def test_a_blank_line_in_the_list_of_hashes(tmp_path: Path):
+    (tmp_path / "lock").write_text("1  a\n\n")
+    refuse_changes(tmp_path / "lock", {"a": "1"})
+
+
+@pytest.mark.parametrize("page", ["<html>", "absent"])
+def test_an_address_that_is_no_record(tmp_path: Path, page: str):
+    path = tmp_path / "page"
+    if page != "absent":
+        path.write_text(page)
+    url = path.as_uri() if page != "absent" else "http://127.0.0.1:9/records/1"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("workflow.lib.data.download.time.sleep", lambda seconds: None)
+        with pytest.raises(UserError, match="record of the study's weights cannot be read") as error:
+            fetch_released(url=url, folder=None, files=tmp_path / "data/files.json")
+    assert url in str(error.value) and "released: {folder: /path}" in str(error.value)
+
+
+def test_a_record_from_afar_can_not_name_local_files(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    local = Path(record(weights, NAMES).removeprefix("file://"))
+    monkeypatch.setattr(
+        "workflow.lib.data.record.download", lambda url, path, sha256: write_json(path, json.loads(local.read_text()))
+    )
+    with pytest.raises(UserError, match="names a local file"):
+        fetch_released(url="https://far/records/1", folder=None, files=tmp_path / "data/files.json")
+
+
+def test_a_checksum_of_another_kind_is_recorded_instead(weights: Path, tmp_path: Path):
+    (file,) = record_files({"files": [{"key": "a/b.pt", "checksum": "sha512:1", "links": {"self": "u"}}]}, "")
+    assert file == ("b.pt", "u", "unknown")
 
 
 @pytest.mark.parametrize("record", [{}, {"files": [{"key": "a"}]}, {"files": 3}, {"message": "not found"}])
 def test_a_description_that_is_none(record: dict):
     with pytest.raises(UserError, match="unexpected description"):
-        record_files(record)
+        record_files(record, "http://here")

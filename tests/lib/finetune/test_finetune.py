@@ -26,7 +26,7 @@ from workflow.lib.pretrain.checkpoint import write_checkpoint
 from workflow.lib.protocol import PROTOCOLS
 from workflow.lib.run import UserError, read_json, sha256_of, write_json
 
-ENCODER = {"architecture": "unet", "network": "basic U-Net", "width": 4}
+ENCODER = {"architecture": "unet", "width": 4}
 RECIPE = {
     "epochs": 4,
     "steps_per_epoch": 5,
@@ -125,7 +125,7 @@ def test_network_learns_and_reports(job, tmp_path: Path, frozen: str, protocol: 
     history = pd.read_csv(tmp_path / "out" / "history.csv")
     best = history["validation dice"].max()
     assert history.loc[history["epoch"] == card["best epoch"], "validation dice"].item() == best
-    row = downstream_row(card, "simple")
+    row = downstream_row(card, {"unet": "basic U-Net"}, {"unet": ["simple"]})
     assert row["model"] == "basic U-Net" and row["freeze encoder"] is (frozen == "frozen")
     assert row["ImageNet accuracy"] == 0.4 and row["pretraining length"] == 3
     if protocol == "paper":  # the study's trap: the best epoch is chosen on the test part
@@ -310,7 +310,9 @@ def test_random_scores_are_averaged_and_given_for_every_scheme():
 
     scores = pd.DataFrame([row("random", 1, 0, 0.2), row("random", 2, 0, 0.4), row("simple", 9, 1, 0.5)])
     published = scores.assign(score="robustness", value=9.0)
-    table = robustness_table(pd.concat([scores, published]), ["simple", "advanced"], "robustness_sound")
+    table = robustness_table(
+        pd.concat([scores, published]), {"unet": ["simple", "advanced"], "mine": ["pretrained"]}, "robustness_sound"
+    )
     assert list(table.columns)[:9] == json.loads(
         '["dataset","metric","margin","encoder","pretraining_scheme","pooled","level","pretraining_length","robustness"]'
     )

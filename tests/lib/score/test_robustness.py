@@ -111,6 +111,14 @@ def test_interval_over_draws_of_jitter():
     assert again == several
 
 
+def test_scores_of_features_that_do_not_vary_are_missing_and_say_why():
+    images = torch.rand(4, 3, 8, 8)
+    rows = list(robustness_rows(lambda x: [torch.ones(len(x), 2, 2, 2)], images, draws=2, seed=0, published=True))
+    for row in rows:
+        undefined = row["metric"] == "inv_pearson_corr"
+        assert np.isnan(row["value"]) == undefined and row["warning"].startswith("undefined") == undefined
+
+
 def test_raw_intensities_are_warned_of():
     images = torch.rand(4, 3, 8, 8)
     assert clipping_warning(images) == ""

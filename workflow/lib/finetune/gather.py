@@ -27,17 +27,20 @@ METRICS = [
 ]
 
 
-def downstream_row(card: dict[str, Any], random_scheme: str) -> dict[str, Any]:
-    """One row of downstream_scores.csv from a fine-tuning's card; length 0 is labelled `random_scheme`, as released."""
+def downstream_row(card: dict[str, Any], networks: dict[str, str], schemes: dict[str, list[str]]) -> dict[str, Any]:
+    """One row of downstream_scores.csv from a fine-tuning's card.
+
+    networks and schemes: the name in tables and the schemes of each encoder; length 0 has the first scheme, as released.
+    """
     names = card["names"]
     random = names["scheme"] == RANDOM
     return {
-        "model": card["encoder"]["network"],
+        "model": networks[names["encoder"]],
         "dataset": names["target"],
         "pretraining length": int(names["epochs"]),
         "ImageNet accuracy": card["pretraining"]["accuracy"],
         "freeze encoder": names["freeze"] == "frozen",
-        "pretraining scheme": random_scheme if random else names["scheme"],
+        "pretraining scheme": schemes[names["encoder"]][0] if random else names["scheme"],
         "seed": int(names["seed"]),
         **{metric: card["metrics"].get(metric) for metric in METRICS},
         "encoder": names["encoder"],
@@ -46,17 +49,18 @@ def downstream_row(card: dict[str, Any], random_scheme: str) -> dict[str, Any]:
     }
 
 
-def robustness_table(scores: pd.DataFrame, schemes: list[str], score: str) -> pd.DataFrame:
+def robustness_table(scores: pd.DataFrame, schemes: dict[str, list[str]], score: str) -> pd.DataFrame:
     """robustness_scores.csv from the rows of all score files; `score` names the one that stands in it.
 
-    Length 0 is the mean over its random encoders, given for each scheme, and without an interval: that would be one over
-    jitter alone.
+    Length 0 is the mean over its random encoders, given for each of the encoder's `schemes`, and without an interval: that
+    would be one over jitter alone.
     """
     rows = scores[scores["score"] == score]
     keys = ["target", "metric", "margin", "encoder", "pooled", "level", "epochs", "draws", "warning"]
     is_random = rows["scheme"] == RANDOM
     random = rows[is_random].groupby(keys, as_index=False, sort=False, dropna=False)["value"].mean()
-    parts = [rows[~is_random], *(random.assign(scheme=scheme) for scheme in schemes)]
+    random = random.assign(scheme=random["encoder"].map(schemes)).explode("scheme")
+    parts = [rows[~is_random], random]
     names = {
         "target": "dataset",
         "metric": "metric",
@@ -78,10 +82,17 @@ def robustness_table(scores: pd.DataFrame, schemes: list[str], score: str) -> pd
 
 
 def gather_tables(
-    *, cards: Iterable[str], scores: Iterable[str], downstream: Path, robustness: Path, schemes: list[str], score: str
+    *,
+    cards: Iterable[str],
+    scores: Iterable[str],
+    downstream: Path,
+    robustness: Path,
+    schemes: dict[str, list[str]],
+    networks: dict[str, str],
+    score: str,
 ) -> None:
     """Write both tables from the cards of all fine-tunings and the files of all scores."""
-    table = pd.DataFrame([downstream_row(read_json(card), schemes[0]) for card in cards])
+    table = pd.DataFrame([downstream_row(read_json(card), networks, schemes) for card in cards])
     table = table.astype({"pretraining seed": "Int64"})
     rows = pd.concat([pd.read_csv(path) for path in scores], ignore_index=True)
     for path, frame in {downstream: table, robustness: robustness_table(rows, schemes, score)}.items():

@@ -1,19 +1,17 @@
 """Encoders, classifiers and segmentation networks by name, with the study's initialisation and strict loading."""
 
-import pickle
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from workflow.lib.networks.resnet50 import AttentionDecoder, ResNet50Encoder
 from workflow.lib.networks.swin import SwinDecoder, SwinEncoder
 from workflow.lib.networks.unet import UNetDecoder, UNetEncoder
+from workflow.lib.networks.weights import mismatches, read_weights
 from workflow.lib.run import UserError
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -71,9 +69,10 @@ def build_encoder(settings: Settings, *, use: str, image_size: int = 224) -> nn.
 
 
 def build_classifier(settings: Settings, classes: int, *, use: str, seed: int, image_size: int = 224) -> Classifier:
-    """Encoder with a linear classifier, initialised from `seed`."""
+    """Encoder with a linear classifier, initialised from `seed`; the encoder does not depend on the number of classes."""
     with seeded(seed):
         classifier = Classifier(build_encoder(settings, use=use, image_size=image_size), classes)
+    with seeded(seed):  # anew, as the classifier's own draws depend on its size
         return classifier if settings["architecture"].startswith(TIMM) else initialise(classifier)
 
 
@@ -130,7 +129,7 @@ def load_encoder(encoder: nn.Module, path: str | Path) -> None:
     Raises `UserError` when the file is damaged or any tensor is missing, left over or of another shape; the encoder
     is then unchanged, and nobody goes on with random weights.
     """
-    tensors = read_weights(path)
+    tensors = read_weights(path, next=f"rm '{path}', then run the same command again: it will be made anew")
     found = {name.removeprefix("encoder."): t for name, t in tensors.items() if name.startswith("encoder.")}
     wanted = encoder.state_dict()
     problems = mismatches(found, wanted)
@@ -144,51 +143,6 @@ def load_encoder(encoder: nn.Module, path: str | Path) -> None:
             next="give the encoder in the config the architecture and width it was pretrained with, or pretrain it anew",
         )
     encoder.load_state_dict(found)
-
-
-def mismatches(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:
-    """What keeps the tensors `found` from filling a network with the tensors `wanted`, one line each; empty: they fit.
-
-    Names missing or left over, other shapes, values that are not finite, and index tables with other values.
-    """
-    problems = [f"missing {name}" for name in sorted(wanted.keys() - found.keys())]
-    problems += [f"unexpected {name}" for name in sorted(found.keys() - wanted.keys())]
-    for name in sorted(wanted.keys() & found.keys()):
-        value, target = found[name], wanted[name]
-        if value.shape != target.shape:
-            problems.append(f"{name} has shape {tuple(value.shape)} instead of {tuple(target.shape)}")
-        elif value.is_floating_point() and not value.isfinite().all():
-            problems.append(f"{name} has values that are not finite")
-        elif target.ndim and not target.is_floating_point() and not torch.equal(value, target):
-            problems.append(f"{name} has other values")
-    return problems
-
-
-def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file, or of a file by torch.save that holds nothing else.
-
-    Raises `UserError` for a truncated file, one that would run code when unpickled, or one with other content.
-    """
-    expected = "a complete file of named tensors"
-    try:
-        if Path(path).suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise _unreadable(path, str(error).splitlines()[0], expected) from error
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise _unreadable(path, f"{type(content).__name__} with other content", expected)
-    return dict(content)
-
-
-def _unreadable(path: str | Path, found: str, expected: str) -> UserError:
-    return UserError(
-        "unreadable weights",
-        found=found,
-        expected=expected,
-        where=path,
-        next=f"rm '{path}', then run the same command again: it will be made or fetched anew",
-    )
 
 
 def _channels(encoder: nn.Module) -> list[int]:

@@ -3,24 +3,23 @@
 Encoders: timm (https://github.com/huggingface/pytorch-image-models). Decoder: the UNetDecoder of MONAI's FlexibleUNet.
 """
 
-import argparse
 import difflib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import zip_longest
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import timm
 import torch
-from safetensors.torch import load_file
 from timm.models import load_state_dict_from_hf
 from torch import Tensor, nn
 
+from workflow.lib.networks.weights import read_weights
 from workflow.lib.run import UserError
 
 SHOWN = 5  # names in an error
+READ_ANEW = "download or save the file anew, as .safetensors where you can"
 
 
 class TimmEncoder(nn.Module):
@@ -117,7 +116,7 @@ def pretrained_tensors(name: str, weights: str, image_size: int) -> dict[str, Te
     """
     with torch.device("meta"):  # names and shapes alone
         wanted = TimmEncoder(name, image_size).network.state_dict()
-    tensors = _download(name) if weights == "timm" else _read(Path(weights))
+    tensors = _download(name) if weights == "timm" else read_weights(weights, next=READ_ANEW)
     model, convert = _classifier(name, image_size)
     arguments = (tensors, model)[: len(inspect.signature(convert).parameters)]
     failure = ""
@@ -227,30 +226,3 @@ def _download(name: str) -> dict[str, Tensor]:
             where="the timm encoder's weights in the config",
             next="download the model's file on a machine with internet, and give its path instead of 'timm'",
         ) from error
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint file, without what training programs wrap around them; code in it is not run."""
-    try:
-        if path.suffix == ".safetensors":
-            content: Any = load_file(path)
-        else:
-            with torch.serialization.safe_globals([argparse.Namespace]):  # the options that many programs save along
-                content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle can raise anything
-        # The inner error: the outer one of torch advises to load without weights_only.
-        content = error.__context__ or error
-    for key in ("state_dict_ema", "model_ema", "state_dict", "model"):  # timm's order
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    items = content.items() if isinstance(content, Mapping) else ()
-    tensors = {str(key).removeprefix("module."): value for key, value in items if isinstance(value, Tensor)}
-    if not tensors:
-        raise UserError(
-            "unreadable pretrained weights",
-            found=f"no tensors: {content!r:.300}",
-            expected="a complete .safetensors file, or one of torch.save with tensors by name and no code",
-            where=path,
-            next="download or save the file anew, as .safetensors where you can",
-        )
-    return tensors

@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 import torch
 
-from workflow.lib.networks.build import TIMM, build_classifier, build_encoder, mismatches, read_weights
+from workflow.lib.networks.build import TIMM, build_classifier, build_encoder
 from workflow.lib.networks.study_names import renamed
+from workflow.lib.networks.weights import mismatches, read_weights
 from workflow.lib.pretrain.checkpoint import write_checkpoint
 from workflow.lib.run import UserError, read_json, sha256_of
 
@@ -29,26 +30,10 @@ def convert_released(
     those missing, unexpected or of another shape. It also refuses a damaged file, and one that was changed since.
     """
     row = _registered(registry, encoder["architecture"], scheme, epochs)
-    known = read_json(files)["weights"]
-    if row["file"] not in known:
-        raise UserError(
-            "weights that the record does not hold",
-            found=f"{len(known)} files: {', '.join(sorted(known)[:SHOWN])}",
-            expected=row["file"],
-            where=files,
-            next="choose other lengths, or pretraining.source: train for this encoder and scheme",
-        )
-    path = Path(known[row["file"]]["path"])
+    path, sha256 = _listed(files, row["file"])
     network = build_classifier(encoder, CLASSES, use=scheme, seed=0)
-    found = renamed(read_weights(path), encoder["architecture"])
-    if sha256_of(path) != known[row["file"]]["sha256"]:
-        raise UserError(
-            "released weights changed since they were fetched",
-            found=f"sha256 {sha256_of(path)}",
-            expected=f"sha256 {known[row['file']]['sha256']}",
-            where=path,
-            next=f"rm '{path}' '{files}', then run the same command again",
-        )
+    advice = f"put an undamaged file in its place; if it was downloaded: rm '{path}' '{files}' and run the same command again"
+    found = renamed(read_weights(path, next=advice), encoder["architecture"])
     problems = mismatches(found, network.state_dict())
     if problems:
         log.error("%s:\n%s", path, "\n".join(problems))
@@ -56,29 +41,52 @@ def convert_released(
         raise UserError(
             "released weights do not fit the network",
             found=f"{len(problems)} differences: {'; '.join(problems[:SHOWN])}{more}",
-            expected=f"the {len(network.state_dict())} tensors of {encoder['architecture']} with {CLASSES} classes and"
-            f" width {encoder['width']}",
+            expected=f"the {len(network.state_dict())} tensors of {dict(encoder)} with {CLASSES} classes",
             where=path,
-            next="give the encoder the study's width in the config, or fetch the file again",
+            next="give the encoder the study's settings in the config, or fetch the file again",
         )
     network.load_state_dict(found)
     card = {"epoch": epochs, "accuracy": float(row["accuracy"]), "recipe": {"augmentation": scheme}, "seconds": None}
-    card |= {"encoder": dict(encoder), "from": row["file"], "from_sha256": sha256_of(path)}
-    write_checkpoint(network, weights, card)
+    write_checkpoint(network, weights, card | {"encoder": dict(encoder), "from": row["file"], "from_sha256": sha256})
 
 
-def adopt_weights(*, weights: Path, encoder: Mapping[str, Any], image_size: int) -> None:
-    """Write the weights that an encoder of the config names (timm's own, or a file) as a checkpoint.
+def adopt_weights(*, weights: Path, encoder: Mapping[str, Any], source: str, epochs: int, image_size: int) -> None:
+    """Write the weights that an encoder of the config brings along as a checkpoint of length `epochs`.
 
-    Its ImageNet accuracy is unknown here. Raises `UserError` as `pretrained_tensors` does.
+    source: timm (the model's own weights, downloaded) or a file. Its ImageNet accuracy is unknown here. Raises `UserError`
+    as `pretrained_tensors` does.
     """
     from workflow.lib.networks.pyramid import pretrained_tensors  # here, as timm takes a second to import
 
     name = encoder["architecture"].removeprefix(TIMM)
     network = torch.nn.ModuleDict({"encoder": build_encoder(encoder, image_size=image_size, use="simple")})
-    network["encoder"].load_state_dict(pretrained_tensors(name, encoder["weights"], image_size))
-    card = {"epoch": encoder["epochs"], "accuracy": None, "seconds": None, "encoder": dict(encoder)}
-    write_checkpoint(network, weights, card | {"from": encoder["weights"]})
+    network["encoder"].load_state_dict(pretrained_tensors(name, source, image_size))
+    card = {"epoch": epochs, "accuracy": None, "seconds": None, "encoder": dict(encoder), "from": source}
+    write_checkpoint(network, weights, card | {"from_sha256": None if source == "timm" else sha256_of(source)})
+
+
+def _listed(files: str | Path, name: str) -> tuple[Path, str]:
+    """Path and SHA-256 of a fetched file. Raises `UserError` where it is not listed, not there, or another one now."""
+    known = read_json(files)["weights"]
+    if name not in known:
+        raise UserError(
+            "weights that the record does not hold",
+            found=f"{len(known)} files: {', '.join(sorted(known)[:SHOWN])}",
+            expected=name,
+            where=files,
+            next="choose other lengths, or pretraining.source: train for this encoder and scheme",
+        )
+    path, sha256 = Path(known[name]["path"]), known[name]["sha256"]
+    found = sha256_of(path) if path.exists() else "no such file"
+    if found != sha256:
+        raise UserError(
+            "released weights changed since they were fetched",
+            found=found,
+            expected=f"sha256 {sha256}",
+            where=path,
+            next=f"put the same file back; or rm '{files}' and run the same command again",
+        )
+    return path, sha256
 
 
 def _registered(registry: str | Path, architecture: str, scheme: str, epochs: int) -> dict[str, str]:

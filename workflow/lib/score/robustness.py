@@ -22,6 +22,7 @@ from workflow.lib.run import derive_seed
 
 MARGINS = (0.0, 0.25, 0.5, 0.75, 1.0)
 DISTANCES = ("cosine_distance", "l2_loss", "inv_pearson_corr")
+UNDEFINED = "undefined: features of an image do not vary, or are not finite"
 CHUNK = 8  # images whose unpooled maps are in memory at once; even, as the study's images come in pairs
 
 Features = Callable[[Tensor], list[Tensor]]  # images (n, 3, s, s) -> feature maps, shallow to deep
@@ -92,7 +93,7 @@ def robustness_rows(
     """The score of `images` (n, 3, s, s) in every setting: mean over `draws` pairs of views, and its 95 % interval.
 
     The interval is a t interval over draws of jitter, absent for one draw; it says nothing about other images. `warning`
-    is not empty where the jitter cuts off intensities.
+    says where the jitter cuts off intensities, and why a value is missing.
     """
     found = []
     for draw in range(draws):
@@ -105,7 +106,8 @@ def robustness_rows(
         values = torch.tensor([scores[level, pooled, name, margin] for scores in found], dtype=torch.float64)
         mean, spread = float(values.mean()), half * float(values.std()) if draws > 1 else math.nan
         row = {"metric": name, "margin": margin, "pooled": pooled, "level": level, "value": mean}
-        yield row | {"ci_low": mean - spread, "ci_high": mean + spread, "draws": draws, "warning": warning}
+        row |= {"ci_low": mean - spread, "ci_high": mean + spread, "draws": draws}
+        yield row | {"warning": warning if math.isfinite(mean) else "; ".join(filter(None, [UNDEFINED, warning]))}
 
 
 def clipping_warning(images: Tensor) -> str:

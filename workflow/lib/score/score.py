@@ -71,7 +71,7 @@ def score_checkpoint(
     The table has the columns of `names` (target, encoder, scheme, pretrain_seed, epochs), then score and what the
     score's rows hold. `inputs`: what the network sees (unchanged | standardised).
 
-    Raises `UserError` for a checkpoint that does not fit the network, too few images, or a value that is not finite.
+    Raises `UserError` for a checkpoint that does not fit the network, too few images, or a score without any finite value.
     """
     torch.set_num_threads(threads)
     place = device_named(device)
@@ -94,14 +94,15 @@ def score_checkpoint(
             for row in SCORES[name](features, batch, draws=draws, seed=derive_seed(seed, "score", name))
         ]
     table = pd.DataFrame(rows)
-    if not np.isfinite(table["value"]).all():
-        bad = table[~np.isfinite(table["value"])].iloc[0].to_dict()
+    table.loc[~np.isfinite(table["value"]), ["value", "ci_low", "ci_high"]] = np.nan  # `warning` says why
+    known = table.groupby("score")["value"].count()
+    if not known.all():
         raise UserError(
-            "score is not finite",
-            found=bad,
-            expected="a finite number",
+            f"score {known.idxmin()} has no finite value",
+            found=table.loc[table["score"] == known.idxmin(), "warning"].iloc[0],
+            expected="finite numbers in some settings",
             where=weights,
-            next="inspect this checkpoint's card",
+            next="inspect this checkpoint's card, and the target's images",
         )
     with atomic_path(output) as temporary:
         table.to_csv(temporary, index=False)

@@ -83,6 +83,11 @@ def read_robustness(path: str | Path, notes: Notes | None = None) -> pd.DataFram
     seeds = raw["pretraining_seed"] if "pretraining_seed" in raw else 0
     seeds = pd.Series(seeds, index=frame.index)
     frame["pretrain_seed"] = seeds.where(seeds.notna() | (frame["epochs"] > 0), 0)  # random weights may have none
+    undefined = frame["score"].isna()
+    if undefined.any():
+        settings = ", ".join(frame.loc[undefined, "metric"].unique())
+        _note(notes, path, "undefined score", int(undefined.sum()), settings, "left out; column `warning` says why")
+        frame = frame[~undefined]
     _check(path, "robustness", frame["score"], lambda x: x.between(0, float("inf"), inclusive="left"), "0 or more")
     frame = _canonical(frame, path, ["dataset", *RUN, *SETTING, "epochs"], ["score"])
     frame = _drop_repeated_length(frame, path, notes)

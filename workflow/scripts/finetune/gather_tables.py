@@ -16,5 +16,6 @@ gather_tables(
     downstream=Path(snakemake.output.downstream),
     robustness=Path(snakemake.output.robustness),
     schemes=snakemake.params.schemes,
+    networks=snakemake.params.networks,
     score=snakemake.params.score,
 )

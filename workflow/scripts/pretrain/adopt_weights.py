@@ -10,4 +10,8 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 start_job(snakemake.log[0])
-adopt_weights(weights=Path(snakemake.output.weights), **snakemake.params)
+adopt_weights(
+    weights=Path(snakemake.output.weights),
+    epochs=int(snakemake.wildcards.epochs),
+    **snakemake.params,
+)

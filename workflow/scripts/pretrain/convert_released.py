@@ -10,12 +10,10 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 start_job(snakemake.log[0])
-encoder, scheme = snakemake.wildcards.released.split("/")
 convert_released(
-    files=snakemake.input.files,
     registry=snakemake.input.registry,
     weights=Path(snakemake.output.weights),
-    encoder=snakemake.params.encoder,
-    scheme=scheme,
+    scheme=snakemake.wildcards.scheme,
     epochs=int(snakemake.wildcards.epochs),
+    **snakemake.params,
 )
