@@ -28,8 +28,9 @@ include: "workflow/rules/pretrain.smk"  # ImageNet checkpoints of every encoder 
 include: "workflow/rules/released.smk"  # the same from weights that were trained elsewhere
 include: "workflow/rules/score.smk"  # transferability scores of every checkpoint on every target
 include: "workflow/rules/finetune.smk"  # U-Nets from every checkpoint, and the run's two tables
-include: "workflow/rules/stats.smk"  # means, correlations, selection, the answer
-include: "workflow/rules/paper.smk"  # every figure and table
+include: "workflow/rules/stats.smk"  # audit, means, effects of length, noise
+include: "workflow/rules/claims.smk"  # correlations, selection, claims, the answer
+include: "workflow/rules/paper.smk"  # every figure, and the tables in LaTeX
 
 
 rule all:
@@ -78,7 +79,7 @@ rule published:
         run_products("published"),
 
 
-for name in [*FIGURES, *TABLES]:  # one figure or table by name
+for name in [*FIGURES, *TABLES, "reproduction"]:  # one figure or table by name
 
     rule:
         name:

@@ -27,13 +27,19 @@ def test_the_study(project: Path):
     assert counts["pretrain_encoder"] == 6
     assert counts["random_weights"] == 15
     assert counts["score_checkpoint"] == 3 * (54 + 15)
-    assert {"figure_dice_vs_length", "table_length_effect", "answer", "gather_tables"} <= counts.keys()
+    assert {"figure_dice_vs_length", "set_table", "judge_claims", "answer", "gather_tables"} <= counts.keys()
 
 
 @pytest.mark.parametrize("target", ["data", "pretrain", "scores", "finetune", "stats", "figures", "tables"])
 def test_named_targets(project: Path, target: str):
     run = snakemake(project, "-n", target, "--quiet", "rules")
     assert run.returncode == 0, run.stdout
+
+
+def test_comparison_with_the_release_is_made_on_request(project: Path):
+    counts = jobs(snakemake(project, "-n", "reproduction").stdout)
+    assert {"deposited_tables", "gather_tables", "compare_runs"} <= counts.keys()
+    assert "compare_runs" not in jobs(snakemake(project, "-n").stdout)
 
 
 def test_one_figure_by_name(project: Path):

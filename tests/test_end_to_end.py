@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -182,9 +183,15 @@ def test_published_results(reference: Path, tmp_path: Path):
     deposited = f"deposited={{published: {{folder: {reference / 'published'}}}}}"
     run = snakemake(project, "-c2", "published", "--config", deposited)
     assert run.returncode == 0, run.stdout[-3000:]
-    assert len(pd.read_csv(project / "results/published/stats/downstream.csv")) == 342
-    assert len(pd.read_csv(project / "results/published/tables/length_effect.csv", comment="#")) == 36
-    assert len(list((project / "results/published/figures").glob("*.pdf"))) == 6
+    tables = project / "results/published/tables"
+    rows = {path.stem: len(pd.read_csv(path, comment="#")) for path in tables.glob("*.csv")}
+    assert (rows["downstream"], rows["length_effect"], rows["noise_ceiling"]) == (342, 36, 72)
+    assert {path.stem for path in tables.glob("*.tex")} == rows.keys()
+    assert all(path.read_text().startswith("# ") for path in tables.glob("*.csv")), "each head says what is estimated"
+    figures = {path.stem for path in (project / "results/published/figures").glob("*.png")}
+    assert len(figures) == 10 and "claims_forest" in figures
+    loaded = "import sys; import workflow.lib.stats.claims, workflow.lib.paper.curves; print('torch' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", loaded], cwd=project, text=True).strip() == "False"
     again = snakemake(project, "-c2", "published", "--config", deposited)
     assert "Nothing to be done" in again.stdout
 

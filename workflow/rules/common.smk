@@ -188,7 +188,12 @@ def finetune_files():
 
 
 def run_stats(run):
-    return collect("<results>/{run}/stats/{name}", run=run, name=STATS)
+    table = "<results>/{run}/tables/{name}.csv"
+    return [
+        *collect(table, run=run, name=TABLES),
+        f"<results>/{run}/tables/data_quality.txt",
+        f"<results>/{run}/answer.json",
+    ]
 
 
 def run_figures(run):
@@ -200,8 +205,8 @@ def run_tables(run):
 
 
 def one_product(run, name):
-    files = run_figures(run) if name in FIGURES else run_tables(run)
-    return [file for file in files if subpath(file, basename=True).startswith(f"{name}.")]
+    folder, kinds = ("figures", ["pdf", "png", "csv"]) if name in FIGURES else ("tables", ["tex", "csv"])
+    return collect("<results>/{run}/{folder}/{name}.{kind}", run=run, folder=folder, name=name, kind=kinds)
 
 
 def run_products(run):

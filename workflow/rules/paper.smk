@@ -1,15 +1,15 @@
 """
-This part of the workflow draws the figures and sets the tables of a run, ours or a published one.
+This part of the workflow draws the figures of a run, ours or a published one, and sets its tables in LaTeX.
 
 REQUIRED INPUTS:
 
     <results>/{run}/robustness_scores.csv
-    <results>/{run}/stats/downstream.csv, length_effect.csv, correlations.csv
+    <results>/{run}/tables/{name}.csv                                   name: TABLES
 
 OUTPUTS:
 
     <results>/{run}/figures/{name}.pdf, .png, .csv (the data shown)     name: FIGURES
-    <results>/{run}/tables/{name}.csv, .tex                             name: TABLES
+    <results>/{run}/tables/{name}.tex                                   name: TABLES
 """
 
 FIGURES = [
@@ -19,14 +19,28 @@ FIGURES = [
     "robustness_vs_length",
     "robustness_vs_dice",
     "correlation_heatmap",
+    "selection_tradeoff",
+    "selection_all",
+    "setting_stability",
+    "claims_forest",
 ]
-TABLES = ["length_effect", "correlations"]
+TABLES = [
+    "data_quality",
+    "downstream",
+    "length_effect",
+    "noise_ceiling",
+    "variance",
+    "correlations",
+    "selection",
+    "selection_summary",
+    "claims",
+]
 
 
 rule figure_accuracy_vs_length:
     """Draw pretraining accuracy against pretraining length."""
     input:
-        downstream="<results>/{run}/stats/downstream.csv",
+        downstream="<results>/{run}/tables/downstream.csv",
         code=code("paper/figure_accuracy_vs_length.py"),
     output:
         pdf="<results>/{run}/figures/accuracy_vs_length.pdf",
@@ -41,6 +55,7 @@ rule figure_accuracy_vs_length:
         "<logs>/paper/figure_accuracy_vs_length-{run}.log",
     benchmark:
         "<benchmarks>/paper/figure_accuracy_vs_length-{run}.tsv"
+    localrule: True
     conda:
         "../../envs/paper.yaml"
     threads: 1
@@ -54,7 +69,8 @@ rule figure_accuracy_vs_length:
 rule figure_dice_vs_length:
     """Draw Dice against pretraining length per target and network."""
     input:
-        downstream="<results>/{run}/stats/downstream.csv",
+        downstream="<results>/{run}/tables/downstream.csv",
+        noise_ceiling="<results>/{run}/tables/noise_ceiling.csv",
         code=code("paper/figure_dice_vs_length.py"),
     output:
         pdf="<results>/{run}/figures/dice_vs_length.pdf",
@@ -69,6 +85,7 @@ rule figure_dice_vs_length:
         "<logs>/paper/figure_dice_vs_length-{run}.log",
     benchmark:
         "<benchmarks>/paper/figure_dice_vs_length-{run}.tsv"
+    localrule: True
     conda:
         "../../envs/paper.yaml"
     threads: 1
@@ -82,7 +99,8 @@ rule figure_dice_vs_length:
 rule figure_dice_vs_accuracy:
     """Draw Dice against pretraining accuracy per target."""
     input:
-        downstream="<results>/{run}/stats/downstream.csv",
+        downstream="<results>/{run}/tables/downstream.csv",
+        noise_ceiling="<results>/{run}/tables/noise_ceiling.csv",
         code=code("paper/figure_dice_vs_accuracy.py"),
     output:
         pdf="<results>/{run}/figures/dice_vs_accuracy.pdf",
@@ -97,6 +115,7 @@ rule figure_dice_vs_accuracy:
         "<logs>/paper/figure_dice_vs_accuracy-{run}.log",
     benchmark:
         "<benchmarks>/paper/figure_dice_vs_accuracy-{run}.tsv"
+    localrule: True
     conda:
         "../../envs/paper.yaml"
     threads: 1
@@ -125,6 +144,7 @@ rule figure_robustness_vs_length:
         "<logs>/paper/figure_robustness_vs_length-{run}.log",
     benchmark:
         "<benchmarks>/paper/figure_robustness_vs_length-{run}.tsv"
+    localrule: True
     conda:
         "../../envs/paper.yaml"
     threads: 1
@@ -143,7 +163,8 @@ rule figure_robustness_vs_dice:
     """Draw Dice against one setting of the robustness score, deepest level, per target and network."""
     input:
         robustness="<results>/{run}/robustness_scores.csv",
-        downstream="<results>/{run}/stats/downstream.csv",
+        downstream="<results>/{run}/tables/downstream.csv",
+        noise_ceiling="<results>/{run}/tables/noise_ceiling.csv",
         code=code("paper/figure_robustness_vs_dice.py"),
     output:
         pdf="<results>/{run}/figures/robustness_vs_dice.pdf",
@@ -158,6 +179,7 @@ rule figure_robustness_vs_dice:
         "<logs>/paper/figure_robustness_vs_dice-{run}.log",
     benchmark:
         "<benchmarks>/paper/figure_robustness_vs_dice-{run}.tsv"
+    localrule: True
     conda:
         "../../envs/paper.yaml"
     threads: 1
@@ -175,7 +197,8 @@ rule figure_robustness_vs_dice:
 rule figure_correlation_heatmap:
     """Draw how well every setting of the robustness score ranks the lengths."""
     input:
-        correlations="<results>/{run}/stats/correlations.csv",
+        correlations="<results>/{run}/tables/correlations.csv",
+        noise_ceiling="<results>/{run}/tables/noise_ceiling.csv",
         code=code("paper/figure_correlation_heatmap.py"),
     output:
         pdf="<results>/{run}/figures/correlation_heatmap.pdf",
@@ -190,6 +213,7 @@ rule figure_correlation_heatmap:
         "<logs>/paper/figure_correlation_heatmap-{run}.log",
     benchmark:
         "<benchmarks>/paper/figure_correlation_heatmap-{run}.tsv"
+    localrule: True
     conda:
         "../../envs/paper.yaml"
     threads: 1
@@ -200,23 +224,25 @@ rule figure_correlation_heatmap:
         "../scripts/paper/figure_correlation_heatmap.py"
 
 
-rule table_length_effect:
-    """Set the table of the best pretraining length against the last."""
+rule figure_selection_tradeoff:
+    """Draw what stopping early gains or loses against the epochs that it saves, for every selector."""
     input:
-        length_effect="<results>/{run}/stats/length_effect.csv",
-        code=code("paper/table_length_effect.py"),
+        selection_summary="<results>/{run}/tables/selection_summary.csv",
+        code=code("paper/figure_selection_tradeoff.py"),
     output:
-        csv=report(
-            "<results>/{run}/tables/length_effect.csv",
-            caption="../report/table_length_effect.rst",
-            category="Tables",
-            labels={"run": "{run}", "table": "best length against last"},
+        pdf="<results>/{run}/figures/selection_tradeoff.pdf",
+        png=report(
+            "<results>/{run}/figures/selection_tradeoff.png",
+            caption="../report/selection_tradeoff.rst",
+            category="Figures",
+            labels={"run": "{run}", "figure": "stopping early"},
         ),
-        tex="<results>/{run}/tables/length_effect.tex",
+        csv="<results>/{run}/figures/selection_tradeoff.csv",
     log:
-        "<logs>/paper/table_length_effect-{run}.log",
+        "<logs>/paper/figure_selection_tradeoff-{run}.log",
     benchmark:
-        "<benchmarks>/paper/table_length_effect-{run}.tsv"
+        "<benchmarks>/paper/figure_selection_tradeoff-{run}.tsv"
+    localrule: True
     conda:
         "../../envs/paper.yaml"
     threads: 1
@@ -224,26 +250,28 @@ rule table_length_effect:
         mem="2GB",
         runtime=10,
     script:
-        "../scripts/paper/table_length_effect.py"
+        "../scripts/paper/figure_selection_tradeoff.py"
 
 
-rule table_correlations:
-    """Set the table of what is known before fine-tuning against Dice."""
+rule figure_selection_all:
+    """Draw what each selector takes among all checkpoints."""
     input:
-        correlations="<results>/{run}/stats/correlations.csv",
-        code=code("paper/table_correlations.py"),
+        selection="<results>/{run}/tables/selection.csv",
+        code=code("paper/figure_selection_all.py"),
     output:
-        csv=report(
-            "<results>/{run}/tables/correlations.csv",
-            caption="../report/table_correlations.rst",
-            category="Tables",
-            labels={"run": "{run}", "table": "what predicts Dice"},
+        pdf="<results>/{run}/figures/selection_all.pdf",
+        png=report(
+            "<results>/{run}/figures/selection_all.png",
+            caption="../report/selection_all.rst",
+            category="Figures",
+            labels={"run": "{run}", "figure": "choice among all"},
         ),
-        tex="<results>/{run}/tables/correlations.tex",
+        csv="<results>/{run}/figures/selection_all.csv",
     log:
-        "<logs>/paper/table_correlations-{run}.log",
+        "<logs>/paper/figure_selection_all-{run}.log",
     benchmark:
-        "<benchmarks>/paper/table_correlations-{run}.tsv"
+        "<benchmarks>/paper/figure_selection_all-{run}.tsv"
+    localrule: True
     conda:
         "../../envs/paper.yaml"
     threads: 1
@@ -251,4 +279,86 @@ rule table_correlations:
         mem="2GB",
         runtime=10,
     script:
-        "../scripts/paper/table_correlations.py"
+        "../scripts/paper/figure_selection_all.py"
+
+
+rule figure_setting_stability:
+    """Draw whether the same settings of the score are good on all targets."""
+    input:
+        selection="<results>/{run}/tables/selection.csv",
+        code=code("paper/figure_setting_stability.py"),
+    output:
+        pdf="<results>/{run}/figures/setting_stability.pdf",
+        png=report(
+            "<results>/{run}/figures/setting_stability.png",
+            caption="../report/setting_stability.rst",
+            category="Figures",
+            labels={"run": "{run}", "figure": "stability of settings"},
+        ),
+        csv="<results>/{run}/figures/setting_stability.csv",
+    log:
+        "<logs>/paper/figure_setting_stability-{run}.log",
+    benchmark:
+        "<benchmarks>/paper/figure_setting_stability-{run}.tsv"
+    localrule: True
+    conda:
+        "../../envs/paper.yaml"
+    threads: 1
+    resources:
+        mem="2GB",
+        runtime=10,
+    script:
+        "../scripts/paper/figure_setting_stability.py"
+
+
+rule figure_claims_forest:
+    """Draw every claim with its interval, the margins and its verdict."""
+    input:
+        claims="<results>/{run}/tables/claims.csv",
+        code=code("paper/figure_claims_forest.py"),
+    output:
+        pdf="<results>/{run}/figures/claims_forest.pdf",
+        png=report(
+            "<results>/{run}/figures/claims_forest.png",
+            caption="../report/claims_forest.rst",
+            category="Claims",
+            labels={"run": "{run}", "figure": "claims"},
+        ),
+        csv="<results>/{run}/figures/claims_forest.csv",
+    log:
+        "<logs>/paper/figure_claims_forest-{run}.log",
+    benchmark:
+        "<benchmarks>/paper/figure_claims_forest-{run}.tsv"
+    localrule: True
+    conda:
+        "../../envs/paper.yaml"
+    threads: 1
+    resources:
+        mem="2GB",
+        runtime=10,
+    script:
+        "../scripts/paper/figure_claims_forest.py"
+
+
+rule set_table:
+    """Set a table in LaTeX."""
+    input:
+        csv="<results>/{run}/tables/{table}.csv",
+        code=code("paper/set_table.py"),
+    output:
+        tex="<results>/{run}/tables/{table}.tex",
+    log:
+        "<logs>/paper/set_table-{run}-{table}.log",
+    benchmark:
+        "<benchmarks>/paper/set_table-{run}-{table}.tsv"
+    wildcard_constraints:
+        table="[a-z_]+",
+    localrule: True
+    conda:
+        "../../envs/paper.yaml"
+    threads: 1
+    resources:
+        mem="1GB",
+        runtime=10,
+    script:
+        "../scripts/paper/set_table.py"

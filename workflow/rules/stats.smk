@@ -1,5 +1,5 @@
 """
-This part of the workflow turns the two tables of a run, ours or a published one, into statistics.
+This part of the workflow checks the two tables of a run, ours or a published one, and describes what they hold.
 
 REQUIRED INPUTS:
 
@@ -7,21 +7,10 @@ REQUIRED INPUTS:
 
 OUTPUTS:
 
-    <results>/{run}/stats/data_notes.csv, downstream.csv, length_effect.csv, correlations.csv, selection.csv,
-        selection_summary.csv, answer.json
-    <results>/{run}/answer.txt
+    <results>/{run}/tables/data_quality.csv, .txt, downstream.csv, length_effect.csv, noise_ceiling.csv, variance.csv
 """
 
 DEPOSITED = config["deposited"]
-STATS = [
-    "data_notes.csv",
-    "downstream.csv",
-    "length_effect.csv",
-    "correlations.csv",
-    "selection.csv",
-    "selection_summary.csv",
-    "answer.json",
-]
 
 for run in DEPOSITED:
     check_not_computed(workflow.pathvars.apply(f"<results>/{run}"))
@@ -57,18 +46,25 @@ rule deposited_tables:
         "../scripts/stats/deposited_tables.py"
 
 
-rule note_findings:
-    """List what was found in the tables (duplicates, missing cells, repeated blocks) and how it is treated."""
+rule audit_tables:
+    """Check the run's two tables: duplicates, missing cells, repeated blocks, ranges, labels."""
     input:
         downstream="<results>/{run}/downstream_scores.csv",
         robustness="<results>/{run}/robustness_scores.csv",
-        code=code("stats/note_findings.py"),
+        code=code("stats/audit_tables.py"),
     output:
-        notes="<results>/{run}/stats/data_notes.csv",
+        table="<results>/{run}/tables/data_quality.csv",
+        text=report(
+            "<results>/{run}/tables/data_quality.txt",
+            caption="../report/data_quality.rst",
+            category="Tables",
+            labels={"run": "{run}", "table": "data quality"},
+        ),
     log:
-        "<logs>/stats/note_findings-{run}.log",
+        "<logs>/stats/audit_tables-{run}.log",
     benchmark:
-        "<benchmarks>/stats/note_findings-{run}.tsv"
+        "<benchmarks>/stats/audit_tables-{run}.tsv"
+    localrule: True
     conda:
         "../../envs/paper.yaml"
     threads: 1
@@ -76,7 +72,7 @@ rule note_findings:
         mem="2GB",
         runtime=10,
     script:
-        "../scripts/stats/note_findings.py"
+        "../scripts/stats/audit_tables.py"
 
 
 rule summarise_downstream:
@@ -85,11 +81,12 @@ rule summarise_downstream:
         downstream="<results>/{run}/downstream_scores.csv",
         code=code("stats/summarise_downstream.py"),
     output:
-        summary="<results>/{run}/stats/downstream.csv",
+        table="<results>/{run}/tables/downstream.csv",
     log:
         "<logs>/stats/summarise_downstream-{run}.log",
     benchmark:
         "<benchmarks>/stats/summarise_downstream-{run}.tsv"
+    localrule: True
     conda:
         "../../envs/paper.yaml"
     threads: 1
@@ -106,11 +103,17 @@ rule compare_lengths:
         downstream="<results>/{run}/downstream_scores.csv",
         code=code("stats/compare_lengths.py"),
     output:
-        effect="<results>/{run}/stats/length_effect.csv",
+        table=report(
+            "<results>/{run}/tables/length_effect.csv",
+            caption="../report/length_effect.rst",
+            category="Tables",
+            labels={"run": "{run}", "table": "best length against last"},
+        ),
     log:
         "<logs>/stats/compare_lengths-{run}.log",
     benchmark:
         "<benchmarks>/stats/compare_lengths-{run}.tsv"
+    localrule: True
     conda:
         "../../envs/paper.yaml"
     threads: 1
@@ -121,18 +124,18 @@ rule compare_lengths:
         "../scripts/stats/compare_lengths.py"
 
 
-rule correlate_predictors:
-    """Correlate what is known before fine-tuning (accuracy, epochs, robustness scores) with Dice."""
+rule measure_noise:
+    """Test in every curve whether its lengths can be told from the noise between seeds."""
     input:
         downstream="<results>/{run}/downstream_scores.csv",
-        robustness="<results>/{run}/robustness_scores.csv",
-        code=code("stats/correlate_predictors.py"),
+        code=code("stats/measure_noise.py"),
     output:
-        correlations="<results>/{run}/stats/correlations.csv",
+        table="<results>/{run}/tables/noise_ceiling.csv",
     log:
-        "<logs>/stats/correlate_predictors-{run}.log",
+        "<logs>/stats/measure_noise-{run}.log",
     benchmark:
-        "<benchmarks>/stats/correlate_predictors-{run}.tsv"
+        "<benchmarks>/stats/measure_noise-{run}.tsv"
+    localrule: True
     conda:
         "../../envs/paper.yaml"
     threads: 1
@@ -140,22 +143,21 @@ rule correlate_predictors:
         mem="2GB",
         runtime=10,
     script:
-        "../scripts/stats/correlate_predictors.py"
+        "../scripts/stats/measure_noise.py"
 
 
-rule selection:
-    """Dice lost or gained by stopping pretraining where a rule says."""
+rule part_variance:
+    """Part the variance of Dice into networks, schemes, lengths and seeds."""
     input:
         downstream="<results>/{run}/downstream_scores.csv",
-        robustness="<results>/{run}/robustness_scores.csv",
-        code=code("stats/selection.py"),
+        code=code("stats/part_variance.py"),
     output:
-        selection="<results>/{run}/stats/selection.csv",
-        means="<results>/{run}/stats/selection_summary.csv",
+        table="<results>/{run}/tables/variance.csv",
     log:
-        "<logs>/stats/selection-{run}.log",
+        "<logs>/stats/part_variance-{run}.log",
     benchmark:
-        "<benchmarks>/stats/selection-{run}.tsv"
+        "<benchmarks>/stats/part_variance-{run}.tsv"
+    localrule: True
     conda:
         "../../envs/paper.yaml"
     threads: 1
@@ -163,29 +165,4 @@ rule selection:
         mem="2GB",
         runtime=10,
     script:
-        "../scripts/stats/selection.py"
-
-
-rule answer:
-    """Say in plain words which checkpoint is the best start, and how sure that is."""
-    input:
-        downstream="<results>/{run}/downstream_scores.csv",
-        means="<results>/{run}/stats/selection_summary.csv",
-        code=code("stats/answer.py"),
-    output:
-        answer="<results>/{run}/stats/answer.json",
-        text=report(
-            "<results>/{run}/answer.txt", caption="../report/answer.rst", category="Answer", labels={"run": "{run}"}
-        ),
-    log:
-        "<logs>/stats/answer-{run}.log",
-    benchmark:
-        "<benchmarks>/stats/answer-{run}.tsv"
-    conda:
-        "../../envs/paper.yaml"
-    threads: 1
-    resources:
-        mem="2GB",
-        runtime=10,
-    script:
-        "../scripts/stats/answer.py"
+        "../scripts/stats/part_variance.py"

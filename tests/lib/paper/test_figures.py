@@ -1,4 +1,4 @@
-"""Every figure and table is drawn, with content, from a small run, a minimal run and the published one."""
+"""Every figure is drawn, with content, from a small run, a minimal run, partial ones and the published one."""
 
 from pathlib import Path
 
@@ -8,40 +8,55 @@ import pytest
 from PIL import Image
 
 from tests.lib.stats.synthetic_run import write_run
-from workflow.lib.paper import curves, heatmap, robustness, tables
+from workflow.lib.paper import curves, forest, heatmap, robustness, selection, stability
 from workflow.lib.run import UserError
+from workflow.lib.stats.claims import write_claims
 from workflow.lib.stats.correlation import write_correlations
-from workflow.lib.stats.effect import write_length_effect
+from workflow.lib.stats.noise import write_noise_ceiling
+from workflow.lib.stats.selection import write_selection
 from workflow.lib.stats.summary import write_downstream
+from workflow.lib.stats.table import read_table, write_table
 
 SETTING = {"metric": "cosine_distance", "margin": 0.5, "pooled": True}
+FIGURES = [
+    *("accuracy_vs_length", "claims_forest", "correlation_heatmap", "dice_vs_accuracy", "dice_vs_length"),
+    *("robustness_vs_dice", "robustness_vs_length", "selection_all", "selection_tradeoff", "setting_stability"),
+]
 
 
 def files(folder: Path, name: str) -> dict[str, str]:
     return {kind: str(folder / f"{name}.{kind}") for kind in ("pdf", "png", "csv")}
 
 
-def draw_all(downstream: Path, scores: Path, folder: Path) -> list[str]:
-    """Draw every figure and set every table into `folder`; the names of the figures."""
-    summary, correlations, effect = (
-        str(folder / f"stats-{name}.csv") for name in ("downstream", "correlations", "effect")
-    )
-    write_downstream(downstream, summary)
-    write_correlations(downstream, scores, correlations)
-    write_length_effect(downstream, effect)
-    for draw in (curves.accuracy_vs_length, curves.dice_vs_length, curves.dice_vs_accuracy):
-        draw(summary, **files(folder, draw.__name__))
+def write_tables(downstream: Path, scores: Path, folder: Path) -> dict[str, str]:
+    """The tables that the figures show, made by the workflow's own functions; their paths by name."""
+    names = ("downstream", "noise_ceiling", "correlations", "selection", "selection_summary", "claims")
+    path = {name: str(folder / "tables" / f"{name}.csv") for name in names}
+    write_downstream(downstream, path["downstream"])
+    write_noise_ceiling(downstream, path["noise_ceiling"])
+    write_correlations(downstream, scores, path["correlations"])
+    write_selection(downstream, scores, path["selection"], path["selection_summary"])
+    write_claims(downstream, scores, path["claims"])
+    return path
+
+
+def draw_all(scores: Path, path: dict[str, str], folder: Path) -> None:
+    curves.accuracy_vs_length(path["downstream"], **files(folder, "accuracy_vs_length"))
+    for draw in (curves.dice_vs_length, curves.dice_vs_accuracy):
+        draw(path["downstream"], path["noise_ceiling"], **files(folder, draw.__name__))
     robustness.robustness_vs_length(str(scores), **SETTING, **files(folder, "robustness_vs_length"))
-    robustness.robustness_vs_dice(str(scores), summary, **SETTING, **files(folder, "robustness_vs_dice"))
-    heatmap.correlation_heatmap(correlations, **files(folder, "correlation_heatmap"))
-    tables.length_effect_table(effect, csv=str(folder / "length.csv"), tex=str(folder / "length.tex"))
-    tables.correlations_table(correlations, csv=str(folder / "what.csv"), tex=str(folder / "what.tex"))
-    return sorted(path.stem for path in folder.glob("*.png"))
+    inputs = (str(scores), path["downstream"], path["noise_ceiling"])
+    robustness.robustness_vs_dice(*inputs, **SETTING, **files(folder, "robustness_vs_dice"))
+    heatmap.correlation_heatmap(path["correlations"], path["noise_ceiling"], **files(folder, "correlation_heatmap"))
+    selection.selection_tradeoff(path["selection_summary"], **files(folder, "selection_tradeoff"))
+    selection.selection_all(path["selection"], **files(folder, "selection_all"))
+    stability.setting_stability(path["selection"], **files(folder, "setting_stability"))
+    forest.claims_forest(path["claims"], **files(folder, "claims_forest"))
 
 
-def assert_drawn(folder: Path, names: list[str]) -> None:
-    assert len(names) == 6
-    for name in names:
+def assert_drawn(folder: Path) -> None:
+    assert sorted(path.stem for path in folder.glob("*.png")) == FIGURES
+    for name in FIGURES:
         with Image.open(folder / f"{name}.png") as image:
             grey = np.asarray(image.convert("L"))
         assert 0.002 < (grey < 250).mean() < 0.9, f"{name} is blank or full"
@@ -51,76 +66,145 @@ def assert_drawn(folder: Path, names: list[str]) -> None:
         assert len(pd.read_csv(folder / f"{name}.csv")) > 0
 
 
+MINIMAL = {"encoders": ("my-vit",), "targets": ("x",), "freezings": (True,), "seeds": 1, "levels": 1, "lengths": (4,)}
 GRIDS = {
     "small": {},
     "no random, one scheme of one's own": {"lengths": (2, 8), "schemes": ("mine",)},
-    "minimal": {
-        "encoders": ("my-vit",),
-        "lengths": (4,),
-        "targets": ("x",),
-        "freezings": (True,),
-        "seeds": 1,
-        "levels": 1,
-    },
+    "minimal": MINIMAL,
+    "one target, many lengths": {"targets": ("x",), "lengths": (0, 1, 2, 4, 8, 16)},
     "several pretraining seeds": {"pretrain_seeds": 2, "schemes": ("simple", "mine"), "lengths": (0, 1, 4, 16)},
 }
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("grid", GRIDS)
-def test_figures_and_tables_of_own_runs(tmp_path: Path, grid: str):
+def test_figures_of_own_runs(tmp_path: Path, grid: str):
     downstream, scores = write_run(tmp_path / "run", **GRIDS[grid])
-    assert_drawn(tmp_path, draw_all(downstream, scores, tmp_path))
+    draw_all(scores, write_tables(downstream, scores, tmp_path), tmp_path)
+    assert_drawn(tmp_path)
 
 
 @pytest.mark.filterwarnings("error")
-def test_figures_and_tables_of_a_partial_grid(tmp_path: Path):
+def test_figures_of_a_partial_grid(tmp_path: Path):
     downstream, scores = write_run(tmp_path / "run")
     table, score = pd.read_csv(downstream), pd.read_csv(scores)
     swin, deep = (table["encoder"] == "swin") & (table["dataset"] == "ACDC"), score["encoder"] == "swin"
     table[~swin].to_csv(downstream, index=False)
     score[~(deep & (score["level"] == 3))].to_csv(scores, index=False)
-    assert_drawn(tmp_path, draw_all(downstream, scores, tmp_path))
+    draw_all(scores, write_tables(downstream, scores, tmp_path), tmp_path)
+    assert_drawn(tmp_path)
 
 
-def test_figures_and_tables_of_the_published_run(reference: Path, tmp_path: Path):
-    folder = reference / "published"
-    names = draw_all(folder / "downstream_scores.csv", folder / "robustness_scores.csv", tmp_path)
-    assert_drawn(tmp_path, names)
-    assert len(pd.read_csv(tmp_path / "dice_vs_length.csv")) == 342
-    assert len(pd.read_csv(tmp_path / "dice_vs_accuracy.csv")) == 324
-    assert len(pd.read_csv(tmp_path / "length.csv", comment="#")) == 36
-    assert len(pd.read_csv(tmp_path / "what.csv", comment="#")) == 18
-    heat = pd.read_csv(tmp_path / "correlation_heatmap.csv")
+@pytest.fixture(scope="module")
+def published(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All figures of the published run, and its tables below them."""
+    folder, inputs = tmp_path_factory.mktemp("published"), reference / "published"
+    scores = inputs / "robustness_scores.csv"
+    draw_all(scores, write_tables(inputs / "downstream_scores.csv", scores, folder), folder)
+    return folder
+
+
+def test_figures_of_the_published_run(published: Path):
+    assert_drawn(published)
+    shown = {name: pd.read_csv(published / f"{name}.csv") for name in FIGURES}
+    assert len(shown["dice_vs_length"]) == 342
+    assert len(shown["dice_vs_accuracy"]) == 324
+    heat = shown["correlation_heatmap"]
     assert len(heat) == 3 * (150 + 150 + 120) and set(heat["curves"]) == {4}
-    accuracy = pd.read_csv(tmp_path / "accuracy_vs_length.csv")
-    assert len(accuracy) == 60  # 6 pretraining runs x (9 lengths and the shared random start)
-    shown = pd.read_csv(tmp_path / "robustness_vs_length.csv")
-    assert set(shown.loc[shown["epochs"] == 0, "dataset"]) == {"COVID-QU"}
+    assert len(shown["accuracy_vs_length"]) == 60  # 6 pretraining runs x (9 lengths and the shared random start)
+    robust = shown["robustness_vs_length"]
+    assert set(robust.loc[robust["epochs"] == 0, "dataset"]) == {"COVID-QU"}
+    assert robust[["shown_low", "shown_high"]].isna().all(axis=None)  # the release has no intervals
+
+
+def test_one_curve_of_the_published_run_is_muted(published: Path):
+    for name in ("dice_vs_length", "dice_vs_accuracy", "robustness_vs_dice"):
+        muted = pd.read_csv(published / f"{name}.csv").query("muted")
+        assert len(muted) == 9
+        curve = muted[["dataset", "model", "freeze", "scheme"]].drop_duplicates()
+        assert curve.to_numpy().tolist() == [["ACDC", "basic U-Net", False, "advanced"]]
+    heat = pd.read_csv(published / "correlation_heatmap.csv").query("muted_curves > 0")
+    assert set(heat["muted_curves"]) == {1} and set(heat["dataset"] + heat["model"]) == {"ACDCbasic U-Net"}
+
+
+def test_choices_of_the_published_run(published: Path):
+    trade = pd.read_csv(published / "selection_tradeoff.csv").set_index("selector")
+    chosen = trade.loc["robustness (setting chosen on the other data sets)"]
+    expected = [6, 88.5556, -0.0049245, -0.0086919, -0.0011571]
+    found = chosen[["k", "epochs_saved", "diff_to_last", "diff_low", "diff_high"]].astype(float)
+    assert found.tolist() == pytest.approx(expected, abs=1e-6, rel=1e-6)
+    assert len(trade.loc["robustness"]) == 150 and trade.index.str.startswith("fixed").sum() == 9
+    pooled = pd.read_csv(published / "selection_all.csv")
+    best = pooled[pooled["selector"] == "oracle"].set_index(["dataset", "freeze"])
+    assert best.loc[("ACDC", False), "chosen"] == "ResNet50 Attention U-Net, advanced, 300"
+    assert len(best) == 6
+
+
+def test_panels_of_stability_agree_with_the_claim(published: Path):
+    pairs = pd.read_csv(published / "setting_stability.csv").drop_duplicates(["encoder", "target_x", "target_y"])
+    assert len(pairs) == 12
+    together = pairs.loc[pairs["encoder"] == "all encoders", "spearman"]
+    claims = read_table(published / "tables" / "claims.csv").set_index("claim_id")
+    assert together.mean() == pytest.approx(claims.loc["C13", "estimate"])
+    chosen = pd.read_csv(published / "setting_stability.csv").query("chosen_x and encoder == 'resnet50'")
+    assert chosen["setting"].tolist() == ["l2_loss|m=0|pooled|level=1"] * 2 + ["l2_loss|m=0|pooled|level=1"]
+
+
+def test_forest_shows_every_testable_claim(published: Path):
+    shown = pd.read_csv(published / "claims_forest.csv").set_index("claim_id")
+    claims = read_table(published / "tables" / "claims.csv")
+    assert set(shown.index) == set(claims.loc[claims["verdict"] != "not testable with these data", "claim_id"])
+    units = {unit: set(part.index) for unit, part in shown.groupby("unit")}
+    assert units["text"] == {"C1", "C8"}
+    assert units["correlation"] == {"C4", "C4R", "C4S", "C4b", "C5", "C6", "C7", "C13"}
+    assert {"C2t", "C9", "C10b", "C11-250", "C12 tuned, basic U-Net", "C12 frozen, all"} < units["dice"]
 
 
 def test_nearest_setting_is_taken_and_named():
     scores = pd.DataFrame({"metric": "l2_loss", "margin": [0.0, 0.25, 1.0], "pooled": False, "score": [0.1, 0.2, 0.3]})
+    scores = scores.assign(ci_low=[0.0, 0.15, 0.2], ci_high=[0.2, np.nan, 0.4])
     part, words = robustness.one_setting(scores, "cosine_distance", 0.5, True)
     assert words == "squared distance, margin 0.25, not pooled" and part["shown"].tolist() == [0.8]
+    assert part["shown_low"].tolist() == [0.6] and part["shown_high"].isna().all()
     zero, _ = robustness.one_setting(scores.iloc[:1], "l2_loss", 0.5, False)
-    assert zero["shown"].tolist() == [0.1]
+    assert zero["shown"].tolist() == [0.1] and zero["shown_high"].tolist() == [0.2]
+
+
+def test_intervals_of_scores_are_drawn(tmp_path: Path):
+    _, scores = write_run(tmp_path / "run")
+    table = pd.read_csv(scores)
+    robustness.robustness_vs_length(str(scores), **SETTING, **files(tmp_path, "without"))
+    known = table["pretraining_length"] > 0
+    table["ci_low"] = (table["robustness"] - 0.1).where(known)
+    table["ci_high"] = (table["robustness"] + 0.2).where(known)
+    table.sample(frac=1, random_state=0).to_csv(scores, index=False)  # in any order
+    robustness.robustness_vs_length(str(scores), **SETTING, **files(tmp_path, "with"))
+    shown = pd.read_csv(tmp_path / "with.csv")
+    trained = shown[shown["epochs"] > 0]
+    assert np.allclose(trained["shown"] - trained["shown_low"], 0.1 / 0.5)
+    assert np.allclose(trained["shown_high"] - trained["shown"], 0.2 / 0.5)
+    assert shown.loc[shown["epochs"] == 0, ["shown_low", "shown_high"]].isna().all(axis=None)
+    assert (tmp_path / "with.png").read_bytes() != (tmp_path / "without.png").read_bytes()
 
 
 def test_figure_without_matching_data_says_so(tmp_path: Path):
     downstream, scores = write_run(tmp_path / "run")
-    write_downstream(downstream, tmp_path / "d.csv")
+    tables = [str(tmp_path / "d.csv"), str(tmp_path / "n.csv")]
+    write_downstream(downstream, tables[0])
+    write_noise_ceiling(downstream, tables[1])
     pd.read_csv(scores).query("encoder == 'unet'").assign(encoder="another").to_csv(scores, index=False)
     with pytest.raises(UserError, match="nothing to draw"):
-        robustness.robustness_vs_dice(str(scores), str(tmp_path / "d.csv"), **SETTING, **files(tmp_path, "f"))
+        robustness.robustness_vs_dice(str(scores), *tables, **SETTING, **files(tmp_path, "f"))
     assert not list(tmp_path.glob("f.*"))
 
 
-def test_latex_escapes_and_heads_with_a_comment(tmp_path: Path):
-    frame = pd.DataFrame({"a_b": ["x & y", "50 %", "-0.1", "<0.001", "1 − r"]})
-    tables.write_both(frame, "what it is\nand is not", tmp_path / "t.csv", tmp_path / "t.tex")
-    lines = (tmp_path / "t.tex").read_text().splitlines()
-    assert lines[:2] == ["% what it is", "% and is not"] and "\\toprule" in lines
-    body = "\n".join(lines[2:])
-    assert all(text in body for text in ("a\\_b", "x \\& y", "50 \\%", "$-0.1$", "$<$0.001", "1 $-$ r"))
-    assert (tmp_path / "t.csv").read_text().startswith("# what it is\n# and is not\na_b\n")
+def test_what_a_run_cannot_show_is_said_in_the_figure(tmp_path: Path):
+    downstream, scores = write_run(tmp_path / "run", **MINIMAL)
+    path = write_tables(downstream, scores, tmp_path)
+    stability.setting_stability(path["selection"], **files(tmp_path, "stability"))
+    forest.claims_forest(path["claims"], **files(tmp_path, "forest"))
+    write_table(read_table(path["selection"]).query("pool != 'all'"), path["selection"], "no choice among all")
+    selection.selection_all(path["selection"], **files(tmp_path, "all"))
+    for name, reason in {"stability": "two targets", "forest": "no claim", "all": "among all checkpoints"}.items():
+        assert reason in pd.read_csv(tmp_path / f"{name}.csv")["note"].item()
+        assert (tmp_path / f"{name}.png").exists() and (tmp_path / f"{name}.pdf").exists()

@@ -28,7 +28,7 @@ def test_empty_or_broken_data_is_refused(tmp_path: Path, data: pd.DataFrame, wha
     figure, _ = style.grid(1, 1)
     with pytest.raises(UserError, match=what) as error:
         style.save_figure(figure, data, **paths(tmp_path))
-    assert str(tmp_path / "figure.csv") in str(error.value) and "data_notes.csv" in str(error.value)
+    assert str(tmp_path / "figure.csv") in str(error.value) and "data_quality.csv" in str(error.value)
     assert not list(tmp_path.iterdir())
 
 
@@ -52,3 +52,24 @@ def test_length_axis_labels_have_room():
 def test_unknown_names_get_a_colour_of_their_own():
     colours = style.colours(["simple", "mine", "advanced", "yours"], style.SCHEME_COLOURS)
     assert len(set(colours.values())) == 4 and colours["simple"] == style.SCHEME_COLOURS["simple"]
+
+
+def test_pale_keeps_the_hue_and_lightens():
+    assert style.pale("#000000") == "#8c8c8c" and style.pale("#ffffff") == "#ffffff"
+
+
+@pytest.mark.parametrize("count", [1, 4, 9])
+def test_legend_stays_within_the_figure(tmp_path: Path, count: int):
+    figure, axes = style.grid(1, 2)
+    axes[0, 0].plot([0, 1], [0, 1])
+    style.legend_below(figure, [style.key(f"an entry of some length {i}") for i in range(count)], "a note")
+    style.save_figure(figure, DATA, **paths(tmp_path), optional=["low"])
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.width
+    assert figure.legends[0].get_title().get_text() == "a note"
+
+
+def test_nothing_to_draw_still_makes_all_files(tmp_path: Path):
+    style.nothing_to_draw("for this reason", **paths(tmp_path))
+    assert pd.read_csv(tmp_path / "figure.csv")["note"].tolist() == ["for this reason"]
+    assert (tmp_path / "figure.pdf").read_bytes().startswith(b"%PDF") and (tmp_path / "figure.png").exists()

@@ -51,6 +51,9 @@ def test_text_of_a_small_run(tmp_path: Path):
     assert "ACDC: the best start is" in text and "8 epochs" in text and "3 seeds" in text
     assert "fine-tuning seeds only" in text and "mean over 2 pretraining runs" in text
     assert "average of tuned and frozen encoder" in text
+    assert content["stopping"]["pool"] == "within_run" and type(content["stopping"]["k"]) is int
+    shown = f"{content['stopping']['diff_low']:+.4f}, {content['stopping']['diff_high']:+.4f}"
+    assert f"[{shown}] on average against the last checkpoint" in text
 
 
 def test_one_seed_one_target_gives_an_answer_without_intervals(tmp_path: Path):

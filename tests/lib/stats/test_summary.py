@@ -9,7 +9,15 @@ import pytest
 from scipy import stats
 
 from tests.lib.stats.synthetic_run import write_run
-from workflow.lib.stats.summary import share_scratch, summarise, with_interval, write_downstream
+from workflow.lib.stats.summary import (
+    COLUMNS,
+    downstream_table,
+    share_scratch,
+    summarise,
+    with_interval,
+    write_downstream,
+)
+from workflow.lib.stats.table import head_of, read_table
 from workflow.lib.stats.tidy import read_downstream
 
 KEYS = {"dataset": "t", "model": "m", "encoder": "e", "freeze": False, "accuracy": 0.5}
@@ -42,6 +50,14 @@ def test_one_seed_has_a_mean_but_no_interval():
     assert np.isnan(row["dice_ci_low"]) and np.isnan(row["dice_ci_high"])
 
 
+def test_note_says_why_an_interval_is_missing_or_too_narrow():
+    table = downstream_table(results({("simple", 0): [0.3, 0.4], ("simple", 1): [0.5], ("simple", 2): [0.6]}))
+    assert table["note"].tolist() == ["", "one seed only: no interval", "one seed only: no interval"]
+    calm = {("simple", length): [0.700, 0.701, 0.702] for length in range(1, 9)}
+    table = downstream_table(results(calm | {("simple", 9): [0.69, 0.70, 0.71]}))  # SD .01, pooled .0035
+    assert table["note"].tolist() == [""] * 8 + ["own spread over twice the pooled one: interval too narrow"]
+
+
 def test_schemes_share_the_one_random_initialisation():
     dice = {("simple", 0): [0.4, 0.5], ("simple", 1): [0.5, 0.6], ("advanced", 1): [0.6, 0.7]}
     shared = share_scratch(summarise(results(dice)))
@@ -57,9 +73,11 @@ def test_schemes_share_the_one_random_initialisation():
 def test_published_summary_has_342_rows_and_equals_a_plain_loop(reference: Path, tmp_path: Path):
     path = reference / "published/downstream_scores.csv"
     write_downstream(path, tmp_path / "downstream.csv")
-    table = pd.read_csv(tmp_path / "downstream.csv")
+    table = read_table(tmp_path / "downstream.csv")
+    assert list(table.columns) == COLUMNS and "pools the seeds' spread" in head_of(tmp_path / "downstream.csv")
+    assert table["note"].notna().sum() == 4
     assert len(table) == 342 and (table["epochs"] == 0).sum() == 18
-    assert not table.drop(columns="scheme").isna().any().any()
+    assert not table.drop(columns="note").isna().any().any()
     tidy = read_downstream(path)
     for _, row in table.sample(12, random_state=0).iterrows():
         cell = tidy

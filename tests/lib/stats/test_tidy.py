@@ -1,4 +1,4 @@
-"""Reading a run's tables: names, duplicates, repeated blocks, and errors that say what to do."""
+"""Reading a run's tables: names, what is left out, and errors that say what to do."""
 
 from pathlib import Path
 
@@ -7,50 +7,63 @@ import pytest
 
 from tests.lib.stats.synthetic_run import write_run
 from workflow.lib.run import UserError
-from workflow.lib.stats.tidy import read_downstream, read_robustness, write_notes
+from workflow.lib.stats.tidy import read_downstream, read_robustness
 
 
 def test_published_tables_are_read_with_canonical_names(reference: Path):
-    notes: list = []
-    results = read_downstream(reference / "published/downstream_scores.csv", notes)
+    results = read_downstream(reference / "published/downstream_scores.csv")
     assert len(results) == 1689
     assert set(results["dataset"]) == {"ACDC", "COVID-QU", "IDRiD"}
     assert set(results["encoder"]) == {"unet", "resnet50", "swin"}
-    kinds = pd.DataFrame(notes).groupby("kind")["count"].sum()
-    assert kinds["exact duplicate"] == 2 and kinds["missing cell"] == 21
 
 
-def test_published_length_0_that_repeats_length_300_is_found_and_left_out(reference: Path):
-    notes: list = []
-    scores = read_robustness(reference / "published/robustness_scores.csv", notes)
+def test_published_length_0_that_repeats_length_300_is_left_out(reference: Path):
+    scores = read_robustness(reference / "published/robustness_scores.csv")
     assert len(scores) == 25200 - 1680
     assert set(scores.loc[scores["epochs"] == 0, "dataset"]) == {"COVID-QU"}
     assert set(scores["scheme"]) == {"simple", "advanced"} and set(scores["encoder"]) == {"unet", "resnet50", "swin"}
-    found = {(note["kind"], note["where"]): note["count"] for note in notes}
-    assert found["identical blocks", "ACDC, length 0 = length 300"] == 840
-    assert found["identical blocks", "IDRiD, length 0 = length 300"] == 840
-    assert sum(count for (kind, _), count in found.items() if kind == "constant score curve") == 73
-    assert sum(count for (kind, _), count in found.items() if kind == "tied lowest score") == 284
 
 
-def test_repeated_block_of_other_lengths_is_noted_but_kept(tmp_path: Path):
-    _, robustness = write_run(tmp_path)
+def repeat(robustness: Path, length: int, of: int) -> pd.DataFrame:
+    """Scores of one run on one data set at `length` become those at length `of`."""
     table = pd.read_csv(robustness)
     mine = (table["dataset"] == "my-xrays") & (table["encoder"] == "swin")
-    two = table[mine & (table["pretraining_length"] == 2)]
-    table.loc[mine & (table["pretraining_length"] == 8), "robustness"] = two["robustness"].to_numpy()
+    block = table.loc[mine & (table["pretraining_length"] == of), "robustness"].to_numpy()
+    table.loc[mine & (table["pretraining_length"] == length), "robustness"] = block
     table.to_csv(robustness, index=False)
-    notes: list = []
-    assert len(read_robustness(robustness, notes)) == len(table)
-    assert [(n["where"], n["count"]) for n in notes if n["kind"] == "identical blocks"] == [
-        ("my-xrays, length 2 = length 8", len(two))
-    ]
+    return table[~(mine & (table["pretraining_length"] == length))]
 
 
-def test_nothing_is_noted_for_a_sound_run(tmp_path: Path):
+def test_only_a_length_0_that_repeats_a_trained_one_is_left_out(tmp_path: Path):
+    _, robustness = write_run(tmp_path)
+    others = repeat(robustness, 0, of=8)
+    scores = read_robustness(robustness)
+    assert len(scores) == len(others)
+    assert set(scores.query("dataset == 'my-xrays' & encoder == 'swin'")["epochs"]) == {1, 2, 8}
+    assert set(scores.query("dataset == 'ACDC' & encoder == 'swin'")["epochs"]) == {0, 1, 2, 8}
+    _, robustness = write_run(tmp_path)
+    repeat(robustness, 8, of=2)
+    assert len(read_robustness(robustness)) == len(pd.read_csv(robustness))
+
+
+def test_zeros_do_not_make_length_0_a_repetition(tmp_path: Path):
+    _, robustness = write_run(tmp_path)
+    table = pd.read_csv(robustness)
+    table.loc[table["pretraining_length"].isin([0, 8]), "robustness"] = 0.0
+    table.to_csv(robustness, index=False)
+    assert len(read_robustness(robustness)) == len(table)
+
+
+def test_exact_duplicates_are_dropped_and_undefined_scores_left_out(tmp_path: Path):
     downstream, robustness = write_run(tmp_path)
-    write_notes(downstream, robustness, tmp_path / "notes.csv")
-    assert len(pd.read_csv(tmp_path / "notes.csv")) == 0
+    for path, read in ((downstream, read_downstream), (robustness, read_robustness)):
+        table = pd.read_csv(path)
+        pd.concat([table, table.iloc[[3, 7]]]).to_csv(path, index=False)
+        assert len(read(path)) == len(table)
+    table = pd.read_csv(robustness).drop_duplicates()
+    table.loc[[0, 5], "robustness"] = None
+    table.to_csv(robustness, index=False)
+    assert len(read_robustness(robustness)) == len(table) - 2
 
 
 def test_own_columns_are_used_and_length_0_belongs_to_no_pretraining(tmp_path: Path):
@@ -86,35 +99,38 @@ def test_mean_dice_index_wins_where_given(tmp_path: Path):
     assert 0.125 not in set(results.loc[results["dataset"] != "ACDC", "dice"])
 
 
-def test_same_dice_on_every_seed_from_two_checkpoints_is_noted(tmp_path: Path):
-    downstream, _ = write_run(tmp_path, targets=("ACDC",), encoders=("unet",), freezings=(False,))
-    table = pd.read_csv(downstream)
-    one = table.loc[table["pretraining length"] == 1, "dice index"].to_numpy()
-    table.loc[table["pretraining length"] == 8, "dice index"] = one
-    table.to_csv(downstream, index=False)
-    notes: list = []
-    read_downstream(downstream, notes)
-    assert [note["kind"] for note in notes] == ["identical blocks"]
-    assert "('simple', 0, 1) = ('simple', 0, 8)" in notes[0]["where"]
-
-
 @pytest.mark.parametrize(
     ("column", "value", "expected"),
     [
         ("dice index", 1.2, ["Dice out of range in 1 rows", "1.2 (line 2)", "0..1"]),
         ("dice index", None, ["Dice out of range", "nan (line 2)"]),
+        ("dice index", "none so far", ["Dice out of range in 1 rows", "none so far (line 2)"]),
         ("pretraining length", -1, ["length out of range", "-1 (line 2)"]),
+        ("pretraining length", 2.5, ["length out of range", "2.5 (line 2)"]),
+        ("ImageNet accuracy", 70, ["ImageNet accuracy out of range", "70.0 (line 2)"]),
+        ("freeze encoder", "perhaps", ["freeze out of range in 1 rows", "perhaps (line 2)", "True or False"]),
+        ("dataset", None, ["dataset out of range in 1 rows"]),
+        ("seed", None, ["seed out of range in 1 rows"]),
     ],
 )
-def test_values_out_of_range_are_refused(tmp_path: Path, column: str, value: float, expected: list[str]):
-    downstream, robustness = write_run(tmp_path)
-    table = pd.read_csv(downstream)
+def test_values_out_of_range_are_refused(tmp_path: Path, column: str, value: object, expected: list[str]):
+    downstream, _ = write_run(tmp_path)
+    table = pd.read_csv(downstream).astype({column: object})
     table.loc[0, column] = value
     table.to_csv(downstream, index=False)
     with pytest.raises(UserError) as error:
-        write_notes(downstream, robustness, tmp_path / "notes.csv")
+        read_downstream(downstream)
     assert all(text in str(error.value) for text in [*expected, str(downstream), "run again"])
-    assert not (tmp_path / "notes.csv").exists()
+
+
+@pytest.mark.parametrize("value", [-0.1, float("inf"), "high"])
+def test_impossible_scores_are_refused(tmp_path: Path, value: object):
+    _, robustness = write_run(tmp_path)
+    table = pd.read_csv(robustness).astype({"robustness": object})
+    table.loc[4, "robustness"] = value
+    table.to_csv(robustness, index=False)
+    with pytest.raises(UserError, match=r"robustness out of range in 1 rows\n.*\(line 6\)"):
+        read_robustness(robustness)
 
 
 def test_missing_columns_are_named(tmp_path: Path):

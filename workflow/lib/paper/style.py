@@ -7,8 +7,10 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -21,6 +23,7 @@ SCHEME_COLOURS = {"simple": "#332288", "advanced": "#CC6677"}
 MORE_COLOURS = ["#999933", "#56B4E9", "#882255", "#000000", "#E69F00", "#44AA99", "#AA4499"]
 DASHES = ["-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (4, 1.2, 1, 1.2))]
 MARKERS = ["o", "s", "^", "D", "v", "P"]
+FILLS = ["full", "none", "left", "bottom"]  # of markers, the rest of them white
 NAMES = {"unet": "U-Net encoder", "resnet50": "ResNet50", "swin": "Swin transformer", True: "frozen", False: "tuned"}
 NAMES |= {"cosine_distance": "cosine distance", "l2_loss": "squared distance", "inv_pearson_corr": "1 − Pearson r"}
 SETTINGS: dict[str, Any] = {
@@ -51,10 +54,21 @@ def name(value: Any) -> str:
     return NAMES.get(value, str(value))
 
 
+def short(network: str) -> str:
+    """A network's name where room is scarce."""
+    return network.removesuffix(" U-Net").removesuffix(" Attention") if network != "basic U-Net" else "U-Net"
+
+
 def colours(values: Sequence[Any], fixed: dict[str, str]) -> dict[Any, str]:
     """A colour per value: its fixed one, or the next of the spare ones."""
     spare = [value for value in values if value not in fixed]
     return {value: fixed.get(value, MORE_COLOURS[spare.index(value) % 7] if value in spare else "") for value in values}
+
+
+def pale(colour: Any) -> str:
+    """The colour mixed with white, for what is muted."""
+    red, green, blue = (0.45 * part + 0.55 for part in to_rgb(colour))
+    return to_hex((red, green, blue))
 
 
 def ordered(values: Sequence[Any], first: Sequence[Any]) -> list[Any]:
@@ -109,7 +123,7 @@ def length_axis(axis: Axes, lengths: Sequence[int]) -> None:
     span = max(roots[-1] - roots[0], 1.0)
     labelled = [lengths[-1]]
     for length in lengths[-2::-1]:
-        if np.sqrt(labelled[-1]) - np.sqrt(length) >= 0.1 * span:
+        if np.sqrt(labelled[-1]) - np.sqrt(length) >= 0.12 * span:
             labelled.append(length)
     axis.set_xscale("function", functions=(lambda x: np.sqrt(np.maximum(x, 0)), np.square))
     axis.set_xticks(labelled, [str(length) for length in labelled])
@@ -123,16 +137,30 @@ def key(label: str, **style: Any) -> Line2D:
     return Line2D([], [], label=label, **({"color": "#444444"} | style))
 
 
-def legend_below(figure: Figure, handles: list[Line2D], columns: int | None = None) -> None:
-    """One legend for all panels, below them."""
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns or len(handles), handlelength=2.2)
+def legend_below(figure: Figure, handles: Sequence[Artist], note: str = "") -> None:
+    """One legend for all panels, below them, in as many columns as fit; above it a line in words."""
+    widths = [0.55 + 0.058 * len(str(handle.get_label())) for handle in handles]  # inches: line, gap and text
+    rows = range(1, len(handles) + 1)
+    fit = [n for n in rows if sum(max(widths[i : i + n]) for i in range(0, len(widths), n)) <= figure.get_figwidth()]
+    options: dict[str, Any] = {"ncols": -(-len(handles) // min(fit, default=len(handles))), "handlelength": 2.2}
+    options |= {"title": note, "title_fontsize": SETTINGS["legend.fontsize"]} if note else {}
+    figure.legend(handles=handles, loc="outside lower center", **options)
 
 
-def no_data(axis: Axes) -> None:
+def no_data(axis: Axes, words: str = "not in this run") -> None:
     """Mark a panel for which the run has no results."""
-    axis.text(0.5, 0.5, "not in this run", transform=axis.transAxes, ha="center", va="center", color="#888888")
+    axis.text(0.5, 0.5, words, transform=axis.transAxes, ha="center", va="center", color="#888888")
     axis.tick_params(which="both", bottom=False, left=False, labelbottom=False, labelleft=False)
     axis.grid(False)
+
+
+def nothing_to_draw(reason: str, *, pdf: str, png: str, csv: str) -> None:
+    """A figure that says why this run has none, so that the run's other figures and its report can be made."""
+    figure, axes = grid(1, 1)
+    figure.set_size_inches(4.6, 1.2)
+    no_data(axes[0, 0], f"not in this run:\n{reason}")
+    axes[0, 0].set_axis_off()
+    save_figure(figure, pd.DataFrame({"note": [reason]}), pdf=pdf, png=png, csv=csv)
 
 
 def check_data(data: pd.DataFrame, path: str | Path, optional: Sequence[str] = ()) -> None:
@@ -145,7 +173,7 @@ def check_data(data: pd.DataFrame, path: str | Path, optional: Sequence[str] = (
             found=f"{len(data)} rows",
             expected="at least one row, all numbers finite",
             where=path,
-            next="look at stats/data_notes.csv of this run: lengths, levels or targets may be missing from its tables",
+            next="look at tables/data_quality.csv of this run: lengths, levels or targets may be missing from its tables",
         )
 
 

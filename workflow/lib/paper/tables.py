@@ -1,54 +1,75 @@
-"""The two tables of the paper, as CSV and LaTeX (booktabs), each headed by what it estimates and what it leaves out."""
+"""The tables of a run in LaTeX (booktabs), each below the lines that say what it estimates and what it leaves out."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 
 from workflow.lib.paper.style import name
 from workflow.lib.run import atomic_path
+from workflow.lib.stats.selection import OTHERS
+from workflow.lib.stats.selection_summary import ANALYST
+from workflow.lib.stats.table import head_of, read_table
 from workflow.lib.stats.tidy import SETTING
 
+Shown = dict[str, str]  # column -> heading
+
+CELL: Shown = {"dataset": "Target", "model": "Network", "freeze": "Encoder", "scheme": "Scheme"}
+# What of each table is set, and how its columns are called; all of them stand in the CSV.
+COLUMNS: dict[str, Shown] = {
+    "data_quality": {"file": "File", "kind": "Finding", "count": "Count", "where": "Where", "treatment": "Treatment"},
+    "downstream": CELL
+    | {"epochs": "Length", "n_seeds": "Seeds", "dice_mean": "Dice", "dice_sd": "SD"}
+    | {"dice_ci_low": "from", "dice_ci_high": "to"},
+    "length_effect": CELL
+    | {"best_epochs": "Best length", "best_dice": "Dice", "final_epochs": "Last length", "final_dice": "Dice at last"}
+    | {"gain_over_final": "Gain", "p_dunnett": "p", "p_holm": "p Holm", "honest_gain": "Honest gain"}
+    | {"honest_ci_low": "from", "honest_ci_high": "to"},
+    "selection": {"selector": "Selector"}
+    | CELL
+    | {"chosen_epochs": "Length", "dice": "Dice", "diff_to_last": "Against last", "regret": "Regret"}
+    | {"epochs_saved": "Epochs saved"},
+    "selection_summary": {"selector": "Selector", "pool": "Chosen among", "k": "Runs", "diff_to_last": "Against last"}
+    | {"diff_low": "from", "diff_high": "to", "seeds_low": "seeds only, from", "seeds_high": "to", "worst": "Worst"}
+    | {"regret": "Regret", "epochs_saved": "Epochs saved"},
+    "noise_ceiling": CELL
+    | {"lengths": "Lengths", "f_statistic": "F", "p_holm": "p Holm", "reliability": "Reliability"}
+    | {"distinguishable": "Told apart"},
+    "variance": {"dataset": "Target", "freeze": "Encoder", "source": "Between", "df": "df", "share": "Share"},
+    "claims": {"claim_id": "Claim", "claim": "In words", "estimate": "Estimate", "ci_low": "from", "ci_high": "to"}
+    | {"p_value": "p", "verdict": "Verdict", "verdict_0.0025": "D = 0.0025", "verdict_0.01": "D = 0.01"},
+    "reproduction": CELL
+    | {"epochs": "Length", "our_dice": "Dice here", "their_dice": "Dice there", "difference": "Difference"}
+    | {"ci_low": "from", "ci_high": "to", "within_margin": "Within 0.005"},
+}
+SIGNED = {"gain_over_final", "honest_gain", "honest_ci_low", "honest_ci_high", "diff_to_last", "diff_low", "diff_high"}
+SIGNED |= {"seeds_low", "seeds_high", "worst", "difference"}
+TEXT = "6cm"  # width of columns that hold sentences
 GROUP = ["dataset", "model", "encoder", "freeze"]
-LENGTH_EFFECT = """\
-Mean Dice of the best pretraining length against the last one and against random initialisation, per target, network,
-way of fine-tuning and scheme. p: one-sided Dunnett test over the fine-tuning seeds that any shorter length is better than
-the last; p Holm: corrected over all rows with a test. The best length is chosen on the same seeds: its gain is
-optimistic. Not covered: other pretraining runs, other patients or test sets; shorter lengths are snapshots of one
-schedule, not completed shorter ones."""
-CORRELATIONS = """\
-Spearman correlation of what is known before fine-tuning with mean Dice over the lengths > 0 of one pretraining run,
-averaged over the schemes (and pretraining seeds) of a row. Robustness score: sign turned, so positive = a lower score goes
-with a higher Dice. 'chosen elsewhere': the setting with the highest mean correlation on the other targets with the same
-encoder (empty with one target); 'best in hindsight': the highest of all settings on this very row, optimistic. No
-intervals: few runs; other pretraining runs, patients and test sets are not covered."""
+CORRELATIONS = """
+Set here: Spearman correlations within runs, lengths > 0, averaged over the schemes (and pretraining seeds) of a row.
+'chosen elsewhere': the setting with the highest mean correlation on the other targets with the same encoder (empty with
+one target); 'best in hindsight': the highest of all settings on this very row, optimistic."""
 
 
-def length_effect_table(length_effect: str, *, csv: str, tex: str) -> None:
-    """Write the best length against the last, from stats/length_effect.csv."""
-    table = pd.read_csv(length_effect)
-    several = table["pretrain_seed"].nunique() > 1
-    shown = {
-        "Target": table["dataset"],
-        "Network": table["model"],
-        "Encoder": table["freeze"].map(name),
-        "Scheme": table["scheme"],
-        **({"Pretraining seed": table["pretrain_seed"]} if several else {}),
-        "Best length (epochs)": table["best_epochs"],
-        "Dice": table["best_dice"].map("{:.4f}".format),
-        "Last length (epochs)": table["final_epochs"],
-        "Dice at last": table["final_dice"].map("{:.4f}".format),
-        "Gain over last": table["gain_over_final"].map("{:+.4f}".format),
-        "p": table["p_dunnett"].map(_p_value),
-        "p Holm": table["p_holm"].map(_p_value),
-        "Gain over random": table["gain_over_scratch"].map(_signed),
-    }
-    write_both(pd.DataFrame(shown), LENGTH_EFFECT, csv, tex)
+def set_table(table: str, csv: str | Path, tex: str | Path) -> None:
+    """Set `csv` in LaTeX; of long tables a digest: correlations and selection without the single settings of the score."""
+    head, frame = head_of(csv), read_table(csv)
+    if table == "correlations":
+        return _write(correlations_digest(frame), head + CORRELATIONS, tex)
+    if table.startswith("selection"):
+        frame = frame[~frame["selector"].isin(["robustness", ANALYST]) & (frame["pool"] == "within_run")]
+        head += "\nSet here: without the single settings of the score, and choices within runs only."
+        frame = frame[frame["selector"] == OTHERS] if table == "selection" else frame
+    columns = {column: title for column, title in COLUMNS[table].items() if column in frame}
+    body = pd.DataFrame({column: frame[column].map(_format(column)) for column in columns})
+    _write(body.set_axis(list(columns.values()), axis=1), head, tex)
 
 
-def correlations_table(correlations: str, *, csv: str, tex: str) -> None:
-    """Write a summary of the within-run correlations, from stats/correlations.csv: a row per target, network, freezing."""
-    table = pd.read_csv(correlations, dtype={"setting": str}).fillna({"setting": ""})
-    table = table[table["pool"] == "within_run"]
+def correlations_digest(table: pd.DataFrame) -> pd.DataFrame:
+    """A row per target, network and freezing: what ranks the lengths within runs."""
+    table = table[(table["pool"] == "within_run") & (table["lengths"] == ">0")]
+    table = table.fillna({"setting": ""})
     means = table.groupby([*GROUP, "predictor", "setting"])["spearman"].mean().unstack(["predictor", "setting"])
     robust = means["robustness"] if "robustness" in means else pd.DataFrame(index=means.index)
     words = table.dropna(subset=SETTING).drop_duplicates("setting").set_index("setting")[SETTING]
@@ -72,36 +93,42 @@ def correlations_table(correlations: str, *, csv: str, tex: str) -> None:
                 "Setting best in hindsight": _words(words, best),
             }
         )
-    write_both(pd.DataFrame(rows), CORRELATIONS, csv, tex)
+    return pd.DataFrame(rows)
 
 
-def write_both(table: pd.DataFrame, comment: str, csv: str | Path, tex: str | Path) -> None:
-    """Write a table of text as CSV (comment lines start with `#`) and as a LaTeX tabular (with `%`), both or none."""
-    body = table.map(_escape).rename(columns=_escape)
-    latex = body.style.hide(axis="index").to_latex(hrules=True, column_format="l" * len(body.columns))
-    with atomic_path(csv) as csv_file, atomic_path(tex) as tex_file:
-        csv_file.write_text(_commented(comment, "# ") + table.to_csv(index=False))
-        tex_file.write_text(_commented(comment, "% ") + latex)
+def _write(body: pd.DataFrame, head: str, tex: str | Path) -> None:
+    rows = [" & ".join(_escape(cell) for cell in row) + r" \\" for row in body.to_numpy()]
+    titles = " & ".join(_escape(title) for title in body.columns) + r" \\"
+    longest = [max(map(len, body.iloc[:, i]), default=0) for i in range(len(body.columns))]
+    kinds = " ".join(rf"p{{{TEXT}}}" if length > 40 else "l" for length in longest)
+    start = [rf"\begin{{longtable}}{{{kinds}}}", r"\toprule", titles, r"\midrule", r"\endhead"]
+    comment = [f"% {line}" for line in head.splitlines()]
+    with atomic_path(tex) as temporary:
+        temporary.write_text("\n".join([*comment, *start, *rows, r"\bottomrule", r"\end{longtable}"]) + "\n")
 
 
-def _commented(text: str, mark: str) -> str:
-    return "".join(mark + line + "\n" for line in text.splitlines())
+def _format(column: str) -> Callable[[object], str]:
+    def text(value: object) -> str:
+        if value is None or pd.isna(value):  # type: ignore[call-overload]
+            return ""
+        if column == "freeze" and not isinstance(value, str):
+            return name(bool(value))
+        if column.startswith("p_") and isinstance(value, float):
+            return "<0.0001" if value < 0.0001 else f"{value:.4f}"
+        if isinstance(value, float):
+            return f"{value:+.4f}" if column in SIGNED else f"{value:.0f}" if value.is_integer() else f"{value:.4f}"
+        return str(value)
+
+    return text
 
 
 def _escape(value: object) -> str:
     """LaTeX text of a value: special characters escaped, a minus sign as such."""
-    text = str(value)
+    text = str(value).replace("\\", r"\textbackslash ")
     for character in "&%$#_":
         text = text.replace(character, "\\" + character)
-    return f"${text}$" if text[:1] in ("+", "-") else text.replace("<", "$<$").replace("−", "$-$")
-
-
-def _p_value(p: float) -> str:
-    return "" if pd.isna(p) else "<0.0001" if p < 0.0001 else f"{p:.4f}"
-
-
-def _signed(value: float) -> str:
-    return "" if pd.isna(value) else f"{value:+.4f}"
+    number = text[:1] in ("+", "-") and text[1:2].isdigit()
+    return f"${text}$" if number else text.replace("<", "$<$").replace(">", "$>$").replace("−", "$-$")
 
 
 def _signed2(value: float | None) -> str:

@@ -11,6 +11,7 @@ from scipy import stats
 from workflow.lib.run import atomic_path, write_json
 from workflow.lib.stats.selection import OTHERS
 from workflow.lib.stats.summary import summarise
+from workflow.lib.stats.table import read_table
 from workflow.lib.stats.tidy import read_downstream
 
 START = ["model", "encoder", "scheme", "pretrain_seed", "epochs"]
@@ -118,7 +119,8 @@ def answer(results: pd.DataFrame, means: pd.DataFrame) -> dict[str, Any]:
         targets[str(target)] = best_start(table) | {
             "alone": {name: {key: part[key] for key in ("start", "dice")} for name, part in alone.items()}
         }
-    row = means[means["selector"] == OTHERS].astype(object).replace(np.nan, None)
+    row = means[(means["selector"] == OTHERS) & (means["pool"] == "within_run")]
+    row = row.astype({"k": int}).astype(object).replace(np.nan, None)
     return {"targets": targets, "stopping": None if row.empty else row.iloc[0].to_dict(), "scope": SCOPE}
 
 
@@ -181,7 +183,7 @@ def _shown(value: dict[str, Any], sign: str = "") -> str:
 def write_answer(downstream: str | Path, means: str | Path, output: str | Path, text: str | Path) -> None:
     """Write the answer as JSON (`answer`) and in words."""
     results = read_downstream(downstream)
-    content = answer(results, pd.read_csv(means))
+    content = answer(results, read_table(means))
     write_json(output, content)
     with atomic_path(text) as temporary:
         temporary.write_text(in_words(content))

@@ -6,16 +6,37 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata, weightedtau
 
-from workflow.lib.stats.summary import summarise, write_table
+from workflow.lib.stats.summary import summarise
+from workflow.lib.stats.table import write_table
 from workflow.lib.stats.tidy import CURVE, RUN, SETTING, read_downstream, read_robustness
 
+POOLS = {"within_run": CURVE, "all": ["dataset", "freeze"]}  # which checkpoints are ranked, or chosen among, together
+LENGTHS = {">0": 1, ">=50": 50}  # from 50 epochs on the networks are trained: what ranks these is of practical use
 COEFFICIENTS = ["pearson", "spearman", "kendall_weighted", "constant"]
-COLUMNS = ["predictor", "setting", *SETTING, "pool", "lengths", *CURVE, "n", *COEFFICIENTS]
+COLUMNS = ["predictor", "setting", "pool", "lengths", "dataset", "model", "freeze", "scheme", "n", *COEFFICIENTS]
+COLUMNS += ["encoder", "pretrain_seed", *SETTING, "from_deepest", "note"]
+HEAD = """\
+Correlation of what is known before fine-tuning (predictor, in one setting) with mean Dice (0..1) over n checkpoints.
+Oriented so that positive = predicted better, reached better; robustness: sign turned (the lowest score predicts best).
+pool within_run: the lengths of one pretraining run; all: every network, scheme and length of a data set and freezing,
+levels then counted from the deepest (0), as encoders differ in their number. lengths: which pretraining lengths (epochs)
+take part; random initialisation never does. kendall_weighted: weighted Kendall, the best checkpoints count most.
+constant: predictor (or Dice) does not vary, all coefficients are set to 0. Within a run accuracy mostly grows with epochs.
+No intervals, no p-values: with so many settings some are high by chance; the inference stands in claims.csv.
+Not covered: other pretraining runs, patients or test sets; lengths below the last are un-annealed snapshots of one
+schedule, not completed shorter pretrainings."""
 
 
-def setting_name(metric: str, margin: float, pooled: bool, level: int) -> str:
-    """One setting of the robustness score in a word, e.g. `cosine_distance|m=0.5|pooled|level=5`."""
-    return f"{metric}|m={margin:g}|{'pooled' if pooled else 'unpooled'}|level={level}"
+def setting_name(metric: str, margin: float, pooled: bool, level: int, deepest: bool = False) -> str:
+    """One setting of the robustness score in a word, e.g. `cosine_distance|m=0.5|pooled|level=5`; `from_deepest=0` in
+    place of `level=5` where levels are counted from the `deepest`."""
+    count = "from_deepest" if deepest else "level"
+    return f"{metric}|m={margin:g}|{'pooled' if pooled else 'unpooled'}|{count}={level}"
+
+
+def count_from_deepest(scores: pd.DataFrame) -> pd.DataFrame:
+    """The scores with `level` counted from the deepest level (0) of each encoder, alike for encoders of unlike depth."""
+    return scores.assign(level=scores.groupby("encoder")["level"].transform("max") - scores["level"])
 
 
 def pearson(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -48,31 +69,48 @@ def score_table(scores: pd.DataFrame) -> pd.DataFrame:
     return scores.pivot(index=["dataset", *RUN, "epochs"], columns=SETTING, values="score")
 
 
+def setting_names(table: pd.DataFrame, deepest: bool) -> list[str]:
+    """`setting_name` of every column of a `score_table`."""
+    return [setting_name(metric, margin, pooled, level, deepest) for metric, margin, pooled, level in table.columns]
+
+
 def correlations(results: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
-    """Coefficients of every predictor with mean Dice over checkpoints of length > 0 (`COLUMNS`).
+    """Coefficients of every predictor with mean Dice over checkpoints of length > 0, and of length >= 50 (`COLUMNS`).
 
     Predictors: imagenet_accuracy, epochs, and robustness (sign turned: the lowest score predicts the best) in every
-    setting. Pools: within_run (the lengths of one curve) and all (every network, scheme and length of a target and
-    freezing; model and scheme read `all`). n counts the checkpoints that have both numbers; groups without any are left out.
+    setting. Pools: within_run (the lengths of one curve; `level` names the setting, as in the scores) and all (every
+    network, scheme and length of a target and freezing; model and scheme read `all`; `from_deepest` names the setting).
+    n counts the checkpoints that have both numbers; groups without any are left out, fewer than 3 are noted.
     """
     table = summarise(results[results["epochs"] > 0])
-    wide = score_table(scores)
+    parts = []
+    for pool, by in POOLS.items():
+        predictors, values = _predictors(table, scores, deepest=pool == "all")
+        for lengths, shortest in LENGTHS.items():
+            used = table["epochs"].to_numpy() >= shortest
+            for key, rows in table[used].groupby(by).indices.items():
+                rows = np.flatnonzero(used)[rows]
+                everything = {"model": "all", "encoder": "all", "scheme": "all", "pretrain_seed": None}
+                labels = everything | dict(zip(by, key, strict=True)) | {"pool": pool, "lengths": lengths}
+                part = _by_pattern(values[:, rows], table["dice_mean"].to_numpy()[rows])
+                parts.append(predictors.join(part, how="inner").assign(**labels))
+    frame = pd.concat(parts, ignore_index=True)
+    frame["note"] = np.where(frame["n"] < 3, "fewer than 3 checkpoints", "")
+    whole = ["pretrain_seed", "level", "from_deepest"]
+    return frame.astype(dict.fromkeys(whole, "Int64"))[COLUMNS]
+
+
+def _predictors(table: pd.DataFrame, scores: pd.DataFrame, deepest: bool) -> tuple[pd.DataFrame, np.ndarray]:
+    """What each predictor is called and its values (predictors, rows of the table), higher = predicted better."""
+    wide = score_table(count_from_deepest(scores) if deepest else scores)
     robust = -wide.reindex(pd.MultiIndex.from_frame(table[["dataset", *RUN, "epochs"]])).to_numpy()
     simple = pd.DataFrame({"predictor": ["imagenet_accuracy", "epochs"], "setting": ""})
     settings = pd.DataFrame(list(wide.columns), columns=SETTING)
-    settings["setting"] = [setting_name(*row) for row in settings.itertuples(index=False)]
+    settings["setting"] = setting_names(wide, deepest)
+    settings["from_deepest"] = settings["level"] if deepest else None
+    settings["level"] = None if deepest else settings["level"]
     predictors = pd.concat([simple, settings.assign(predictor="robustness")], ignore_index=True)
-    values = np.column_stack([table["accuracy"], table["epochs"], robust]).T
-    everything = {"model": "all", "encoder": "all", "scheme": "all", "pretrain_seed": None}
-    parts = []
-    for pool, by in (("within_run", CURVE), ("all", ["dataset", "freeze"])):
-        for key, rows in table.groupby(by).indices.items():
-            labels = everything | dict(zip(by, key, strict=True)) | {"pool": pool, "lengths": ">0"}
-            part = _by_pattern(values[:, rows], table["dice_mean"].to_numpy()[rows])
-            parts.append(predictors.join(part, how="inner").assign(**labels))
-    frame = pd.concat(parts, ignore_index=True)
-    frame["pretrain_seed"] = frame["pretrain_seed"].astype("Int64")
-    return frame[COLUMNS]
+    return predictors, np.column_stack([table["accuracy"], table["epochs"], robust]).T
 
 
 def _by_pattern(x: np.ndarray, y: np.ndarray) -> pd.DataFrame:
@@ -88,4 +126,4 @@ def _by_pattern(x: np.ndarray, y: np.ndarray) -> pd.DataFrame:
 
 def write_correlations(downstream: str | Path, robustness: str | Path, output: str | Path) -> None:
     """Write `correlations` of a run."""
-    write_table(correlations(read_downstream(downstream), read_robustness(robustness)), output)
+    write_table(correlations(read_downstream(downstream), read_robustness(robustness)), output, HEAD)

@@ -1,14 +1,12 @@
-"""Read a run's two tables into tidy frames: canonical names, no duplicates, checked values, every finding noted."""
+"""Read a run's two tables into tidy frames: canonical names, no duplicates, no impossible values; audit.py lists the rest."""
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from workflow.lib.run import UserError
-
-log = logging.getLogger("medseg")
 
 DATASETS = {"COVIDQUDataset": "COVID-QU"}
 ENCODERS = {"u-net_encoder": "unet", "unet_encoder": "unet", "swin_transformer": "swin"}
@@ -20,6 +18,8 @@ CURVE = [*CELL, "pretrain_seed"]  # one pretraining run, fine-tuned on one targe
 RUN = ["encoder", "scheme", "pretrain_seed"]  # one pretraining run
 SETTING = ["metric", "margin", "pooled", "level"]  # one way of computing the robustness score
 
+DOWNSTREAM_KEY = [*CURVE, "epochs", "seed"]
+ROBUSTNESS_KEY = ["dataset", *RUN, *SETTING, "epochs"]
 DOWNSTREAM = {
     "dataset": "dataset",
     "model": "model",
@@ -40,73 +40,76 @@ ROBUSTNESS = {
     "pretraining_length": "epochs",
     "robustness": "score",
 }
-NOTE_COLUMNS = ["file", "kind", "count", "where", "treatment"]
-Notes = list[dict[str, object]]
 
 
-def read_downstream(path: str | Path, notes: Notes | None = None) -> pd.DataFrame:
+def _numbers(values: pd.Series) -> pd.Series:
+    return pd.to_numeric(values, errors="coerce")
+
+
+def _whole(values: pd.Series) -> pd.Series:
+    return _numbers(values).ge(0) & _numbers(values).mod(1).eq(0)  # of infinity, the remainder is no number
+
+
+def _share(values: pd.Series) -> pd.Series:
+    return _numbers(values).between(0, 1)
+
+
+def _not_negative(values: pd.Series) -> pd.Series:
+    return _numbers(values).between(0, np.inf, inclusive="left")
+
+
+# column -> its name, which of its values are possible, the same in words
+POSSIBLE: dict[str, tuple[str, Callable[[pd.Series], pd.Series], str]] = {
+    **{column: (column, pd.Series.notna, "a name") for column in ("dataset", "model", "scheme", "metric")},
+    "encoder": ("encoder", pd.Series.notna, "a model of the study or a column `encoder`"),
+    "freeze": ("freeze", lambda x: x.isin([True, False]), "True or False"),
+    "pooled": ("pooled", lambda x: x.isin([True, False]), "True or False"),
+    "epochs": ("length", _whole, "whole epochs, 0 or more"),
+    "seed": ("seed", _whole, "a whole number"),
+    "pretrain_seed": ("pretraining seed", _whole, "a whole number where the length is > 0"),
+    "level": ("level", _whole, "a whole number"),
+    "margin": ("margin", _not_negative, "0 or more"),
+    "accuracy": ("ImageNet accuracy", lambda x: _share(x) | x.isna(), "0..1"),
+    "dice": ("Dice", _share, "0..1"),
+    "score": ("robustness", _not_negative, "0 or more"),
+}
+
+
+def read_downstream(path: str | Path) -> pd.DataFrame:
     """Read the fine-tuning results: one row per (dataset, model, encoder, freeze, scheme, pretrain_seed, epochs, seed).
 
     Further columns: accuracy (ImageNet top-1, 0..1) and dice (0..1; `mean dice index` where given, else `dice index`).
     Length 0 (random initialisation) keeps the released label `simple`; its pretrain_seed is 0, as none was pretrained.
     A network name shared by several encoders gets the encoder's name added, so that `model` tells them apart.
-    Findings are appended to `notes`. Raises `UserError` for missing columns, values out of range and rows that conflict.
+    Exact duplicates are dropped. Raises `UserError` for missing columns, values out of range and rows that conflict.
     """
-    notes = [] if notes is None else notes
-    raw = _read(path, [*DOWNSTREAM, "dice index"], notes)
-    frame = raw[list(DOWNSTREAM)].rename(columns=DOWNSTREAM)
-    frame["dice"] = raw["mean dice index"].fillna(raw["dice index"]) if "mean dice index" in raw else raw["dice index"]
-    frame["encoder"] = raw["encoder"] if "encoder" in raw else frame["model"].map(ENCODER_OF_MODEL)
-    seeds = raw["pretraining seed"] if "pretraining seed" in raw else 0
-    frame["pretrain_seed"] = pd.Series(seeds, index=frame.index).where(frame["epochs"] > 0, 0)
-    _check(path, "encoder", frame["encoder"], lambda x: x.notna(), "a model of the study or a column `encoder`")
-    _check(path, "Dice", frame["dice"], lambda x: x.between(0, 1), "0..1")
-    _check(path, "ImageNet accuracy", frame["accuracy"], lambda x: x.between(0, 1) | x.isna(), "0..1")
-    frame = _canonical(frame, path, [*CURVE, "epochs", "seed"], ["accuracy", "dice"])
+    frame = name_downstream(read_raw(path, [*DOWNSTREAM, "dice index"]).drop_duplicates())
+    refuse_impossible(frame, path)
+    frame = settle(frame)
+    refuse_conflicts(frame, DOWNSTREAM_KEY, path)
     shared = frame.groupby("model")["encoder"].transform("nunique") > 1
     frame["model"] = frame["model"].where(~shared, frame["model"] + " (" + frame["encoder"] + ")")
-    _note_missing(frame, path, notes)
-    _note_identical_results(frame, path, notes)
-    return frame
+    return frame[[*DOWNSTREAM_KEY, "accuracy", "dice"]].sort_values(DOWNSTREAM_KEY, ignore_index=True)
 
 
-def read_robustness(path: str | Path, notes: Notes | None = None) -> pd.DataFrame:
+def read_robustness(path: str | Path) -> pd.DataFrame:
     """Read the robustness scores: one row per (dataset, encoder, scheme, pretrain_seed, metric, margin, pooled, level,
     epochs) with score (>= 0, LOWER = more robust).
 
-    Length-0 rows that repeat another length of the same curve bit for bit are left out: they are no measurement of a
-    random encoder. Findings are appended to `notes`. Raises `UserError` as `read_downstream`.
+    Left out: exact duplicates, undefined scores, and length-0 rows that repeat a trained encoder's (`repeats_trained`).
+    Raises `UserError` as `read_downstream`.
     """
-    notes = [] if notes is None else notes
-    raw = _read(path, list(ROBUSTNESS), notes)
-    frame = raw[list(ROBUSTNESS)].rename(columns=ROBUSTNESS)
-    seeds = raw["pretraining_seed"] if "pretraining_seed" in raw else 0
-    seeds = pd.Series(seeds, index=frame.index)
-    frame["pretrain_seed"] = seeds.where(seeds.notna() | (frame["epochs"] > 0), 0)  # random weights may have none
-    undefined = frame["score"].isna()
-    if undefined.any():
-        settings = ", ".join(frame.loc[undefined, "metric"].unique())
-        _note(notes, path, "undefined score", int(undefined.sum()), settings, "left out; column `warning` says why")
-        frame = frame[~undefined]
-    _check(path, "robustness", frame["score"], lambda x: x.between(0, float("inf"), inclusive="left"), "0 or more")
-    frame = _canonical(frame, path, ["dataset", *RUN, *SETTING, "epochs"], ["score"])
-    frame = _drop_repeated_length(frame, path, notes)
-    _note_flat_curves(frame, path, notes)
-    return frame
+    frame = name_robustness(read_raw(path, list(ROBUSTNESS)).drop_duplicates())
+    frame = frame[frame["score"].notna()]
+    refuse_impossible(frame, path)
+    frame = settle(frame)
+    refuse_conflicts(frame, ROBUSTNESS_KEY, path)
+    frame = frame[~repeats_trained(frame)]
+    return frame[[*ROBUSTNESS_KEY, "score"]].sort_values(ROBUSTNESS_KEY, ignore_index=True)
 
 
-def write_notes(downstream: str | Path, robustness: str | Path, output: str | Path) -> None:
-    """Read both tables and write what was found in them and how it was treated (columns `NOTE_COLUMNS`)."""
-    from workflow.lib.stats.summary import write_table
-
-    notes: Notes = []
-    read_downstream(downstream, notes)
-    read_robustness(robustness, notes)
-    write_table(pd.DataFrame(notes, columns=NOTE_COLUMNS), output)
-
-
-def _read(path: str | Path, columns: list[str], notes: Notes) -> pd.DataFrame:
-    """The table without exact duplicates; `UserError` when it is unreadable or lacks a column."""
+def read_raw(path: str | Path, columns: list[str]) -> pd.DataFrame:
+    """The table as it stands; `UserError` when it is unreadable, empty or lacks a column."""
     step = "check that the file is the one written by rule gather_tables or released by the study, then run again"
     try:
         raw = pd.read_csv(path)
@@ -123,25 +126,63 @@ def _read(path: str | Path, columns: list[str], notes: Notes) -> pd.DataFrame:
         )
     if raw.empty:
         raise UserError("empty table", found="0 rows", expected="at least one row", where=path, next=step)
-    repeated = raw.duplicated()
-    if repeated.any():
-        where = "lines " + ", ".join(str(line + 2) for line in raw.index[repeated][:10])
-        _note(notes, path, "exact duplicate", int(repeated.sum()), where, "dropped")
-    return raw[~repeated]
+    return raw
 
 
-def _canonical(frame: pd.DataFrame, path: str | Path, key: list[str], values: list[str]) -> pd.DataFrame:
-    """Released spellings mapped to canonical ones, columns and rows in order; `UserError` when two rows conflict."""
-    _check(
-        path, "pretraining seed", frame["pretrain_seed"], lambda x: x % 1 == 0, "a whole number where the length is > 0"
+def name_downstream(raw: pd.DataFrame) -> pd.DataFrame:
+    """Raw fine-tuning results under canonical names, values as they stand, same index."""
+    frame = _renamed(raw, DOWNSTREAM)
+    frame["dice"] = raw["dice index"].astype(object)  # either column may hold a text by mistake
+    if "mean dice index" in raw:
+        frame["dice"] = raw["mean dice index"].astype(object).fillna(frame["dice"])
+    frame["encoder"] = raw["encoder"] if "encoder" in raw else frame["model"].map(ENCODER_OF_MODEL)
+    frame["encoder"] = frame["encoder"].replace(ENCODERS)
+    seeds = pd.Series(raw["pretraining seed"] if "pretraining seed" in raw else 0, index=raw.index)
+    frame["pretrain_seed"] = seeds.where(_numbers(frame["epochs"]) > 0, 0)
+    return frame
+
+
+def name_robustness(raw: pd.DataFrame) -> pd.DataFrame:
+    """Raw robustness scores under canonical names, values as they stand, same index."""
+    frame = _renamed(raw, ROBUSTNESS)
+    seeds = pd.Series(raw["pretraining_seed"] if "pretraining_seed" in raw else 0, index=raw.index)
+    frame["pretrain_seed"] = seeds.mask(seeds.isna() & (_numbers(frame["epochs"]) == 0), 0)  # random: it may have none
+    return frame
+
+
+def impossible(frame: pd.DataFrame) -> dict[str, pd.Series]:
+    """Per column the values that can't be (`POSSIBLE`), with their index in the file; only columns that have any."""
+    bad = {
+        column: frame.loc[~rule(frame[column]), column] for column, (_, rule, _) in POSSIBLE.items() if column in frame
+    }
+    return {column: values for column, values in bad.items() if len(values)}
+
+
+def settle(frame: pd.DataFrame) -> pd.DataFrame:
+    """A frame of possible values, numbers as numbers and truths as truths."""
+    types: dict[str, type] = {column: int for column in ("epochs", "seed", "pretrain_seed", "level")}
+    types |= {column: float for column in ("margin", "accuracy", "dice", "score")}
+    frame = frame.assign(
+        **{column: _numbers(frame[column]).astype(types[column]) for column in types if column in frame}
     )
-    frame["pretrain_seed"] = frame["pretrain_seed"].astype(int)
-    for column, names in (("dataset", DATASETS), ("encoder", ENCODERS), ("scheme", SCHEMES)):
-        frame[column] = frame[column].replace(names)
-    for column in {"freeze", "pooled"} & set(frame):
-        _check(path, column, frame[column], lambda x: x.isin([True, False]), "True or False")
-        frame[column] = frame[column].astype(bool)
-    _check(path, "length", frame["epochs"], lambda x: (x >= 0) & (x % 1 == 0), "whole epochs, 0 or more")
+    return frame.astype({column: bool for column in ("freeze", "pooled") if column in frame})
+
+
+def refuse_impossible(frame: pd.DataFrame, path: str | Path) -> None:
+    """Raise `UserError` for the first column that holds an impossible value."""
+    for column, bad in impossible(frame).items():
+        name, _, expected = POSSIBLE[column]
+        raise UserError(
+            f"{name} out of range in {len(bad)} rows",
+            found=f"{bad.iloc[0]} (line {line(bad.index[0])})",
+            expected=expected,
+            where=path,
+            next="mend or remove these rows, then run again",
+        )
+
+
+def refuse_conflicts(frame: pd.DataFrame, key: list[str], path: str | Path) -> None:
+    """Raise `UserError` when two rows stand for the same cell."""
     conflict = frame.duplicated(key, keep=False)
     if conflict.any():
         raise UserError(
@@ -151,91 +192,41 @@ def _canonical(frame: pd.DataFrame, path: str | Path, key: list[str], values: li
             where=path,
             next="remove the rows that are wrong, then run again",
         )
-    return frame[key + values].sort_values(key, ignore_index=True)
 
 
-def _check(path: str | Path, what: str, values: pd.Series, rule: Callable, expected: str) -> None:
-    bad = values[~rule(values)]
-    if len(bad):
-        raise UserError(
-            f"{what} out of range in {len(bad)} rows",
-            found=f"{bad.iloc[0]} (line {bad.index[0] + 2})",
-            expected=expected,
-            where=path,
-            next="mend or remove these rows, then run again",
-        )
+def line(index: int) -> int:
+    """The line of a CSV file on which the row with this index stands."""
+    return index + 2
 
 
-def _note(notes: Notes, path: str | Path, kind: str, count: int, where: str, treatment: str) -> None:
-    log.info("%s: %s: %d rows or curves (%s): %s", path, kind, count, where, treatment)
-    notes.append(dict(zip(NOTE_COLUMNS, [Path(path).name, kind, count, where, treatment], strict=True)))
+def equal_blocks(frame: pd.DataFrame, block: list[str], within: list[str], value: str) -> list[list[tuple]]:
+    """Groups (two or more) of blocks, named by `block`, whose values over all of `within` agree bit for bit.
 
-
-def _note_missing(frame: pd.DataFrame, path: str | Path, notes: Notes) -> None:
-    """Cells of the full grid (every pretraining run x length, and random initialisation, x freezing x seed) not there."""
-    for dataset, part in frame.groupby("dataset"):
-        columns = ["model", "scheme", "pretrain_seed", "epochs"]
-        starts, seeds = part[columns].drop_duplicates(), part[["seed"]].drop_duplicates()
-        grid = starts.merge(part[["freeze"]].drop_duplicates(), how="cross").merge(seeds, how="cross")
-        absent = grid.merge(part, how="left", on=list(grid.columns))
-        absent = absent[absent["dice"].isna()]
-        for (seed, model, scheme), cells in absent.groupby(["seed", "model", "scheme"]):
-            lengths = ", ".join(map(str, sorted(cells["epochs"].unique())))
-            where = f"{dataset}, seed {seed}, {model}, {scheme}, lengths {lengths}"
-            _note(notes, path, "missing cell", len(cells), where, "means use the seeds that are there")
-
-
-def _note_identical_results(frame: pd.DataFrame, path: str | Path, notes: Notes) -> None:
-    """Two checkpoints with the very same Dice on every seed (two or more): probably one file, loaded twice."""
-    start = ["scheme", "pretrain_seed", "epochs"]
-    for cell, part in frame.groupby(["dataset", "model", "freeze"]):
-        wide = part.pivot(index=start, columns="seed", values="dice")
-        wide = wide[wide.notna().sum(axis=1) > 1]
-        for block in _equal_rows(wide):
-            where = ", ".join(map(str, cell)) + ": " + " = ".join(str(name) for name in block)
-            _note(notes, path, "identical blocks", len(block), where, "kept: check the checkpoints")
-
-
-def _equal_rows(wide: pd.DataFrame) -> list[list]:
-    """Groups (two or more) of index entries whose rows are equal bit for bit, missing values included."""
-    groups: dict[bytes, list] = {}
+    A block without two different values is left out: single values (zeros above all, where a score saturates) agree by
+    chance. Missing values must agree too.
+    """
+    wide = frame.pivot(index=block, columns=within, values=value)
+    wide = wide[wide.nunique(axis=1) > 1]
+    groups: dict[bytes, list[tuple]] = {}
     for entry, row in zip(wide.index, wide.to_numpy(float), strict=True):
         groups.setdefault(row.tobytes(), []).append(entry)
     return [entries for entries in groups.values() if len(entries) > 1]
 
 
-def _drop_repeated_length(frame: pd.DataFrame, path: str | Path, notes: Notes) -> pd.DataFrame:
-    """Find blocks (dataset x pretraining run x length, all settings) that equal another length's block bit for bit."""
-    found: dict[tuple, int] = {}
-    drop = pd.Series(False, index=frame.index)
-    for (dataset, *_), part in frame.groupby(["dataset", *RUN]):
-        wide = part.pivot(index="epochs", columns=SETTING, values="score")
-        wide = wide[wide.nunique(axis=1) > 1]  # a block of one value (all 0) may repeat by chance
-        for block in _equal_rows(wide):
-            lengths = tuple(int(length) for length in block)
-            first = lengths[:1]
-            found[dataset, lengths] = found.get((dataset, lengths), 0) + int(part["epochs"].isin(first).sum())
-            if first == (0,):
-                drop |= (frame.index.isin(part.index)) & (frame["epochs"] == 0)
-    for (dataset, lengths), count in found.items():
-        treatment = "length-0 rows left out" if lengths[0] == 0 else "kept: check the checkpoints"
-        where = f"{dataset}, length " + " = length ".join(map(str, lengths))
-        _note(notes, path, "identical blocks", count, where, treatment)
-    return frame[~drop].reset_index(drop=True)
+def repeats_trained(scores: pd.DataFrame) -> pd.Series:
+    """Which rows are of length 0 and repeat the whole block of a trained encoder: no measurement of a random one."""
+    block = ["dataset", *RUN, "epochs"]
+    groups = [group for group in equal_blocks(scores, block, SETTING, "score") if any(entry[-1] > 0 for entry in group)]
+    repeated = [entry for group in groups for entry in group if entry[-1] == 0]
+    return pd.Series(pd.MultiIndex.from_frame(scores[block]).isin(repeated), index=scores.index)
 
 
-def _note_flat_curves(frame: pd.DataFrame, path: str | Path, notes: Notes) -> None:
-    """Score curves over the lengths > 0 that can't rank (constant) or choose only by averaging (tied lowest score)."""
-    curves = frame[frame["epochs"] > 0].copy()
-    groups = curves.groupby(["dataset", *RUN, *SETTING])["score"]
-    curves["lowest"] = curves["score"] == groups.transform("min")
-    counts = curves.assign(several=groups.transform("size") > 1).groupby(["dataset", *RUN, *SETTING])
-    table = counts.agg(n=("score", "size"), values=("score", "nunique"), lowest=("lowest", "sum"))
-    table = table[table["n"] > 1]
-    for dataset, part in table.groupby("dataset"):
-        constant, tied = int((part["values"] == 1).sum()), int((part["lowest"] > 1).sum())
-        if constant:
-            where = f"{dataset}, of {len(part)} curves"
-            _note(notes, path, "constant score curve", constant, where, "correlation 0, choice averaged")
-        if tied:
-            _note(notes, path, "tied lowest score", tied, f"{dataset}, of {len(part)} curves", "choice averaged")
+def _renamed(raw: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
+    """The columns of `names`, released spellings mapped to canonical ones."""
+    frame = raw[list(names)].rename(columns=names)
+    for column, spellings in (("dataset", DATASETS), ("encoder", ENCODERS), ("scheme", SCHEMES)):
+        if column in frame:
+            frame[column] = frame[column].replace(spellings)
+    for column in {"freeze", "pooled"} & set(frame):  # texts where pandas found another value among them
+        frame[column] = frame[column].map(lambda x: {"True": True, "False": False}.get(str(x), x))
+    return frame

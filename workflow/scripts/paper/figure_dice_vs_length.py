@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 start_job(snakemake.log[0])
 dice_vs_length(
     downstream=snakemake.input.downstream,
+    noise_ceiling=snakemake.input.noise_ceiling,
     pdf=snakemake.output.pdf,
     png=snakemake.output.png,
     csv=snakemake.output.csv,

@@ -12,6 +12,7 @@ start_job(snakemake.log[0])
 robustness_vs_dice(
     robustness=snakemake.input.robustness,
     downstream=snakemake.input.downstream,
+    noise_ceiling=snakemake.input.noise_ceiling,
     metric=snakemake.params.metric,
     margin=snakemake.params.margin,
     pooled=snakemake.params.pooled,

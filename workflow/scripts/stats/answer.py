@@ -1,4 +1,4 @@
-"""Say in plain words which checkpoint is the best start, and how sure that is."""
+"""Answer the study's question."""
 
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,6 @@ start_job(snakemake.log[0])
 write_answer(
     downstream=snakemake.input.downstream,
     means=snakemake.input.means,
-    output=snakemake.output.answer,
+    output=snakemake.output.table,
     text=snakemake.output.text,
 )

@@ -1,4 +1,4 @@
-"""Test in every curve of Dice against length whether a shorter pretraining beats the longest."""
+"""Compare the lengths of every curve."""
 
 from typing import TYPE_CHECKING
 
@@ -11,5 +11,5 @@ if TYPE_CHECKING:
 start_job(snakemake.log[0])
 write_length_effect(
     downstream=snakemake.input.downstream,
-    output=snakemake.output.effect,
+    output=snakemake.output.table,
 )

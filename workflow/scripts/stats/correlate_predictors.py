@@ -1,4 +1,4 @@
-"""Correlate what is known before fine-tuning (accuracy, epochs, robustness scores) with Dice."""
+"""Correlate predictors with Dice."""
 
 from typing import TYPE_CHECKING
 
@@ -12,5 +12,5 @@ start_job(snakemake.log[0])
 write_correlations(
     downstream=snakemake.input.downstream,
     robustness=snakemake.input.robustness,
-    output=snakemake.output.correlations,
+    output=snakemake.output.table,
 )

@@ -1,4 +1,4 @@
-"""Mean Dice per checkpoint and way of fine-tuning, with its interval over fine-tuning seeds."""
+"""Summarise Dice per checkpoint."""
 
 from typing import TYPE_CHECKING
 
@@ -11,5 +11,5 @@ if TYPE_CHECKING:
 start_job(snakemake.log[0])
 write_downstream(
     downstream=snakemake.input.downstream,
-    output=snakemake.output.summary,
+    output=snakemake.output.table,
 )

@@ -1,0 +1,118 @@
+"""From numbers to a verdict: the t test over pretraining runs and the decision rules of the register (D in Dice, 0..1)."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from workflow.lib.stats.selection import t_interval
+from workflow.lib.stats.tidy import RUN
+
+SUPPORTED, CONTRADICTED, INCONCLUSIVE = "supported", "contradicted", "inconclusive"
+UNTESTED = "not testable with these data"
+POOR = 0.5  # a rank correlation below this is a poor guide
+FEWEST_RUNS = 3
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the data say about a claim: estimate, 95 % interval, p (nan: none), the single numbers that a rule counts
+    (`parts`), and a note. `testable` False: there is no verdict, and the note says why."""
+
+    estimate: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    p: float = math.nan
+    note: str = ""
+    parts: tuple[float, ...] = ()
+    testable: bool = True
+
+
+Rule = Callable[[Found, float], str]
+
+
+def _verdict(supported: bool, contradicted: bool) -> str:
+    return SUPPORTED if supported else CONTRADICTED if contradicted else INCONCLUSIVE
+
+
+def superiority(found: Found, margin: float) -> str:
+    """Better (the interval lies above 0), and by the margin or more; contradicted where the margin is excluded."""
+    return _verdict(found.low > 0 and found.estimate >= margin, found.high < margin)
+
+
+def non_inferiority(found: Found, margin: float) -> str:
+    """Worse by no more than the margin."""
+    return _verdict(found.low > -margin, found.high < -margin)
+
+
+def poor_guide(found: Found, margin: float) -> str:
+    """A rank correlation below `POOR`."""
+    return _verdict(found.high < POOR, found.low > POOR)
+
+
+def ranks(found: Found, margin: float) -> str:
+    """A rank correlation above 0; contradicted only where it is not above 0 and can't be large."""
+    return _verdict(found.low > 0, found.estimate <= 0 and found.high < POOR)
+
+
+def ranks_better(found: Found, margin: float) -> str:
+    """A difference of two rank correlations above 0."""
+    return _verdict(found.low > 0, found.high < 0)
+
+
+def fits_better(found: Found, margin: float) -> str:
+    """A permutation test: it can support, never contradict."""
+    return _verdict(found.p <= 0.05, False)
+
+
+def half_of_cells(found: Found, margin: float) -> str:
+    """At least half of the cells: significant (p is that of the cell that makes half), or with a gain of the margin
+    excluded (parts: each cell's upper bound of its largest gain)."""
+    excluded = sum(bound < margin for bound in found.parts)
+    return _verdict(found.p <= 0.05, 2 * excluded >= len(found.parts) > 0)
+
+
+def stable(found: Found, margin: float) -> str:
+    """All rank correlations (parts: one per pair of data sets) above `POOR`, or all below."""
+    return _verdict(all(pair > POOR for pair in found.parts), all(pair < POOR for pair in found.parts))
+
+
+def verdict(rule: Rule, found: Found, margin: float) -> str:
+    """The rule's verdict, where there is one."""
+    return rule(found, margin) if found.testable else UNTESTED
+
+
+def untestable(note: str, estimate: float = math.nan) -> Found:
+    """No verdict, and why."""
+    return Found(estimate, note=note, testable=False)
+
+
+def over_runs(table: pd.DataFrame, column: str, null: float = 0.0) -> Found:
+    """Mean of a column per pretraining run, then over the k runs, with the 95 % t interval over runs and the two-sided t
+    test of `null`. The note gives k, the interval with encoders as units, and the mean of each data set."""
+    table = table.dropna(subset=[column])
+    runs = table.groupby(RUN)[column].mean()
+    mean, k = float(runs.mean()) if len(runs) else math.nan, len(runs)
+    if k < FEWEST_RUNS:
+        return untestable(f"k = {k} pretraining run{'s' * (k != 1)} with these numbers: {FEWEST_RUNS} are needed", mean)
+    low, high = t_interval(runs.to_numpy())
+    flat = np.ptp(runs.to_numpy()) < 1e-12
+    p = math.nan if flat else float(stats.ttest_1samp(runs, null).pvalue)
+    notes = [f"k = {k} runs" + ", no spread between them: interval of no width" * bool(flat)]
+    encoders = runs.groupby(level="encoder").mean()
+    if k > len(encoders) > 1:
+        notes.append(f"over the {len(encoders)} encoders [{_span(t_interval(encoders.to_numpy()))}]")
+    notes.append(", ".join(f"{name} {value:+.4f}" for name, value in table.groupby("dataset")[column].mean().items()))
+    return Found(mean, low, high, p, "; ".join(notes))
+
+
+def _span(interval: tuple[float, float]) -> str:
+    return ", ".join(f"{value:+.4f}" for value in interval)
+
+
+def noted(found: Found, note: str) -> Found:
+    """With a further note."""
+    return replace(found, note=f"{found.note}; {note}")
