@@ -85,7 +85,7 @@ def test_pretraining_helps_a_frozen_encoder(project: Path):
 
 def test_figures_are_not_blank_and_their_data_finite(project: Path):
     figures = sorted((project / RUN / "figures").glob("*.png"))
-    assert len(figures) == 6
+    assert len(figures) == 10
     for path in figures:
         pixels = np.asarray(Image.open(path).convert("L"))
         assert (pixels < 128).mean() > 0.001, path.name

@@ -36,7 +36,7 @@ def test_only_curves_known_to_be_noise_are_muted(tmp_path: Path, untested: bool 
 def test_heat_map_counts_muted_curves(tmp_path: Path):
     setting = {"predictor": "robustness", "pool": "within_run", "metric": "l2_loss", "margin": 0.5, "pooled": True}
     rows = [
-        CURVE | setting | {"scheme": scheme, "lengths": lengths, "level": 1, "spearman": value}
+        CURVE | setting | {"scheme": scheme, "lengths": lengths, "level": 1, "n": 9, "spearman": value}
         for scheme, lengths, value in [("s", ">0", 0.4), ("t", ">0", -0.8), ("s", ">=50", 1.0), ("t", ">=50", 1.0)]
     ]
     write_table(pd.DataFrame(rows), tmp_path / "c.csv", "made up")

@@ -21,6 +21,8 @@ def accuracy_vs_length(downstream: str, *, pdf: str, png: str, csv: str) -> None
     table = share_scratch(read_table(downstream)).dropna(subset="accuracy")
     run = ["encoder", "scheme", "pretrain_seed"]
     data = table[[*run, "epochs", "accuracy"]].drop_duplicates([*run, "epochs"]).sort_values([*run, "epochs"])
+    if data.empty:
+        return style.nothing_to_draw("no accuracy of any checkpoint is known", pdf=pdf, png=png, csv=csv)
     style.check_data(data, csv)
     encoders, schemes = style.encoders_of(data), style.schemes_of(data)
     colour = style.colours(encoders, style.ENCODER_COLOURS)
@@ -107,6 +109,8 @@ def dice_vs_accuracy(downstream: str, noise_ceiling: str, *, pdf: str, png: str,
     the lengths > 0 of each encoder and scheme, bars = 95 % interval. Curves that are noise (`mark_muted`) are pale."""
     data = read_table(downstream)[[*PLOTTED, "accuracy", "dice_mean", *INTERVAL]]
     data = data[data["epochs"] > 0].dropna(subset="accuracy")
+    if data.empty:
+        return style.nothing_to_draw("no accuracy of any pretrained checkpoint is known", pdf=pdf, png=png, csv=csv)
     style.check_data(data, csv, INTERVAL)
     data = noise.mark_muted(data, noise_ceiling)
     targets, freezings = sorted(data["dataset"].unique()), sorted(data["freeze"].unique())

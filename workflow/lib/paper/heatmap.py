@@ -24,6 +24,9 @@ def correlation_heatmap(correlations: str, noise_ceiling: str, *, pdf: str, png:
     column per level and margin. A row is hatched where half or more of its curves are noise (`mark_muted`)."""
     table = read_table(correlations)
     table = table[(table["predictor"] == "robustness") & (table["pool"] == "within_run") & (table["lengths"] == ">0")]
+    table = table[table["n"] > 1]  # a single length ranks nothing
+    if table.empty:
+        return style.nothing_to_draw("no curve has two lengths with a score", pdf=pdf, png=png, csv=csv)
     table = noise.mark_muted(table.astype({"pooled": bool}), noise_ceiling)
     aggregates = {"spearman": ("spearman", "mean"), "curves": ("spearman", "size"), "muted_curves": ("muted", "sum")}
     data = table.groupby(KEY, as_index=False).agg(**aggregates)

@@ -68,7 +68,7 @@ def set_table(table: str, csv: str | Path, tex: str | Path) -> None:
 
 def correlations_digest(table: pd.DataFrame) -> pd.DataFrame:
     """A row per target, network and freezing: what ranks the lengths within runs."""
-    table = table[(table["pool"] == "within_run") & (table["lengths"] == ">0")]
+    table = table[(table["pool"] == "within_run") & (table["lengths"] == ">0") & (table["n"] > 1)]
     table = table.fillna({"setting": ""})
     means = table.groupby([*GROUP, "predictor", "setting"])["spearman"].mean().unstack(["predictor", "setting"])
     robust = means["robustness"] if "robustness" in means else pd.DataFrame(index=means.index)

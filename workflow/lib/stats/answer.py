@@ -10,6 +10,7 @@ from scipy import stats
 
 from workflow.lib.run import atomic_path, write_json
 from workflow.lib.stats.selection import OTHERS
+from workflow.lib.stats.selection_summary import RANGE
 from workflow.lib.stats.summary import summarise
 from workflow.lib.stats.table import read_table
 from workflow.lib.stats.tidy import read_downstream
@@ -121,7 +122,11 @@ def answer(results: pd.DataFrame, means: pd.DataFrame) -> dict[str, Any]:
         }
     row = means[(means["selector"] == OTHERS) & (means["pool"] == "within_run")]
     row = row.astype({"k": int}).astype(object).replace(np.nan, None)
-    return {"targets": targets, "stopping": None if row.empty else row.iloc[0].to_dict(), "scope": SCOPE}
+    stopping = None if row.empty else row.iloc[0].to_dict()
+    ends = means.loc[means["selector"] == RANGE, "diff_to_last"]
+    if stopping and len(ends):
+        stopping["range"] = [float(ends.min()), float(ends.max())]
+    return {"targets": targets, "stopping": stopping, "scope": SCOPE}
 
 
 def in_words(content: dict[str, Any]) -> str:
@@ -140,6 +145,9 @@ def in_words(content: dict[str, Any]) -> str:
             f"epochs (mean over {stopping['k']} pretraining run{'s' * (stopping['k'] > 1)}; "
             f"{'95 % t interval over these runs' if stopping['k'] > 1 else 'no interval from one run'})."
         )
+        if "range" in stopping:
+            low, high = stopping["range"]
+            lines[-1] += f" Other defensible choices of the analyst give {low:+.4f} to {high:+.4f}."
     return "\n\n".join([head, *lines, content["scope"]]) + "\n"
 
 
@@ -148,7 +156,8 @@ def _headline(target: str, found: dict[str, Any]) -> str:
     sure = f"{near} of the {others} other starts can't be told from it" if near else f"better than all {others} others"
     sure = f"none of the {others} other starts can be told from it" if near == others else sure
     sure = "how sure can't be said" if found["dice"]["low"] is None else sure
-    return f"{target}: start from {found['start']['label']}: Dice {_shown(found['dice'])}; {sure}."
+    average = ", average of tuned and frozen encoder" if "and" in found["freezings"] else ""
+    return f"{target}: start from {found['start']['label']}: Dice {_shown(found['dice'])}{average}; {sure}."
 
 
 def _target_line(target: str, found: dict[str, Any]) -> str:

@@ -48,7 +48,8 @@ def choose(
 ) -> Choices:
     """What every selector takes in each cell: a curve (pool within_run), or all checkpoints of a data set and freezing.
 
-    See `workflow.lib.stats.selection` for the selectors. ties (of the lowest score): average | shortest | longest.
+    Curves of a single length are left out of the pool within_run, unless there are no others. See
+    `workflow.lib.stats.selection` for the selectors. ties (of the lowest score): average | shortest | longest.
     """
     means = summarise(results)
     keys = [*CURVE, "epochs"]
@@ -60,6 +61,9 @@ def choose(
         names = setting_names(table, deepest=pool == "all")
         values = table.reindex(pd.MultiIndex.from_frame(means[["dataset", *RUN, "epochs"]])).to_numpy()
         trained = np.flatnonzero(means["epochs"] > 0)
+        if pool == "within_run":  # a curve of one length leaves no choice and would only thin out the means
+            lengths = means.iloc[trained].groupby(CURVE)["epochs"].transform("nunique")
+            trained = trained[(lengths > 1) | (lengths.max() == 1)]
         for key, rows in means.iloc[trained].groupby(POOLS[pool]).indices.items():
             everything = {"model": "all", "encoder": "all", "scheme": "all", "pretrain_seed": pd.NA}
             labels = everything | dict(zip(POOLS[pool], key, strict=True)) | {"pool": pool}

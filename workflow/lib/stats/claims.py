@@ -164,6 +164,8 @@ def gain_over_seeds(table: pd.DataFrame) -> Found:
     rows = pd.concat([last.assign(sign=1.0), scratch.assign(sign=-1.0)])
     weight = rows["sign"] / rows.groupby(["dataset", "sign"])["sign"].transform("size") / rows["dataset"].nunique()
     mean, variance = float(weight @ rows["dice_mean"]), weight**2 * rows["pooled_sd"] ** 2 / rows["n_seeds"]
+    if rows["pooled_sd"].isna().any():
+        return untestable("a checkpoint with a single seed, and no other of its cell with more", mean)
     if not (rows["pooled_sd"] > 0).all():
         return untestable("no spread between seeds", mean)
     error, df = math.sqrt(variance.sum()), variance.sum() ** 2 / (variance**2 / rows["df"]).sum()

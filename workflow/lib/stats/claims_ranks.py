@@ -57,7 +57,7 @@ def at_last(table: pd.DataFrame) -> pd.DataFrame:
 def accuracy_guides(table: pd.DataFrame, ranked: pd.DataFrame) -> dict[str, Found]:
     """C4 and C5: how ImageNet accuracy ranks lengths and encoders. `table`: `summarise` of the lengths > 0; `ranked`:
     rows of `correlations` within runs."""
-    found = {"C4": over_runs(ranked[ranked["predictor"] == "imagenet_accuracy"], "spearman", null=POOR)}
+    found = {"C4": over_runs(ranked[ranked["predictor"] == "imagenet_accuracy"], "spearman", null=POOR, limit=1.0)}
     known = table[table["accuracy"].notna()]
     for name, network in SHORT.items():
         part = known[known["encoder"] == NETWORKS[network]]
@@ -96,7 +96,11 @@ def score_ranks(table: pd.DataFrame, scores: pd.DataFrame, ranked: pd.DataFrame)
     epochs = ranked.loc[ranked["predictor"] == "epochs", [*CURVE, "spearman"]]
     both = score.merge(epochs, on=CURVE, suffixes=("", "_epochs"))
     both["difference"] = both["spearman"] - both["spearman_epochs"]
-    return {"C6": over_runs(score, "spearman"), "C7": over_runs(both, "difference"), "C8": own_curves(table, scores)}
+    return {
+        "C6": over_runs(score, "spearman", limit=1.0),
+        "C7": over_runs(both, "difference", limit=2.0),
+        "C8": own_curves(table, scores),
+    }
 
 
 def orders(n: int, most: int = 5040) -> np.ndarray:

@@ -1,7 +1,7 @@
 """From numbers to a verdict: the t test over pretraining runs and the decision rules of the register (D in Dice, 0..1)."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -90,26 +90,29 @@ def untestable(note: str, estimate: float = math.nan) -> Found:
     return Found(estimate, note=note, testable=False)
 
 
-def over_runs(table: pd.DataFrame, column: str, null: float = 0.0) -> Found:
+def over_runs(table: pd.DataFrame, column: str, null: float = 0.0, limit: float = math.inf) -> Found:
     """Mean of a column per pretraining run, then over the k runs, with the 95 % t interval over runs and the two-sided t
-    test of `null`. The note gives k, the interval with encoders as units, and the mean of each data set."""
+    test of `null`; intervals are cut at -limit and limit. The note gives k, the interval with encoders as units, and the mean of
+    each data set."""
     table = table.dropna(subset=[column])
     runs = table.groupby(RUN)[column].mean()
     mean, k = float(runs.mean()) if len(runs) else math.nan, len(runs)
     if k < FEWEST_RUNS:
         return untestable(f"k = {k} pretraining run{'s' * (k != 1)} with these numbers: {FEWEST_RUNS} are needed", mean)
-    low, high = t_interval(runs.to_numpy())
+    low, high = np.clip(t_interval(runs.to_numpy()), -limit, limit).tolist()
     flat = np.ptp(runs.to_numpy()) < 1e-12
     p = math.nan if flat else float(stats.ttest_1samp(runs, null).pvalue)
     notes = [f"k = {k} runs" + ", no spread between them: interval of no width" * bool(flat)]
     encoders = runs.groupby(level="encoder").mean()
     if k > len(encoders) > 1:
-        notes.append(f"over the {len(encoders)} encoders [{_span(t_interval(encoders.to_numpy()))}]")
+        notes.append(
+            f"over the {len(encoders)} encoders [{_span(np.clip(t_interval(encoders.to_numpy()), -limit, limit))}]"
+        )
     notes.append(", ".join(f"{name} {value:+.4f}" for name, value in table.groupby("dataset")[column].mean().items()))
     return Found(mean, low, high, p, "; ".join(notes))
 
 
-def _span(interval: tuple[float, float]) -> str:
+def _span(interval: Iterable[float]) -> str:
     return ", ".join(f"{value:+.4f}" for value in interval)
 
 
