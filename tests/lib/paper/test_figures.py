@@ -95,6 +95,18 @@ def test_figures_of_a_partial_grid(tmp_path: Path):
     assert_drawn(tmp_path)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("known", [[], [0]], ids=["none", "of length 0"])
+def test_figures_of_a_run_with_unknown_accuracies(tmp_path: Path, known: list[int]):
+    downstream, scores = write_run(tmp_path / "run")
+    table = pd.read_csv(downstream)
+    table["ImageNet accuracy"] = table["ImageNet accuracy"].where(table["pretraining length"].isin(known))
+    table.to_csv(downstream, index=False)
+    draw_all(scores, write_tables(downstream, scores, tmp_path), tmp_path)
+    assert_drawn(tmp_path)
+    assert "accuracy" in pd.read_csv(tmp_path / "dice_vs_accuracy.csv")["note"].iloc[0]
+
+
 @pytest.fixture(scope="module")
 def published(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All figures of the published run, and its tables below them."""

@@ -304,3 +304,21 @@ def test_published_choice_among_all_checkpoints_equals_a_plain_loop(
         row = here.loc[("robustness", "l2_loss|m=0.75|pooled|from_deepest=1")]
         assert row["dice"] == pytest.approx(lowest["dice"].mean()) and len(merged) == 54
         assert row["chosen_epochs"] == pytest.approx(lowest["epochs"].mean())
+
+
+def test_curves_of_one_length_thin_out_no_mean(tmp_path: Path):
+    """An encoder that brings its weights (one length) changes nothing in what is said of the others."""
+    inputs = write_run(tmp_path / "run")
+    results, scores = read_downstream(inputs[0]), read_robustness(inputs[1])
+    alone = summary(every_choice(results, scores))
+    own = {"encoder": "own", "scheme": "pretrained", "epochs": 600}
+    more = [frame[(frame["encoder"] == "unet") & (frame["epochs"] == 8)].assign(**own) for frame in (results, scores)]
+    both = [pd.concat([frame, extra], ignore_index=True) for frame, extra in zip((results, scores), more, strict=True)]
+    both[0].loc[both[0]["encoder"] == "own", "model"] = "my network"
+    together = summary(every_choice(*both))
+    for selector in ("oracle", OTHERS, "last", "scratch"):
+        rows = [t[(t["selector"] == selector) & (t["pool"] == "within_run")].iloc[0] for t in (alone, together)]
+        for column in ("k", "diff_to_last", "epochs_saved"):
+            assert rows[0][column] == pytest.approx(rows[1][column]), (selector, column)
+    in_all = every_choice(*both).frame
+    assert in_all.loc[in_all["pool"] == "all", "chosen"].str.contains("600").any()  # still a candidate among all
