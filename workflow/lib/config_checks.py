@@ -125,13 +125,7 @@ def _check_encoder(name: str, encoder: dict[str, Any]) -> None:
             "both weights and epochs, or none of them",
         )
     if wrong:
-        raise UserError(
-            f"encoder {name} cannot be built",
-            found=wrong,
-            expected=expected,
-            where=f"config: encoders.{name}",
-            next="correct this encoder in the config",
-        )
+        raise _wrong_entry("encoder", name, "built", wrong, expected)
 
 
 def check_targets(config: dict[str, Any]) -> None:
@@ -151,13 +145,17 @@ def check_targets(config: dict[str, Any]) -> None:
             except re.error as error:
                 wrong, expected = f"pattern {target['group']['pattern']} ({error})", "a regular expression"
         if wrong:
-            raise UserError(
-                f"target {name} cannot be used",
-                found=wrong,
-                expected=expected,
-                where=f"config: targets.{name}",
-                next="correct this target in the config",
-            )
+            raise _wrong_entry("target", name, "used", wrong, expected)
+
+
+def _wrong_entry(kind: str, name: str, done: str, wrong: str, expected: str) -> UserError:
+    return UserError(
+        f"{kind} {name} cannot be {done}",
+        found=wrong,
+        expected=expected,
+        where=f"config: {kind}s.{name}",
+        next=f"correct this {kind} in the config",
+    )
 
 
 def expand_paths(config: dict[str, Any]) -> None:

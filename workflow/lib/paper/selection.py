@@ -9,10 +9,10 @@ from matplotlib.patheffects import withStroke
 
 from workflow.lib.paper import style
 from workflow.lib.stats.choice import OTHERS, SCORE
+from workflow.lib.stats.claims_register import MARGIN
 from workflow.lib.stats.selection_summary import ANALYST
 from workflow.lib.stats.table import read_table
 
-MARGIN = 0.005  # Dice: the margin of the register
 LAST, ACCURACY, RANDOM, ORACLE, SCRATCH = "last", "imagenet_accuracy", "random", "oracle", "scratch"
 LOOKS = {  # selector -> name, marker, colour
     ORACLE: ("best length, chosen on other seeds", "^", "#009E73"),

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from workflow.lib.stats.correlation import LENGTHS
 from workflow.lib.stats.effect import holm
 from workflow.lib.stats.table import write_table
 from workflow.lib.stats.tidy import CELL, CURVE, read_downstream
 
-LENGTHS = {">0": 1, ">=50": 50}  # name of a set of lengths -> the shortest in it
 NAN = float("nan")
 
 HEAD = """Can the ranking of a cell's checkpoints by Dice be told from the noise of the fine-tuning seeds?

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from workflow.lib.stats.claims_register import MARGIN
 from workflow.lib.stats.table import write_table
 from workflow.lib.stats.tidy import read_downstream
 
-MARGIN = 0.005  # Dice, the register's margin of what matters
 KEY = ["dataset", "model", "freeze", "scheme", "epochs"]
 COLUMNS = [
     *KEY,
