@@ -2,6 +2,8 @@
 
 from snakemake.utils import min_version
 
+from workflow.lib.cluster import register_main
+
 min_version("9.27")
 
 
@@ -31,6 +33,10 @@ include: "workflow/rules/finetune.smk"  # U-Nets from every checkpoint, and the 
 include: "workflow/rules/stats.smk"  # audit, means, effects of length, noise
 include: "workflow/rules/claims.smk"  # correlations, selection, claims, the answer
 include: "workflow/rules/paper.smk"  # every figure, and the tables in LaTeX
+
+
+onstart:
+    register_main(log)  # and cancel what a killed run left in the queue
 
 
 rule all:

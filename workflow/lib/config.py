@@ -12,6 +12,7 @@ from jsonschema.exceptions import ValidationError
 
 from workflow.lib.config_checks import (
     check_encoders,
+    check_finetune,
     check_lengths,
     check_score,
     check_targets,
@@ -47,6 +48,7 @@ def check_config(config: Config, schema_path: str | Path) -> Config:
     check_lengths(config)
     check_score(config)
     check_encoders(config)
+    check_finetune(config)
     check_targets(config)
     expand_paths(config)
     return config

@@ -81,6 +81,19 @@ def check_score(config: dict[str, Any]) -> None:
         )
 
 
+def check_finetune(config: dict[str, Any]) -> None:
+    """Raises `UserError` for a micro-batch of fine-tuning that does not divide the batch."""
+    batch, micro = config["finetune"]["batch"], config["finetune"]["micro_batch"]
+    if micro and batch % micro:
+        raise UserError(
+            "a batch of fine-tuning cannot be cut into such micro-batches",
+            found=f"finetune.batch {batch}, finetune.micro_batch {micro}",
+            expected=f"one of {[n for n in range(1, batch + 1) if batch % n == 0]}",
+            where="config: finetune.micro_batch",
+            next="choose a divisor of the batch",
+        )
+
+
 def check_encoders(config: dict[str, Any]) -> None:
     """Raises `UserError` for an encoder that can't be built, or not for this image size."""
     for name in config["study"]["encoders"]:

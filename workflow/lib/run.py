@@ -4,14 +4,17 @@ import hashlib
 import json
 import logging
 import shutil
+import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+
+from workflow.lib.lease import hold_lease
 
 log = logging.getLogger("medseg")
 
@@ -25,11 +28,29 @@ class UserError(Exception):
         super().__init__("\n".join([what, *(f"  {key + ':':<10}{value}" for key, value in details.items())]))
 
 
-def start_job(log_path: str | Path) -> None:
+def start_job(log_path: str | Path, outputs: Sequence[str | Path] = ()) -> None:
+    """Begin a job: hold the lease of its `outputs`, and log to `log_path`.
+
+    Ends the process, successfully, where another job made the outputs while this one waited for it. Without `outputs`
+    (jobs that only the main process runs) there is no lease.
+    """
+    # SIGTERM ends a job like an error does, so that its temporary files and its lease go.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    if outputs and not hold_lease(outputs):
+        print("another job made these outputs meanwhile", file=sys.stderr)
+        sys.exit(0)
+    log_to(log_path)
+
+
+def log_to(log_path: str | Path, *, append: bool = False, level: int = logging.INFO) -> None:
     """Send log records to `log_path`, warnings to stderr too; uncaught errors go to both (a `UserError` without traceback)."""
     Path(log_path).parent.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(
-        filename=log_path, filemode="w", level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
+        filename=log_path,
+        filemode="a" if append else "w",
+        level=level,
+        format="%(asctime)s %(message)s",
+        datefmt="%H:%M:%S",
     )
     logging.captureWarnings(True)
     logging.getLogger("fontTools").setLevel(logging.WARNING)

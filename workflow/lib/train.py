@@ -2,200 +2,265 @@
 
 import logging
 import math
-import pickle
-import shutil
+import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 
-from workflow.lib.run import Progress, UserError, atomic_path, derive_seed, reason
+from workflow.lib.cluster import requeue_this_job
+from workflow.lib.compute import autocast
+from workflow.lib.distributed import NormStatistics, processes, rank, sum_over_processes, wait_for_all
+from workflow.lib.run import Progress, UserError, derive_seed, reason
+from workflow.lib.state import Position, Row, restore_state, save_state, saved_states
 
 log = logging.getLogger("medseg")
-
-Row = dict[str, float]
 
 
 @dataclass(frozen=True)
 class Plan:
     """What is trained and how long.
 
-    `batches(epoch)` yields (inputs, wanted outputs), one micro-batch each; `accumulate` of them make an optimiser step.
+    An epoch consists of `micro_batches`; `accumulate` of them make an optimiser step. `batches(epoch, chosen)` yields
+    (inputs, wanted outputs) of the micro-batches with the numbers `chosen`, counted from 0 in each epoch, in that order.
     `rate(step)` is the learning rate of a step, counted from 0 over all epochs. `after_epoch(row, history)` evaluates
     and saves; what it returns joins the row of this epoch, which then joins the history. Epochs count from 1. Randomness
-    of an epoch depends on `seed` and the epoch alone, so that a resumed run equals an unbroken one. `best` names the
-    value in the history whose highest epoch (the later of equal ones) the model has at the end; None: the last epoch.
+    of a micro-batch depends on `seed`, the epoch and its number alone, so that a resumed run equals an unbroken one, and
+    several processes equal one. `best` names the value in the history whose highest epoch (the later of equal ones) the
+    model has at the end; None: the last epoch. `forward` says what one pass
+    holds, and `shrink` how it is made smaller, where memory does not suffice.
     """
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
     loss: Callable[[Tensor, Tensor], Tensor]
-    batches: Callable[[int], Iterable[tuple[Tensor, Tensor]]]
+    batches: Callable[[int, Sequence[int]], Iterable[tuple[Tensor, Tensor]]]
     rate: Callable[[int], float]
     after_epoch: Callable[[Row, list[Row]], Row]
     epochs: int
-    steps_per_epoch: int
+    micro_batches: int
     seed: int
     accumulate: int = 1
     precision: str = "float32"
     best: str | None = None
+    forward: str = "a micro-batch"
+    shrink: str = "make the micro-batch smaller"
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps of an epoch; the last may have fewer micro-batches."""
+        return math.ceil(self.micro_batches / self.accumulate)
 
 
 def train(plan: Plan, resume: Path, fingerprint: str, *, save_every: float = 0.0) -> pd.DataFrame:
     """Train, and return the history: epoch, loss, learning_rate, seconds (of training) and what `after_epoch` adds.
 
-    The state goes to `resume`/state.pt after an epoch, at most every `save_every` seconds. A state of the same
-    `fingerprint` (settings and data) is continued; of other settings, the whole folder is discarded with a log line.
-    Raises `UserError` when the state is damaged or the loss is not finite.
+    The state goes to `resume` after an epoch, at most every `save_every` seconds, and when the process is told to end:
+    by SIGTERM, or by SIGURG, the cluster's warning before the time limit, after which the job requeues itself. A state of
+    the same `fingerprint` (settings and data) is continued, also within an epoch; of other settings, the whole folder is
+    discarded with a log line. Raises `UserError` when the state is damaged, the loss is not finite, memory does not
+    suffice, or the process was told to end.
     """
-    state_path = resume / "state.pt"
-    history, best = _restore(plan, state_path, fingerprint)
-    progress = Progress(plan.epochs * plan.steps_per_epoch, "step", done=len(history) * plan.steps_per_epoch)
-    saved = time.monotonic()
-    for epoch in range(len(history) + 1, plan.epochs + 1):
-        start = time.monotonic()
-        loss, rate = _train_epoch(plan, epoch, progress)
-        row = {"epoch": epoch, "loss": loss, "learning_rate": rate, "seconds": time.monotonic() - start}
-        row |= plan.after_epoch(row, history)
-        if plan.best and row[plan.best] >= max((earlier[plan.best] for earlier in history), default=-math.inf):
-            best = {name: tensor.detach().cpu().clone() for name, tensor in plan.model.state_dict().items()}
-        history.append(row)
-        log.info("epoch %s", ", ".join(f"{name} {value:.5g}" for name, value in history[-1].items()))
-        if epoch < plan.epochs and time.monotonic() - saved >= save_every:
-            _save(plan, state_path, fingerprint, history, best)
-            saved = time.monotonic()
-    if plan.best:
-        plan.model.load_state_dict(best)
-    return pd.DataFrame(history)
-
-
-def device_named(name: str) -> torch.device:
-    """The device `cuda` or `cpu`. Raises `UserError` where CUDA is asked for and not usable."""
-    if name == "cuda" and not torch.cuda.is_available():
+    if processes() > plan.accumulate:
         raise UserError(
-            "no usable CUDA device",
-            found=f"torch {torch.__version__}, CUDA build {torch.version.cuda}, {torch.cuda.device_count()} devices",
-            expected="a GPU and a driver that this build of torch supports (README, section Install)",
-            where="config: device: cuda",
-            next="run `nvidia-smi` on the node; or choose `--config device=cpu` deliberately",
+            "more processes than micro-batches of a step",
+            found=f"{processes()} processes, {plan.accumulate} micro-batches",
+            expected="at least one micro-batch for each process",
+            where="resources of this rule (gpu), and batch / micro_batch of the recipe",
+            next="take fewer GPUs; a smaller micro_batch is another recipe, as batch-norm works on it",
         )
-    return torch.device(name)
+    position = restore_state(resume, fingerprint, plan.model, plan.optimizer)
+    done = len(position.history) * plan.steps_per_epoch + len(position.losses)
+    if done:
+        log.info(
+            "resuming after epoch %d, step %d, of %d epochs", position.epoch - 1, len(position.losses), plan.epochs
+        )
+    progress = Progress(plan.epochs * plan.steps_per_epoch, "step", done=done)
+    saved = time.monotonic()
+    with _signals() as received, _memory_named(plan):
+        while position.epoch <= plan.epochs:
+            if not _train_epoch(plan, position, progress, received, resume):
+                _leave(plan, position, resume, fingerprint, received, progress.done - done)
+            _finish_epoch(plan, position)
+            if position.epoch <= plan.epochs and time.monotonic() - saved >= save_every:
+                _save(plan, position, resume, fingerprint)
+                saved = time.monotonic()
+    if plan.best:
+        plan.model.load_state_dict(position.best)
+    return pd.DataFrame(position.history)
 
 
-def move_network(network: nn.Module, device: torch.device) -> None:
-    """Put a network on `device`, in the memory layout that convolutions like best."""
-    network.to(device)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def data_loader(items: Dataset[Any], batch: int, workers: int = 0, **settings: Any) -> DataLoader[Any]:
-    """Batches of `items`, in order unless `settings` say otherwise, loaded by `workers` processes (0: this one)."""
-    # Workers are forked: other start methods would run the job's script again in each of them.
-    context = "fork" if workers else None
-    return DataLoader(items, batch_size=batch, num_workers=workers, multiprocessing_context=context, **settings)
-
-
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Mixed precision where `precision` is bfloat16, nothing where it is float32."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
-
-
-def standardise(images: Tensor, inputs: str) -> Tensor:
-    """What every network input passes, images (n, 3, h, w): `unchanged`, as the study normalises nowhere; or
-    `standardised`, each image to mean 0 and standard deviation 1."""
-    if inputs == "unchanged":
-        return images
-    mean = images.mean(dim=(1, 2, 3), keepdim=True)
-    return (images - mean) / (images.std(dim=(1, 2, 3), keepdim=True) + 1e-3)
-
-
-def discard_resume(resume: Path) -> None:
-    """Remove the resume folder of a finished job."""
-    shutil.rmtree(resume, ignore_errors=True)
-
-
-def _train_epoch(plan: Plan, epoch: int, progress: Progress) -> tuple[float, float]:
-    """One epoch; returns the mean loss per step and the last learning rate."""
+def _train_epoch(plan: Plan, position: Position, progress: Progress, received: list[int], resume: Path) -> bool:
+    """Train the epoch that comes next, or what is left of it; False where a signal ended it after a step."""
     device = next(plan.model.parameters()).device
-    torch.manual_seed(derive_seed(plan.seed, "epoch", epoch))
     plan.model.train()
-    losses: list[float] = []
-    rate = 0.0
-    for micro_batches in _groups(plan.batches(epoch), plan.accumulate):
-        rate = plan.rate((epoch - 1) * plan.steps_per_epoch + len(losses))
+    left = range(len(position.losses) * plan.accumulate, plan.micro_batches)
+    batches = iter(plan.batches(position.epoch, _own(plan, left)))
+    for step in range(len(position.losses), plan.steps_per_epoch):
+        if _told_to_end(received, device):
+            return False
+        start = time.monotonic()
+        members = range(step * plan.accumulate, min((step + 1) * plan.accumulate, plan.micro_batches))
+        rate = plan.rate((position.epoch - 1) * plan.steps_per_epoch + step)
         for group in plan.optimizer.param_groups:
             group["lr"] = rate
-        total = 0.0
-        for inputs, wanted in micro_batches:
-            inputs = inputs.to(device, memory_format=torch.channels_last, non_blocking=True)
-            with autocast(device, plan.precision):
-                outputs = plan.model(inputs)
-            loss = plan.loss(outputs.float(), wanted.to(device, non_blocking=True)) / len(micro_batches)
-            loss.backward()
-            total += loss.item()
-        if not math.isfinite(total):
-            raise UserError(
-                "loss is not finite",
-                found=f"loss {total} in epoch {epoch}, step {len(losses) + 1}, learning rate {rate:.3g}",
-                expected="a finite number",
-                where="training",
-                next="lower the learning rate of this recipe, or choose precision: float32",
-            )
+        loss = _step(plan, position.epoch, members, batches, device)
+        if not math.isfinite(loss):
+            raise _not_finite(loss, position, rate, resume)
         plan.optimizer.step()
         plan.optimizer.zero_grad(set_to_none=True)
-        losses.append(total)
-        progress.step(loss=total)
-    return sum(losses) / len(losses), rate
+        position.losses.append(loss)
+        position.seconds += time.monotonic() - start
+        progress.step(loss=loss)
+    return True
 
 
-def _groups(batches: Iterable[Any], size: int) -> Iterable[list[Any]]:
-    group: list[Any] = []
-    for batch in batches:
-        group.append(batch)
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
-        yield group
+def _finish_epoch(plan: Plan, position: Position) -> None:
+    """Evaluate, and move the position to the next epoch."""
+    row = {"epoch": position.epoch, "loss": sum(position.losses) / len(position.losses)}
+    row |= {"learning_rate": plan.optimizer.param_groups[0]["lr"], "seconds": position.seconds}
+    row |= plan.after_epoch(row, position.history)
+    if plan.best and row[plan.best] >= max((old[plan.best] for old in position.history), default=-math.inf):
+        position.best = {name: tensor.detach().cpu().clone() for name, tensor in plan.model.state_dict().items()}
+    position.history.append(row)
+    position.losses, position.seconds = [], 0.0
+    log.info("epoch %s", ", ".join(f"{name} {value:.5g}" for name, value in row.items()))
 
 
-def _save(plan: Plan, path: Path, fingerprint: str, history: list[Row], best: dict[str, Tensor]) -> None:
-    state = {
-        "fingerprint": fingerprint,
-        "history": history,
-        "best": best,
-        "model": plan.model.state_dict(),
-        "optimizer": plan.optimizer.state_dict(),
-    }
-    with atomic_path(path) as temporary:
-        torch.save(state, temporary)
+def _step(
+    plan: Plan,
+    epoch: int,
+    members: range,
+    batches: Iterator[tuple[Tensor, Tensor]],
+    device: torch.device,
+) -> float:
+    """Gradients and the mean loss of one step, whose micro-batches are `members`; the same in all processes."""
+    statistics = NormStatistics(plan.model) if processes() > 1 else None
+    total = torch.zeros((), device=device)
+    for number in _own(plan, members):
+        inputs, wanted = next(batches)
+        _seed(device, derive_seed(plan.seed, "micro-batch", epoch, number))
+        if statistics:
+            statistics.begin()
+        inputs = inputs.to(device, memory_format=torch.channels_last, non_blocking=True)
+        with autocast(device, plan.precision):
+            outputs = plan.model(inputs)
+        loss = plan.loss(outputs.float(), wanted.to(device, non_blocking=True)) / len(members)
+        loss.backward()
+        total += loss.detach()
+        if statistics:
+            statistics.end(later=members.stop - 1 - number)
+    if statistics:
+        sum_over_processes([*_gradients(plan.model), *statistics.terms, total])
+        statistics.finish(len(members))
+    return total.item()
 
 
-def _restore(plan: Plan, path: Path, fingerprint: str) -> tuple[list[Row], dict[str, Tensor]]:
-    """Load the state into the plan's model and optimiser; returns its history and best weights, empty without a state."""
-    if not path.exists():
-        return [], {}
+def _own(plan: Plan, numbers: range) -> list[int]:
+    """Those of the epoch's micro-batches `numbers` that are this process's: in turn within each step."""
+    return [number for number in numbers if number % plan.accumulate % processes() == rank()]
+
+
+def _gradients(model: nn.Module) -> list[Tensor]:
+    """Gradients of all trained parameters; zeros where this process had no micro-batch in the step."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in trained:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    return [parameter.grad for parameter in trained if parameter.grad is not None]
+
+
+def _seed(device: torch.device, seed: int) -> None:
+    # Not torch.manual_seed, which is slow in CUDA builds where no CUDA device is used.
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collect the signals that tell the process to end, so that it can finish its step and save."""
+    received: list[int] = []
+    kinds = (signal.SIGTERM, signal.SIGURG)
+    before = {kind: signal.signal(kind, lambda number, _: received.append(number)) for kind in kinds}
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+        yield received
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+
+
+def _told_to_end(received: list[int], device: torch.device) -> bool:
+    """Whether any process of this training was told to end; the same in all."""
+    flag = torch.tensor(float(len(received)), device=device)
+    sum_over_processes([flag])
+    return flag.item() > 0
+
+
+def _save(plan: Plan, position: Position, resume: Path, fingerprint: str) -> None:
+    if rank() == 0:
+        save_state(resume, fingerprint, position, plan.model, plan.optimizer)
+
+
+def _leave(
+    plan: Plan, position: Position, resume: Path, fingerprint: str, received: list[int], progressed: int
+) -> NoReturn:
+    """Save, and end this process: requeued where the time limit is near, with an error otherwise."""
+    _save(plan, position, resume, fingerprint)
+    place = f"after epoch {position.epoch - 1}, step {len(position.losses)}"
+    refused = ""
+    if signal.SIGTERM not in received:
+        if not progressed:
+            raise UserError(
+                "no progress in a whole slot of the cluster",
+                found="the warning before the time limit came before the first step was done",
+                expected="at least one optimiser step",
+                where=f"{resume}, {place}",
+                next="give this rule more `runtime` in the profile, or the warning (--signal in slurm_extra) less time",
+            )
+        refused = (requeue_this_job() if rank() == 0 else None) or ""
+        wait_for_all()
+        if not refused:
+            log.info("time limit near: state saved %s; the job goes back into the queue", place)
+            raise SystemExit(1)
+    raise UserError(
+        "training was told to end",
+        found=", ".join(sorted({signal.Signals(number).name for number in received}) + [refused] * bool(refused)),
+        expected="a training that runs to its end",
+        where=f"{resume}, {place}",
+        next="run the same command again: it goes on from there",
+    )
+
+
+def _not_finite(loss: float, position: Position, rate: float, resume: Path) -> UserError:
+    good = next(iter(saved_states(resume)), "none: it is the first epoch")
+    return UserError(
+        "loss is not finite",
+        found=f"loss {loss} in epoch {position.epoch}, step {len(position.losses) + 1}, learning rate {rate:.3g}",
+        expected="a finite number",
+        where=f"training; last good state: {good}",
+        next="lower the learning rate of this recipe, or choose precision: float32",
+    )
+
+
+@contextmanager
+def _memory_named(plan: Plan) -> Iterator[None]:
+    """Say what needed too much memory, and what to do."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        device = next(plan.model.parameters()).device
+        peak = torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else math.nan
         raise UserError(
-            "damaged resume state",
-            found=reason(error),
-            expected="the state of an interrupted training",
-            where=path,
-            next=f"rm -r {path.parent}, then run the same command again: this training starts anew",
+            "out of memory on the GPU",
+            found=f"{plan.forward} in one pass, peak {peak:.1f} GB: {reason(error)}",
+            expected="memory for a forward and a backward pass",
+            where=device,
+            next=plan.shrink,
         ) from error
-    if state["fingerprint"] != fingerprint:
-        log.info("resume state in %s belongs to other settings: training starts anew", path.parent)
-        discard_resume(path.parent)
-        return [], {}
-    plan.model.load_state_dict(state["model"])
-    plan.optimizer.load_state_dict(state["optimizer"])
-    log.info("resuming after epoch %d of %d", len(state["history"]), plan.epochs)
-    return list(state["history"]), state["best"]

@@ -35,6 +35,10 @@ from workflow.lib.grid import (
 )
 from workflow.lib.protocol import DATA, FINETUNING, SCORE, part_of, protocol_of
 
+# Packages keep their caches here, not in the home folder, which is small on clusters; jobs inherit it.
+for package in ("HF_HOME", "TORCH_HOME", "MPLCONFIGDIR"):
+    os.environ.setdefault(package, os.path.abspath(f".snakemake/caches/{package}"))
+
 check_config(config, f"{workflow.basedir}/workflow/schemas/config.schema.yaml")
 
 GRID = config["study"]
@@ -114,6 +118,10 @@ def source_index(wildcards, output):
 
 def released_files(wildcards, output):
     return workflow.pathvars.apply("<data>/released/files.json")
+
+
+def scratch_folder(wildcards, output):
+    return config["pretraining"]["scratch"]
 
 
 def checkpoint_folder(wildcards):

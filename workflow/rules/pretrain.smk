@@ -54,6 +54,7 @@ rule pretrain_encoder:
         image_size=config["image_size"],
         inputs=network_inputs,
         precision=config["precision"],
+        scratch=scratch_folder,
     script:
         "../scripts/pretrain/pretrain_encoder.py"
 

@@ -31,6 +31,7 @@ RECIPE = {
     "epochs": 4,
     "steps_per_epoch": 5,
     "batch": 4,
+    "micro_batch": None,
     "optimizer": "adamw",
     "learning_rate": 0.01,
     "weight_decay": 0.0,

@@ -12,12 +12,12 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
+from workflow.lib.compute import chunks, data_loader
 from workflow.lib.config import recipe
 from workflow.lib.data.index import index_source
 from workflow.lib.pretrain import classification
 from workflow.lib.pretrain.classification import TrainImages, classification_plan, pretrain_encoder, random_weights
 from workflow.lib.run import UserError, write_json
-from workflow.lib.train import data_loader
 
 ROOT = Path(__file__).parents[3]
 RECIPE = {
@@ -67,7 +67,7 @@ def job(tmp_path: Path):
 
 
 def run(job: dict, folder: Path) -> dict[str, torch.Tensor]:
-    pretrain_encoder(folder=folder, history_path=folder / "history.csv", **job)
+    pretrain_encoder(folder=folder, **job)
     return load_file(folder / "epoch3.safetensors")
 
 
@@ -112,7 +112,7 @@ def test_damaged_image_is_named_from_a_loader_process(job, tmp_path: Path):
     images = classification.load_source(job["source_card"], job["index"], "train")
     items = TrainImages(images, 32, "simple", "unchanged", 1, 1)
     with pytest.raises(UserError, match="unreadable image") as error:
-        list(data_loader(items, 4, workers=1))
+        list(data_loader(items, chunks(range(len(items)), 4), workers=1))
     assert str(damaged) in str(error.value) and "next:" in str(error.value)
 
 
@@ -146,7 +146,7 @@ def test_schedules_of_the_study(encoder: str, scheme: str, base: float, steps: i
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     values = recipe(config, encoder, scheme)
     plan = classification_plan(
-        torch.nn.Linear(1, 1), values, 1_281_167, None, None, seed=0, precision="float32"
+        torch.nn.Linear(1, 1), values, 1_281_167, None, None, image_size=224, seed=0, precision="float32"
     )  # ImageNet's training images
     last = 300 * steps
     assert (plan.epochs, plan.steps_per_epoch, plan.accumulate) == (300, steps, micro_batches)
@@ -163,7 +163,9 @@ def test_schedules_of_the_study(encoder: str, scheme: str, base: float, steps: i
 def test_loss_smooths_hard_and_soft_labels():
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     values = recipe(config, "unet", "advanced")
-    plan = classification_plan(torch.nn.Linear(1, 1), values, 10, None, None, seed=0, precision="float32")
+    plan = classification_plan(
+        torch.nn.Linear(1, 1), values, 10, None, None, image_size=32, seed=0, precision="float32"
+    )
     logits, label = torch.tensor([[2.0, 0.0, -1.0]]), torch.tensor([[0.7, 0.3, 0.0]])
     smooth = 0.9 * label + 0.1 / 3
     assert plan.loss(logits, label).item() == pytest.approx(-(smooth * logits.log_softmax(1)).sum().item())

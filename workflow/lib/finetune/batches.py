@@ -12,10 +12,10 @@ from torch.utils.data import Dataset
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as TF
 
+from workflow.lib.compute import standardise
 from workflow.lib.data.prepared import Prepared
 from workflow.lib.networks.build import seeded
 from workflow.lib.run import derive_seed
-from workflow.lib.train import standardise
 
 DARK = 0.01  # windows of a lower mean (0..1) are dropped: outside the fundus
 

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from workflow.lib.compute import autocast, chunks, data_loader
 from workflow.lib.data.prepared import Prepared
 from workflow.lib.finetune.batches import Place, Tiles, evaluation_places
 from workflow.lib.finetune.losses import probabilities
@@ -21,7 +22,6 @@ from workflow.lib.finetune.metrics import (
 )
 from workflow.lib.protocol import Protocol
 from workflow.lib.run import derive_seed
-from workflow.lib.train import autocast, data_loader
 
 
 def evaluation_tiles(data: Prepared, part: str, protocol: Protocol, inputs: str, seed: int) -> Tiles:
@@ -40,7 +40,7 @@ def predict(network: nn.Module, tiles: Tiles, *, batch: int, precision: str) -> 
     masks: list[Array] = []
     network.eval()
     with torch.inference_mode():
-        for images, truth in data_loader(tiles, batch):
+        for images, truth in data_loader(tiles, chunks(range(len(tiles)), batch)):
             with autocast(device, precision):
                 logits = network(images.to(device, memory_format=torch.channels_last))
             guesses.extend(probabilities(logits.float()).cpu().numpy())

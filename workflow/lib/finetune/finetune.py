@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from workflow.lib.compute import chunks, data_loader, device_named, move_network
 from workflow.lib.data.prepared import Prepared, load_prepared
 from workflow.lib.finetune.batches import TrainItems, items_per_epoch, training_places
 from workflow.lib.finetune.evaluate import evaluate, evaluation_tiles, selection_dice
@@ -19,7 +20,8 @@ from workflow.lib.networks.build import Segmenter, build_segmenter, load_encoder
 from workflow.lib.pretrain.checkpoint import provenance, trained_as
 from workflow.lib.protocol import Protocol
 from workflow.lib.run import UserError, atomic_path, derive_seed, hash_of, read_json, write_json
-from workflow.lib.train import Plan, Row, data_loader, device_named, discard_resume, move_network, train
+from workflow.lib.state import Row, discard_resume
+from workflow.lib.train import Plan, train
 
 log = logging.getLogger("medseg")
 
@@ -114,10 +116,11 @@ def finetune_network(
     validation = evaluation_tiles(data, chosen_on, protocol, inputs, seed)
     resume = output_folder.with_name(output_folder.name + ".resume")
 
-    def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(epoch: int, chosen: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
         workers = threads - 1 if place.type == "cuda" else 0
         epoch_items = items(epoch=epoch, count=items_per_epoch(recipe))
-        yield from data_loader(epoch_items, recipe["batch"], workers)
+        parts = chunks(range(len(epoch_items)), micro_batch(recipe))
+        yield from data_loader(epoch_items, [parts[number] for number in chosen], workers)
 
     def after_epoch(row: Row, history: list[Row]) -> Row:
         return {"validation dice": selection_dice(network, validation, recipe["batch"], precision, protocol["metrics"])}
@@ -165,7 +168,9 @@ def finetune_plan(
         if recipe["optimizer"] == "adamw"
         else torch.optim.SGD(trained, momentum=0.9, **settings)
     )
-    steps = math.ceil(len(items) / recipe["batch"])
+    size = items.data.card["image_size"]
+    batch, micro = recipe["batch"], micro_batch(recipe)
+    steps = math.ceil(len(items) / batch)
     weighted = partial(dice_ce_loss, background_weight=recipe["background_weight"])
     return Plan(
         model=network,
@@ -180,11 +185,19 @@ def finetune_plan(
         ),
         after_epoch=after_epoch,
         epochs=recipe["epochs"],
-        steps_per_epoch=steps,
+        micro_batches=math.ceil(len(items) / micro),
+        accumulate=batch // micro,
         seed=seed,
         precision=precision,
         best="validation dice",
+        forward=f"{micro} images of {size} pixels",
+        shrink=f"set finetune: {{micro_batch: {max(1, micro // 2)}}}: gradients are accumulated to the batch of {batch}",
     )
+
+
+def micro_batch(recipe: Mapping[str, Any]) -> int:
+    """Images per forward pass: the whole batch, unless the recipe says less."""
+    return recipe["micro_batch"] or recipe["batch"]
 
 
 def _training_places(data: Prepared, folder: Path) -> list:
@@ -201,7 +214,10 @@ def _training_places(data: Prepared, folder: Path) -> list:
 
 
 def _calibration(items: TrainItems, batch: int, place: torch.device) -> list[Tensor]:
-    return [images.to(place, memory_format=torch.channels_last) for images, _ in data_loader(items, batch)]
+    return [
+        images.to(place, memory_format=torch.channels_last)
+        for images, _ in data_loader(items, chunks(range(len(items)), batch))
+    ]
 
 
 def _finite(metrics: dict[str, float]) -> dict[str, float | None]:

@@ -4,7 +4,7 @@ import dataclasses
 import logging
 import math
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +13,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
+from workflow.lib.compute import autocast, chunks, data_loader, device_named, move_network, standardise
 from workflow.lib.data.source import ImageList, load_source
+from workflow.lib.distributed import one_per_node, processes, rank, sum_over_processes
 from workflow.lib.networks.build import Classifier, build_classifier, seeded
 from workflow.lib.pretrain import augment
 from workflow.lib.pretrain.checkpoint import write_checkpoint
+from workflow.lib.pretrain.scratch import on_scratch
 from workflow.lib.run import atomic_path, derive_seed, hash_of, sha256_of
-from workflow.lib.train import (
-    Plan,
-    Row,
-    autocast,
-    data_loader,
-    device_named,
-    discard_resume,
-    move_network,
-    standardise,
-    train,
-)
+from workflow.lib.state import Row, discard_resume
+from workflow.lib.train import Plan, train
 
 log = logging.getLogger("medseg")
 
@@ -95,24 +89,28 @@ def learning_rate(step: int, *, base: float, warmup: int, total: int) -> float:
     return 1e-6 + (base - 1e-6) * (1 + math.cos(math.pi * (step - warmup) / (total - warmup))) / 2
 
 
-def accuracy(model: nn.Module, loader: DataLoader[Any], precision: str) -> float:
-    """Top-1 accuracy, 0..1."""
+def validate(model: nn.Module, loader: DataLoader[Any], precision: str) -> tuple[float, float]:
+    """Top-1 accuracy (0..1) and mean cross-entropy over the images of all processes' loaders."""
     device = next(model.parameters()).device
     model.eval()
-    right = count = 0
-    with torch.inference_mode(), autocast(device, precision):
+    sums = torch.zeros(3, device=device)  # right, loss, count
+    with torch.inference_mode():
         for images, labels in loader:
-            guess = model(images.to(device, memory_format=torch.channels_last)).argmax(dim=1).cpu()
-            right, count = right + int((guess == labels).sum()), count + len(labels)
-    return right / count
+            labels = labels.to(device)
+            with autocast(device, precision):
+                logits = model(images.to(device, memory_format=torch.channels_last)).float()
+            right, loss = (logits.argmax(dim=1) == labels).sum(), F.cross_entropy(logits, labels, reduction="sum")
+            sums += torch.stack([right.float(), loss, torch.tensor(float(len(labels)), device=device)])
+    sum_over_processes([sums])
+    right, loss, count = sums.tolist()
+    return right / count, loss / count
 
 
 def pretrain_encoder(
     *,
     source_card: str | Path,
     index: str | Path,
-    folder: Path,
-    history_path: Path,
+    folder: str | Path,
     encoder: Mapping[str, Any],
     recipe: Mapping[str, Any],
     keep: list[int],
@@ -122,15 +120,18 @@ def pretrain_encoder(
     precision: str,
     device: str,
     threads: int,
+    scratch: str | None = None,
 ) -> None:
-    """Train one encoder and write `folder`/epoch{e}.safetensors and .json for every e in `keep`.
+    """Train one encoder and write `folder`/epoch{e}.safetensors and .json for every e in `keep`, and history.csv.
 
     Kept checkpoints and the state of training wait in `folder`.resume until all is done, so that a killed job loses
-    less than an epoch. Raises `UserError` when CUDA is asked for and absent, or the loss is not finite.
+    less than an epoch. Each of several processes calls it. `threads` of this process; `scratch`: folder on the node's own
+    disk, from which the images are read. Raises `UserError` when CUDA is asked for and absent, or the loss is not finite.
     """
     torch.set_num_threads(threads)
-    place = device_named(device)
-    train_images, validation_images = (load_source(source_card, index, part) for part in ("train", "val"))
+    place, folder = device_named(device), Path(folder)
+    images = [load_source(source_card, index, part) for part in ("train", "val")]
+    train_images, validation_images = one_per_node(lambda: on_scratch(images, scratch)) if scratch else images
     model = build_classifier(
         encoder,
         len(train_images.classes),
@@ -152,33 +153,46 @@ def pretrain_encoder(
     config_hash = hash_of(settings | {"keep": keep})
     workers = threads - 1 if place.type == "cuda" else 0
     validation = ValidationImages(validation_images, image_size, inputs)
-    loader = data_loader(validation, recipe["micro_batch"], workers)
+    own = range(rank(), len(validation), processes())
+    loader = data_loader(validation, chunks(own, recipe["micro_batch"]), workers)
 
-    def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(epoch: int, chosen: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
         items = TrainImages(train_images, image_size, recipe["augmentation"], inputs, seed, epoch)
-        order = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
-        on_gpu = place.type == "cuda"
-        yield from data_loader(items, recipe["micro_batch"], workers, shuffle=True, generator=order, pin_memory=on_gpu)
+        generator = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
+        parts = chunks(torch.randperm(len(items), generator=generator).tolist(), recipe["micro_batch"])
+        yield from data_loader(items, [parts[number] for number in chosen], workers, pinned=place.type == "cuda")
 
     def after_epoch(row: Row, history: list[Row]) -> Row:
-        top1, epoch = accuracy(model, loader, precision), int(row["epoch"])
-        if epoch in keep:
+        top1, loss = validate(model, loader, precision)
+        epoch = int(row["epoch"])
+        if epoch in keep and rank() == 0:
             seconds = sum(earlier["seconds"] for earlier in [*history, row])
             card = {"epoch": epoch, "accuracy": top1, "loss": row["loss"], "seconds": round(seconds, 3)}
             write_checkpoint(
                 model, resume / f"epoch{epoch}.safetensors", card | {"config_hash": config_hash} | settings
             )
-        return {"accuracy": top1}
+        return {"accuracy": top1, "validation loss": loss}
 
-    plan = classification_plan(model, recipe, len(train_images), batches, after_epoch, seed=seed, precision=precision)
+    plan = classification_plan(
+        model,
+        recipe,
+        len(train_images),
+        batches,
+        after_epoch,
+        image_size=image_size,
+        seed=seed,
+        precision=precision,
+    )
     log.info("%d training images, %d steps per epoch, %d epochs", len(train_images), plan.steps_per_epoch, plan.epochs)
     history = train(plan, resume, config_hash)
+    if rank():
+        return
     for epoch in keep:
         for suffix in (".safetensors", ".json"):
             name = f"epoch{epoch}{suffix}"
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copy2(resume / name, folder / name)
-    with atomic_path(history_path) as temporary:
+    with atomic_path(folder / "history.csv") as temporary:
         history.to_csv(temporary, index=False)
     discard_resume(resume)
 
@@ -190,6 +204,7 @@ def classification_plan(
     batches: Any,
     after_epoch: Any,
     *,
+    image_size: int,
     seed: int,
     precision: str,
 ) -> Plan:
@@ -212,10 +227,13 @@ def classification_plan(
         ),
         after_epoch=after_epoch,
         epochs=recipe["epochs"],
-        steps_per_epoch=steps,
+        micro_batches=micro_batches,
         seed=seed,
         accumulate=accumulate,
         precision=precision,
+        forward=f"{recipe['micro_batch']} images of {image_size} pixels",
+        shrink=f"set micro_batch: {max(1, recipe['micro_batch'] // 2)} under schemes (per_encoder): gradients are accumulated"
+        f" to the batch of {recipe['batch']}; batch-norm sees other micro-batches then, so the training starts anew",
     )
 
 

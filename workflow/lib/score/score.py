@@ -11,12 +11,12 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from workflow.lib.compute import device_named, move_network, standardise
 from workflow.lib.data.prepared import Prepared, load_prepared
 from workflow.lib.networks.build import build_encoder, load_encoder
 from workflow.lib.pretrain.checkpoint import trained_as
 from workflow.lib.run import Progress, UserError, atomic_path, derive_seed, read_json
 from workflow.lib.score.robustness import CHUNK, Features, clipping_warning, robustness_rows
-from workflow.lib.train import device_named, move_network, standardise
 
 log = logging.getLogger("medseg")
 

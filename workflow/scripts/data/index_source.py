@@ -8,7 +8,7 @@ from workflow.lib.run import start_job
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-start_job(snakemake.log[0])
+start_job(snakemake.log[0], snakemake.output)
 index_source(
     source=snakemake.input.source,
     index=snakemake.output.index,

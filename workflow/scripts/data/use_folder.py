@@ -8,7 +8,7 @@ from workflow.lib.run import start_job
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-start_job(snakemake.log[0])
+start_job(snakemake.log[0], snakemake.output)
 use_folder(
     dataset=snakemake.wildcards.dataset,
     layout=snakemake.params.layout,

@@ -9,7 +9,7 @@ from workflow.lib.run import start_job
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-start_job(snakemake.log[0])
+start_job(snakemake.log[0], snakemake.output)
 adopt_weights(
     weights=Path(snakemake.output.weights),
     epochs=int(snakemake.wildcards.epochs),

@@ -9,7 +9,7 @@ from workflow.lib.run import start_job
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-start_job(snakemake.log[0])
+start_job(snakemake.log[0], snakemake.output)
 random_weights(
     weights=Path(snakemake.output.weights),
     seed=int(snakemake.wildcards.pretrain_seed),

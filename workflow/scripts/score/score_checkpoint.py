@@ -9,7 +9,7 @@ from workflow.lib.score.score import score_checkpoint
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-start_job(snakemake.log[0])
+start_job(snakemake.log[0], snakemake.output)
 score_checkpoint(
     data_folder=Path(snakemake.input.data).parent,
     weights=Path(snakemake.input.weights),

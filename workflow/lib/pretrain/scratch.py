@@ -1,0 +1,58 @@
+"""Images of a pretraining on the compute node's own disk: read there, a busy shared file system slows nobody down."""
+
+import dataclasses
+import logging
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from workflow.lib.data.source import ImageList
+from workflow.lib.run import Progress, UserError, atomic_path, hash_of
+
+log = logging.getLogger("medseg")
+
+
+def on_scratch(lists: Sequence[ImageList], scratch: str) -> list[ImageList]:
+    """The same images below the folder `scratch`, whose ~ and $VARIABLES are this node's; files are copied if they are not
+    there yet in full size. Raises `UserError` for an unset variable, or a disk that is too small."""
+    root = Path(os.path.expanduser(os.path.expandvars(scratch)))
+    if "$" in str(root) or not root.is_dir():
+        raise UserError(
+            "no such scratch folder on this node",
+            found=root,
+            expected="a folder on the node's own disk",
+            where=f"config: pretraining.scratch, node {os.uname().nodename}",
+            next="correct it, or set scratch: null to read the images where they lie",
+        )
+    return [dataclasses.replace(images, folder=_copied(images, root)) for images in lists]
+
+
+def _copied(images: ImageList, root: Path) -> Path:
+    target = root / f"medseg-{hash_of({'folder': str(images.folder)})}"
+    names = [os.fsdecode(name) for name in np.unique(images.files)]
+    sizes = {name: (images.folder / name).stat().st_size for name in names}
+    missing = [name for name in names if not _is_there(target / name, sizes[name])]
+    needed, free = sum(sizes[name] for name in missing), shutil.disk_usage(root).free
+    if needed > free:
+        raise UserError(
+            "scratch folder is too small",
+            found=f"{free / 1e9:.1f} GB free",
+            expected=f"{needed / 1e9:.1f} GB for {len(missing)} files of {images.folder}",
+            where=root,
+            next="choose a larger disk, or set pretraining: {scratch: null} to read the images where they lie",
+        )
+    progress = Progress(max(1, needed >> 20), "MiB copied to scratch")
+    copied = 0
+    for name in missing:
+        with atomic_path(target / name) as temporary:
+            shutil.copyfile(images.folder / name, temporary)
+        copied += sizes[name]
+        progress.step((copied >> 20) - progress.done)
+    return target
+
+
+def _is_there(path: Path, size: int) -> bool:
+    return path.exists() and path.stat().st_size == size
