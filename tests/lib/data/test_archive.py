@@ -4,9 +4,11 @@ import io
 import tarfile
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from workflow.lib.data import archive as module
 from workflow.lib.data.archive import unpack
 from workflow.lib.run import UserError
 
@@ -54,6 +56,51 @@ def test_links(tmp_path):
     with zipfile.ZipFile(tmp_path / "b.zip", "w") as file:
         file.writestr(member, "/etc/passwd")
     assert_refused(tmp_path / "b.zip", tmp_path, "link 'link'")
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
+def test_links_and_devices_of_a_tar(tmp_path, kind):
+    assert_refused(
+        make_tar(tmp_path / "a.tar.gz", "special", kind=kind, target="good.txt"), tmp_path, "device 'special'"
+    )
+
+
+def test_writing_through_a_link(tmp_path):
+    (tmp_path / "victim").mkdir()
+    with tarfile.open(tmp_path / "a.tar", "w") as file:
+        link = tarfile.TarInfo("link")
+        link.type, link.linkname = tarfile.SYMTYPE, str(tmp_path / "victim")
+        file.addfile(link)
+        member = tarfile.TarInfo("link/evil.txt")
+        member.size = 4
+        file.addfile(member, io.BytesIO(b"evil"))
+    assert_refused(tmp_path / "a.tar", tmp_path, "link or device 'link'")
+
+
+def test_absolute_names_of_a_tar_stay_inside(tmp_path):
+    unpack(make_tar(tmp_path / "a.tar", "/tmp/evil-absolute.txt"), tmp_path / "out")
+    assert not Path("/tmp/evil-absolute.txt").exists() and (tmp_path / "out/tmp/evil-absolute.txt").exists()
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
+def test_an_archive_that_unpacks_to_more_than_the_disk_holds(tmp_path, name, monkeypatch):
+    archive = tmp_path / name
+    if name.endswith("zip"):
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+            file.writestr("zeros", bytes(5_000_000))
+    else:
+        with tarfile.open(archive, "w:gz") as file:
+            member = tarfile.TarInfo("zeros")
+            member.size = 5_000_000
+            file.addfile(member, io.BytesIO(bytes(5_000_000)))
+    assert archive.stat().st_size < 10_000
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: SimpleNamespace(free=4_999_999))
+    with pytest.raises(UserError, match="too little disk space") as error:
+        unpack(archive, tmp_path / "out")
+    assert "0.0 GB" in str(error.value) and str(archive) in str(error.value)
+    assert list(tmp_path.iterdir()) == [archive]
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: SimpleNamespace(free=5_000_000))
+    unpack(archive, tmp_path / "out")
 
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz", "a.html"])

@@ -22,6 +22,7 @@ class Server(ThreadingHTTPServer):
     drops = 0  # how often that happens
     status: list[int]  # answered first
     ranges = True
+    redirect: str | None = None  # where requests with a token are sent on to
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -34,6 +35,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.requests.append(dict(self.headers))
+        if self.server.redirect and "Authorization" in self.headers:
+            self.send_response(302)
+            self.send_header("Location", self.server.redirect)
+            self.end_headers()
+            return
         if self.server.status:
             self.send_response(self.server.status.pop(0))
             self.end_headers()
@@ -138,6 +144,34 @@ def test_no_token_in_log_or_message(server, tmp_path, caplog):
         download(url, tmp_path / "c.zip", sha256=None, retries=1)
     assert "a.zip" in caplog.text
     assert "secret" not in caplog.text + str(error.value) + str(gone.value)
+
+
+def test_no_token_follows_a_redirect_or_is_told(server, tmp_path, caplog):
+    """Kaggle sends downloads on to another host, under an address that is itself a secret."""
+    caplog.set_level("DEBUG")
+    server.redirect = server.url.replace("127.0.0.1", "localhost").replace("secret-in-query", "secret-signature")
+    headers = {"Authorization": "Basic secret-key"}
+    assert download(server.url, tmp_path / "a.zip", sha256=SHA256, headers=headers) == SHA256
+    assert ["Authorization" in request for request in server.requests] == [True, False]
+    server.status = [404]  # of the second host
+    with pytest.raises(UserError, match="404") as error:
+        download(server.url, tmp_path / "b.zip", sha256=None, headers=headers)
+    medseg = "".join(record.getMessage() for record in caplog.records if record.levelname != "DEBUG")
+    assert "b.zip" in medseg and "secret" not in medseg + str(error.value)
+
+
+def test_a_flipped_part_is_removed_and_the_next_try_is_whole(server, tmp_path):
+    (tmp_path / "a.zip.part").write_bytes(b"?" + CONTENT[1:5000])
+    with pytest.raises(UserError, match="wrong checksum"):
+        download(server.url, tmp_path / "a.zip", sha256=SHA256)
+    assert list(tmp_path.iterdir()) == []
+    assert download(server.url, tmp_path / "a.zip", sha256=SHA256) == SHA256
+
+
+def test_an_absent_file_of_this_machine(tmp_path):
+    with pytest.raises(UserError, match="absent") as error:
+        download((tmp_path / "b.zip").as_uri(), tmp_path / "a.zip", sha256=None)
+    assert str(tmp_path / "b.zip") in str(error.value)
 
 
 def test_files_of_this_machine(tmp_path):

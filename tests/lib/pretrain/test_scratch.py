@@ -1,0 +1,45 @@
+"""Images are read from the node's own disk, where the config says so."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.lib.pretrain.test_classification import job, run  # noqa: F401
+from workflow.lib.data.source import load_source
+from workflow.lib.pretrain import scratch
+from workflow.lib.pretrain.scratch import on_scratch
+from workflow.lib.run import UserError
+
+
+def test_training_from_scratch_equals_training_in_place(job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # noqa: F811
+    monkeypatch.setenv("NODE_DISK", str(tmp_path / "disk"))
+    (tmp_path / "disk").mkdir()
+    here = run(job, tmp_path / "here")
+    there = run(job | {"scratch": "$NODE_DISK"}, tmp_path / "there")
+    assert all((here[name] == there[name]).all() for name in here)
+    assert len(list((tmp_path / "disk").glob("*/train/*/*.JPEG"))) == 12
+
+
+def test_files_that_are_there_are_not_copied_again(job, tmp_path: Path):  # noqa: F811
+    images = load_source(job["source_card"], job["index"], "train")
+    (first,) = on_scratch([images], str(tmp_path))
+    copied = sorted(first.folder.rglob("*.JPEG"))
+    times = [path.stat().st_mtime_ns for path in copied]
+    copied[0].write_bytes(b"cut")  # by an earlier job that had no time to finish, for example
+    (second,) = on_scratch([images], str(tmp_path))
+    assert np.array_equal(second.read(0), images.read(0))
+    assert [path.stat().st_mtime_ns for path in copied][1:] == times[1:]
+
+
+def test_what_scratch_needs(job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # noqa: F811
+    images = load_source(job["source_card"], job["index"], "train")
+    with pytest.raises(UserError, match="no such scratch folder") as error:
+        on_scratch([images], "$NOT_SET_ANYWHERE/x")
+    assert "$NOT_SET_ANYWHERE" in str(error.value)
+    full = dataclasses.make_dataclass("Usage", ["free"])(10)
+    monkeypatch.setattr(scratch.shutil, "disk_usage", lambda path: full)
+    with pytest.raises(UserError, match="too small") as error:
+        on_scratch([images], str(tmp_path))
+    assert "scratch: null" in str(error.value)
