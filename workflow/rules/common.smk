@@ -72,6 +72,17 @@ def code(script):
     return lambda wildcards: list(code_files(workflow.basedir, script))
 
 
+def gigabytes(first):
+    """Memory of a job: at every further attempt as much again."""
+    return lambda wildcards, attempt: f"{first * attempt}GB"
+
+
+def minutes(first, longest=1440):
+    """Time limit of a job: doubled at every further attempt, up to a day. Trainings need no more: they save before the limit
+    and go on in the next slot."""
+    return lambda wildcards, attempt: min(first * 2 ** (attempt - 1), longest)
+
+
 def data_origin(name):
     """What provides a data set: the user's folder goes before generated data, these before the registry."""
     return "folder" if DATASETS[name]["folder"] else "generated" if config["data"]["generate"] else "registry"

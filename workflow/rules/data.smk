@@ -37,8 +37,8 @@ rule use_folder:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem="2GB",
-        runtime=120,
+        mem=gigabytes(2),
+        runtime=minutes(120),
     params:
         layout=of_dataset("layout"),
         folder=of_dataset("folder"),
@@ -60,8 +60,8 @@ rule generate_dataset:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem="2GB",
-        runtime=30,
+        mem=gigabytes(2),
+        runtime=minutes(30),
     params:
         layout=of_dataset("layout"),
         image_size=config["image_size"],
@@ -110,8 +110,8 @@ rule verify_target:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem="4GB",
-        runtime=60,
+        mem=gigabytes(4),
+        runtime=minutes(60),
     params:
         classes=of_target("classes"),
         group=of_target("group"),
@@ -133,8 +133,8 @@ rule split_target:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem="1GB",
-        runtime=10,
+        mem=gigabytes(1),
+        runtime=minutes(10),
     params:
         validation=PROTOCOL["validation"],
         split_seed=config["data"]["split_seed"],
@@ -164,8 +164,8 @@ rule prepare_target:
         "../../envs/ml.yaml"
     threads: 2
     resources:
-        mem="8GB",
-        runtime=60,
+        mem=gigabytes(8),
+        runtime=minutes(60),
     params:
         protocol=part_of(PROTOCOL, DATA),
         image_size=config["image_size"],
@@ -190,7 +190,7 @@ rule index_source:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem="4GB",
-        runtime=120,
+        mem=gigabytes(4),
+        runtime=minutes(120),
     script:
         "../scripts/data/index_source.py"

@@ -39,8 +39,8 @@ rule finetune_network:
     threads: 8
     resources:
         gpu=GPUS,
-        mem="24GB",
-        runtime=lambda wildcards, attempt: 480 * attempt,
+        mem=gigabytes(24),
+        runtime=minutes(240),
     params:
         encoder=encoder_settings,
         recipe=config["finetune"],

@@ -43,8 +43,8 @@ rule pretrain_encoder:
     threads: 16
     resources:
         gpu=GPUS,
-        mem="64GB",
-        runtime=lambda wildcards, attempt: 2880 * attempt,
+        mem=gigabytes(64),
+        runtime=minutes(1440),
     params:
         source_card=source_card,
         index=source_index,
@@ -74,8 +74,8 @@ rule random_weights:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem="4GB",
-        runtime=10,
+        mem=gigabytes(4),
+        runtime=minutes(10),
     params:
         source_card=source_card,
         index=source_index,

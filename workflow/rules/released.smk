@@ -54,8 +54,8 @@ rule convert_released:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem="4GB",
-        runtime=30,
+        mem=gigabytes(4),
+        runtime=minutes(30),
     params:
         files=released_files,
         encoder=encoder_settings,

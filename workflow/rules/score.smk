@@ -32,8 +32,8 @@ rule score_checkpoint:
     threads: 4
     resources:
         gpu=GPUS,
-        mem="16GB",
-        runtime=lambda wildcards, attempt: 30 * attempt,
+        mem=gigabytes(16),
+        runtime=minutes(30),
     params:
         encoder=encoder_settings,
         scores=config["score"]["scores"],
