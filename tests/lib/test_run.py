@@ -80,3 +80,16 @@ def test_warnings_reach_the_console(tmp_path: Path):
 def test_json_round_trip(tmp_path: Path):
     write_json(tmp_path / "a.json", {"b": [1, 2]})
     assert json.loads((tmp_path / "a.json").read_text()) == {"b": [1, 2]}
+
+
+def test_what_a_killed_job_left_half_written_is_removed(tmp_path: Path):
+    code = (
+        "import os, sys\nfrom workflow.lib.run import atomic_path\n"
+        "with atomic_path(sys.argv[1]) as temporary:\n    temporary.write_text('half')\n    os.kill(os.getpid(), 9)"
+    )
+    path = tmp_path / "table.csv"
+    subprocess.run([sys.executable, "-c", code, str(path)], cwd=ROOT)
+    assert [entry.name[:11] for entry in tmp_path.iterdir()] == [".table.csv."]
+    with atomic_path(path) as temporary:
+        temporary.write_text("whole")
+    assert list(tmp_path.iterdir()) == [path] and path.read_text() == "whole"

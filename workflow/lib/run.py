@@ -1,8 +1,10 @@
 """What every job shares: its log, its errors, atomic writes, seeds and progress. Nothing here imports torch."""
 
+import errno
 import hashlib
 import json
 import logging
+import os
 import shutil
 import signal
 import sys
@@ -70,31 +72,71 @@ def log_to(log_path: str | Path, *, append: bool = False, level: int = logging.I
     sys.excepthook = report
 
 
+# What a disk answers that is full, over quota, read-only, not the user's, or broken.
+NO_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO)
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Turn errors of writing at `path` into a `UserError`; those of files that the block reads elsewhere pass."""
+    path = Path(path).absolute()
+    try:
+        yield
+    except OSError as error:
+        # No name: of a file that was open. Two: a copy.
+        names = [Path(os.fsdecode(name)).absolute() for name in (error.filename, error.filename2) if name]
+        ours = any(name.is_relative_to(path.parent) or name in path.parents for name in names)
+        if not (ours if names else error.errno in NO_WRITE):
+            raise
+        place = next(parent for parent in path.parents if parent.is_dir())
+        raise UserError(
+            "cannot write",
+            found=f"{error}; {shutil.disk_usage(place).free / 1e9:.2f} GB free",
+            expected="a disk with room (df -h, df -i, quota), in a folder where you may write",
+            where=path,
+            next="make room, or give the results another place, then run the same command again: what is finished is kept",
+        ) from error
+
+
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary file name beside `path` (same suffix); renamed to `path` on success, removed on any error."""
+    """Yield a temporary file name beside `path` (same suffix); renamed to `path` on success, removed on any error.
+
+    Raises `UserError` where it cannot be written, for example on a full disk.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.stem}.", dir=path.parent) as folder:
-        temporary = Path(folder) / path.name
-        yield temporary
-        temporary.replace(path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path)
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+            temporary = Path(folder) / path.name
+            yield temporary
+            temporary.replace(path)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what jobs that were killed while they wrote `path` left beside it; no two jobs write the same file at once."""
+    for old in path.parent.iterdir():
+        if old.is_dir() and old.name.startswith(f".{path.name}."):
+            shutil.rmtree(old)
 
 
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
     """Like `atomic_path` for a whole folder; an older folder at `path` is replaced only once the new one is complete."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        yield temporary
-        if path.exists():
-            shutil.rmtree(path)
-        temporary.chmod(0o755)
-        temporary.replace(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        try:
+            yield temporary
+            if path.exists():
+                shutil.rmtree(path)
+            temporary.chmod(0o755)
+            temporary.replace(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_json(path: str | Path, content: dict[str, Any]) -> None:
@@ -113,7 +155,7 @@ def read_json(path: str | Path) -> dict[str, Any]:
             found=error,
             expected="a JSON object",
             where=path,
-            next=f"rm {path}, then run the same command again: it will be made anew",
+            next=f"rm -f '{path}', then run the same command again: it will be made anew",
         ) from error
     if not isinstance(content, dict):
         raise UserError(

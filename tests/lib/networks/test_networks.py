@@ -1,14 +1,17 @@
 """Networks: the study's sizes and shapes, and strict loading of checkpoints."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from workflow.lib.networks import weights
 from workflow.lib.networks.build import build_classifier, build_encoder, build_segmenter, load_encoder
 from workflow.lib.networks.resnet50 import Bottleneck
-from workflow.lib.run import UserError
+from workflow.lib.pretrain.checkpoint import write_checkpoint
+from workflow.lib.run import UserError, read_json, sha256_of, write_json
 
 FULL = {
     "unet": {"architecture": "unet", "width": 64},
@@ -90,7 +93,7 @@ def test_swin_names_the_sizes_that_it_can_take(shape: tuple[int, int]):
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     path = tmp_path / "epoch1.safetensors"
-    save_file(build_classifier(SMALL["unet"], 10, use="simple", seed=1).state_dict(), path)
+    write_checkpoint(build_classifier(SMALL["unet"], 10, use="simple", seed=1), path, {})
     return path
 
 
@@ -119,12 +122,38 @@ def test_missing_and_left_over_tensors_are_refused(checkpoint: Path, change: str
     else:
         tensors["encoder.extra.bias"] = torch.zeros(1)
     save_file(tensors, checkpoint)
+    write_json(checkpoint.with_suffix(".json"), {"sha256": sha256_of(checkpoint)})
     with pytest.raises(UserError, match=f"{change} (stem|extra).bias"):
         load_encoder(build_encoder(SMALL["unet"], use="downstream"), checkpoint)
 
 
-def test_truncated_checkpoint_is_refused(checkpoint: Path):
-    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
-    with pytest.raises(UserError, match="unreadable weights") as error:
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1  # of a weight: the file can still be read, and no other check would notice
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [cut, flip_a_bit, Path.unlink], ids=["cut", "one bit", "no weights"])
+def test_damaged_checkpoint_is_named_and_never_read(
+    checkpoint: Path, damage: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(weights, "load_file", lambda path: pytest.fail("was read"))
+    damage(checkpoint)
+    with pytest.raises(UserError, match="damaged checkpoint") as error:
         load_encoder(build_encoder(SMALL["unet"], use="downstream"), checkpoint)
-    assert str(checkpoint) in str(error.value) and "next:" in str(error.value)
+    for word in (str(checkpoint), read_json(checkpoint.with_suffix(".json"))["sha256"], "rm -f", "whole pretraining"):
+        assert word in str(error.value)
+
+
+@pytest.mark.parametrize("damage", [cut, Path.unlink], ids=["cut", "no card"])
+def test_checkpoint_without_its_card_is_never_read(checkpoint: Path, damage: Callable[[Path], None]):
+    card = checkpoint.with_suffix(".json")
+    card.write_text(card.read_text()[:60])
+    damage(card)
+    with pytest.raises(UserError, match="unreadable JSON file") as error:
+        load_encoder(build_encoder(SMALL["unet"], use="downstream"), checkpoint)
+    assert str(card) in str(error.value) and "run the same command again" in str(error.value)

@@ -106,6 +106,25 @@ def test_killed_pretraining_resumes_bit_identical(job, tmp_path: Path, monkeypat
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
+def test_kept_checkpoint_that_was_damaged_while_it_waited_is_not_published(job, tmp_path: Path):
+    def damage(epoch: int) -> None:
+        path = tmp_path / "seed5.resume" / "epoch1.safetensors"
+        if epoch == 3:
+            path.write_bytes(path.read_bytes()[:-1])
+
+    class Damaging(TrainImages):
+        def __init__(self, *values) -> None:
+            super().__init__(*values)
+            damage(self.epoch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(classification, "TrainImages", Damaging)
+        with pytest.raises(UserError, match="damaged checkpoint") as error:
+            run(job, tmp_path / "seed5")
+    assert "seed5.resume" in str(error.value) and "starts anew" in str(error.value)
+    assert not (tmp_path / "seed5").exists()
+
+
 def test_damaged_image_is_named_from_a_loader_process(job, tmp_path: Path):
     damaged = tmp_path / "images/train/n1/0.JPEG"
     damaged.write_bytes(damaged.read_bytes()[:300])

@@ -1,6 +1,7 @@
 """Safe unpacking: nothing is written outside the folder, links and devices are refused."""
 
 import lzma
+import shutil
 import stat
 import tarfile
 import zipfile
@@ -16,7 +17,8 @@ DAMAGED = (zlib.error, lzma.LZMAError, EOFError, RuntimeError)
 def unpack(archive: str | Path, folder: str | Path) -> None:
     """Unpack a zip or (compressed) tar into `folder`, replacing it; on any error `folder` stays as it was.
 
-    Raises `UserError` for a file that is neither, is damaged, or holds a member that points outside of `folder`.
+    Raises `UserError` for a file that is neither, is damaged, holds a link, a device or a member that points outside of
+    `folder`, or says that it unpacks to more than the disk has room for.
     """
     archive = Path(archive)
     with atomic_folder(folder) as temporary:
@@ -25,9 +27,14 @@ def unpack(archive: str | Path, folder: str | Path) -> None:
                 with zipfile.ZipFile(archive) as file:
                     for member in file.infolist():
                         _check_member(archive, member)
+                    _check_room(archive, sum(member.file_size for member in file.infolist()), temporary)
                     file.extractall(temporary)
             elif tarfile.is_tarfile(archive):
                 with tarfile.open(archive) as file:
+                    for entry in file:
+                        if not (entry.isfile() or entry.isdir()):
+                            raise _bad_archive(archive, f"link or device {entry.name!r}", "files and folders only")
+                    _check_room(archive, sum(entry.size for entry in file.getmembers()), temporary)
                     file.extractall(temporary, filter="data")
             else:
                 raise _bad_archive(archive, "neither zip nor tar", "a zip or tar archive")
@@ -43,6 +50,19 @@ def _check_member(archive: Path, member: zipfile.ZipInfo) -> None:
         raise _bad_archive(archive, f"member {member.filename!r}", "members inside the archive's own folder")
     if stat.S_ISLNK(member.external_attr >> 16):
         raise _bad_archive(archive, f"link {member.filename!r}", "files and folders only")
+
+
+def _check_room(archive: Path, size: int, folder: Path) -> None:
+    """Before anything is unpacked: a small archive can hold more zeros than any disk."""
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise UserError(
+            "too little disk space to unpack an archive",
+            found=f"{free / 1e9:.1f} GB free",
+            expected=f"{size / 1e9:.1f} GB, which the archive says it unpacks to",
+            where=f"{archive}, into {folder.parent}",
+            next="free space there, then run the same command again; if the size is absurd, fetch the archive again",
+        )
 
 
 def _bad_archive(archive: Path, found: object, expected: str) -> UserError:

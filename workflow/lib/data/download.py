@@ -10,7 +10,7 @@ from urllib.request import url2pathname
 
 import requests
 
-from workflow.lib.run import Progress, UserError, sha256_of
+from workflow.lib.run import Progress, UserError, sha256_of, writing
 
 log = logging.getLogger("medseg")
 
@@ -32,13 +32,14 @@ def download(
     row without any progress, where the server refuses, and for a wrong checksum.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     log.info("downloading %s from %s", path.name, urlsplit(url).hostname or "this machine")
-    if urlsplit(url).scheme == "file":
-        shutil.copyfile(url2pathname(urlsplit(url).path), part)
-    else:
-        _download_http(url, part, headers or {}, retries)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if urlsplit(url).scheme == "file":
+            _copy(Path(url2pathname(urlsplit(url).path)), part)
+        else:
+            _download_http(url, part, headers or {}, retries)
     found = sha256_of(part)
     if sha256 is not None and found != sha256:
         part.unlink()
@@ -51,6 +52,18 @@ def download(
         )
     part.replace(path)
     return found
+
+
+def _copy(source: Path, part: Path) -> None:
+    if not source.is_file():
+        raise UserError(
+            "the file to copy is absent",
+            found="no such file",
+            expected="a file",
+            where=source,
+            next="put it there, or correct its address in the config or the registry",
+        )
+    shutil.copyfile(source, part)
 
 
 def _download_http(url: str, part: Path, headers: Mapping[str, str], retries: int) -> None:

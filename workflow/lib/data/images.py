@@ -3,18 +3,21 @@
 Every reader raises `ValueError` with a short reason when a file cannot be used; the callers name the file.
 """
 
-import zlib
+import math
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from PIL import Image
+
+from workflow.lib.run import reason
 
 NIFTI = (".nii.gz", ".nii")
 PICTURE = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-_UNREADABLE = (OSError, EOFError, SyntaxError, ValueError, zlib.error, ImageFileError, Image.DecompressionBombError)
+VOXELS = (
+    1 << 31
+)  # of a volume, at most: what a damaged header claims is never reserved in memory (Pillow has such a limit)
 
 
 def is_nifti(path: str | Path) -> bool:
@@ -45,6 +48,8 @@ def read_image(path: Path) -> tuple[np.ndarray, tuple[float, float, float]]:
     picture = _read_picture(path)
     if picture.mode.startswith(("I", "F")):
         array = np.asarray(picture, dtype=np.float32)[None]
+        if not np.isfinite(array).all():
+            raise ValueError("has values that are not finite")
     elif picture.mode in ("1", "L", "LA"):
         array = np.asarray(picture.convert("L"))[None]
     else:
@@ -79,8 +84,8 @@ def _read_picture(path: Path) -> Image.Image:
         with Image.open(path) as picture:
             picture.load()
             return picture
-    except _UNREADABLE as error:
-        raise ValueError(f"unreadable ({error})") from error
+    except Exception as error:  # a damaged file can raise anything
+        raise ValueError(f"unreadable ({reason(error)})") from error
 
 
 def geometry_problems(image: Path, mask: Path) -> list[str]:
@@ -96,10 +101,12 @@ def _read_volume(path: Path) -> tuple[np.ndarray, tuple[float, float, float]]:
     """(slices, H, W) float32 and the (z, y, x) spacing in mm (1 where the header has none)."""
     try:
         image: Any = nib.load(path)
+        if not 0 < math.prod(image.shape) <= VOXELS:
+            raise ValueError(f"{' x '.join(map(str, image.shape))} voxels, expected 1 to {VOXELS}")
         data = np.asarray(image.dataobj, dtype=np.float32)
         x, y, z = (float(zoom) or 1.0 for zoom in [*image.header.get_zooms()[:3], 1.0][:3])
-    except _UNREADABLE as error:
-        raise ValueError(f"unreadable ({error})") from error
+    except Exception as error:  # a damaged file can raise anything
+        raise ValueError(f"unreadable ({reason(error)})") from error
     if data.ndim == 4 and data.shape[3] == 1:
         data = data[..., 0]
     if data.ndim not in (2, 3):

@@ -13,6 +13,7 @@ import pandas as pd
 from scipy.io import loadmat
 
 from workflow.lib.data.registry import read_registry
+from workflow.lib.data.table import UNFIT
 from workflow.lib.run import Progress, UserError, atomic_path, read_json
 
 log = logging.getLogger("medseg")
@@ -40,7 +41,12 @@ def index_source(*, source: str | Path, index: str | Path, registry: str | Path)
     reader = next((reader for fits, reader in readers if fits), None)
     if reader is None:
         raise _bad_source(folder, ", ".join(sorted(os.listdir(folder))[:8]) or "an empty folder")
-    table = pd.DataFrame(reader(folder), columns=["file", "offset", "size", "class", "part"])
+    try:
+        table = pd.DataFrame(reader(folder), columns=["file", "offset", "size", "class", "part"])
+    except OSError as error:  # a folder that can't be listed, a loop of links
+        raise _bad_source(folder, str(error)) from error
+    if unfit := next((file for file in table["file"] if UNFIT.search(file)), None):
+        raise _bad_source(folder, f"{unfit!r}: a name with control characters, or not in UTF-8")
     _check_classes(folder, table)
     _check_counts(card, table, read_registry(registry))
     table["label"] = np.unique(table["class"], return_inverse=True)[1]

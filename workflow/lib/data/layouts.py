@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 
 from workflow.lib.data.images import is_image, stem_of
-from workflow.lib.run import UserError
+from workflow.lib.data.table import UNFIT
+from workflow.lib.run import UserError, reason
 
 log = logging.getLogger("medseg")
 
@@ -19,6 +20,7 @@ CLASSES = {
     "idrid": ["microaneurysms"],
     "covid_qu": ["infection"],
 }
+NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 BINARY = ("idrid", "covid_qu")  # layouts whose masks are coloured or of any value: foreground is whatever is not black
 
 
@@ -65,7 +67,22 @@ def list_cases(folder: Path, layout: str, group: dict[str, Any] | None = None) -
     cases, problems = readers[layout](folder) if layout in readers else list_folder(folder, group)
     counted = Counter(case.case for case in cases)
     problems += [f"{name}: {n} cases of this name" for name, n in counted.items() if n > 1]
+    problems += _unsafe_names(cases)
     return sorted(cases, key=lambda case: (case.part != "train", case.case)), problems
+
+
+def _unsafe_names(cases: list[Case]) -> list[str]:
+    """Names that our tables can't hold, or that are formulae when a spreadsheet opens these tables."""
+    problems = {}
+    for case in cases:
+        for what, name in (("group", case.group), ("case", case.case), ("file", case.image), ("file", case.mask)):
+            if UNFIT.search(name):
+                problems[name] = f"{what} {name!r}: a name with control characters, or not in UTF-8"
+            elif name.startswith(("=", "+", "-", "@")) and not NUMBER.fullmatch(name):
+                problems[name] = (
+                    f"{what} {name!r}: begins with {name[0]}, a formula when a spreadsheet opens our tables"
+                )
+    return list(problems.values())
 
 
 def list_acdc(folder: Path) -> Listing:
@@ -165,6 +182,8 @@ def _group_table(folder: Path, name: str, key: str, column: str) -> dict[str, st
         table = pd.read_csv(folder / name, dtype=str, sep="\t" if name.endswith(".tsv") else ",")
     except FileNotFoundError:
         raise _no_layout(folder, f"no file {name}", f"the table {name} that names the groups") from None
+    except (OSError, ValueError) as error:  # pandas raises kinds of ValueError
+        raise _no_layout(folder / name, reason(error), "a readable table in UTF-8") from error
     if absent := [wanted for wanted in (key, column) if wanted not in table]:
         raise _no_layout(folder / name, f"columns {list(table)}", f"column {absent[0]!r}")
     rows = table.dropna(subset=[key, column])

@@ -1,9 +1,11 @@
 """A target's images and masks at the size that networks see, as two arrays."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -12,8 +14,9 @@ from torch.nn.functional import interpolate
 
 from workflow.lib.data.images import is_nifti, read_image, read_mask
 from workflow.lib.data.layouts import BINARY, class_names
+from workflow.lib.data.table import read_table
 from workflow.lib.protocol import Protocol
-from workflow.lib.run import Progress, atomic_path, read_json, sha256_of, write_json
+from workflow.lib.run import Progress, UserError, atomic_path, read_json, sha256_of, write_json
 
 log = logging.getLogger("medseg")
 
@@ -54,7 +57,7 @@ def prepare_target(
     """Write `images` (N, C, H, W), `masks` (N, H, W), `items` and `card` as described in `prepared.Prepared`.
 
     Every slice of every case in `split` becomes an item: centre crop of side `crop` pixels (None: whole), then
-    `resize_image` and `resize_mask`. The files have passed `verify_target`.
+    `resize_image` and `resize_mask`. The files have passed `verify_target`: `UserError` for one that changed since.
     """
     described = read_json(source)
     folder, layout = Path(described["folder"]), described["layout"]
@@ -62,18 +65,20 @@ def prepare_target(
     shape = geometry(layout, protocol["aspect"], image_size)
     table = _join(split, cases)
     with atomic_path(images) as image_path, atomic_path(masks) as mask_path:
-        (channels, kind), number = _common_type(folder, list(table["image"])), sum(table["slices"])
-        image_array = _new_array(image_path, (number, channels, shape.height, shape.width), kind)
-        mask_array = _new_array(mask_path, (number, shape.height, shape.width), np.dtype(np.uint8))
-        rows: list[dict[str, Any]] = []
+        (channels, kind), number = _common_type(folder, list(table["image"])), int(sum(table["slices"]))
+        sides, rows = (shape.height, shape.width), list[dict[str, Any]]()
         progress = Progress(len(table), f"{target}: cases prepared")
-        for row in table.to_dict("records"):
-            image, mask, numbers = _prepare_case(folder, row, layout, protocol, len(names), shape, crop)
-            place = slice(len(rows), len(rows) + len(image))
-            image_array[place], mask_array[place] = image, mask
-            rows += _items(row, len(image), numbers)
-            progress.step()
-        arrays = {"images": _describe(image_path, image_array), "masks": _describe(mask_path, mask_array)}
+        # Written, not memory-mapped: where the disk fills up under a map, the process dies without a word.
+        with open(image_path, "wb") as image_file, open(mask_path, "wb") as mask_file:
+            _write_header(image_file, (number, channels, *sides), kind)
+            _write_header(mask_file, (number, *sides), np.dtype(np.uint8))
+            for row in table.to_dict("records"):
+                image, mask, numbers = _prepare_case(folder, row, layout, protocol, len(names), shape, crop)
+                image_file.write(np.broadcast_to(image, (len(image), channels, *sides)).astype(kind).tobytes())
+                mask_file.write(mask.tobytes())
+                rows += _items(row, len(image), numbers)
+                progress.step()
+        arrays = {"images": _describe(image_path), "masks": _describe(mask_path)}
     facts = {"target": target, "protocol": protocol, "image_size": image_size, "classes": names}
     _write_tables(items, card, rows, facts | {"windows": shape.windows, "arrays": arrays})
 
@@ -81,8 +86,13 @@ def prepare_target(
 def _join(split: str | Path, cases: str | Path) -> pd.DataFrame:
     """The rows of `split`, in its order, with what `cases` says about them."""
     text: Any = {"case": str, "group": str, "part": str}
-    facts = pd.read_csv(cases, dtype=text, keep_default_na=False).drop(columns=["group", "part"])
-    return pd.read_csv(split, dtype=text, keep_default_na=False).merge(facts, on="case")
+    facts = read_table(cases, dtype=text, keep_default_na=False).drop(columns=["group", "part"])
+    parts = read_table(split, dtype=text, keep_default_na=False)
+    if lost := sorted(set(parts["case"]) - set(facts["case"])):
+        raise _changed(
+            cases, f"no row for {len(lost)} cases of the split, the first {lost[0]}", "the cases of the split"
+        )
+    return parts.merge(facts, on="case")
 
 
 def _write_tables(items: str | Path, card: str | Path, rows: list[dict[str, Any]], facts: dict[str, Any]) -> None:
@@ -107,8 +117,7 @@ def _prepare_case(
     folder: Path, row: dict[str, Any], layout: str, protocol: Protocol, classes: int, shape: Geometry, crop: int | None
 ) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
     """Images (slices, C, H, W), masks (slices, H, W) and scale, range and spacing of one case."""
-    image, _ = read_image(folder / row["image"])
-    mask = read_mask(folder / row["mask"], binary=layout in BINARY)
+    image, mask = _read_case(folder, row, binary=layout in BINARY)
     mask = (mask > 0).astype(mask.dtype) if classes == 1 else mask  # one class: stored as 1 or as 255
     if protocol["intensities"] == "scaled" and image.min() < 0:  # CT, for example: what is jittered must lie in 0..1
         image = image - np.percentile(image, 0.5).astype(image.dtype)
@@ -177,14 +186,43 @@ def _common_type(folder: Path, images: list[str]) -> tuple[int, np.dtype]:
     """Channels (3 if any image has colour) and type (float32 if any image has more than 8 bits) of the array."""
     if is_nifti(images[0]):
         return 1, np.dtype(np.float32)
-    found = {(image.shape[1], image.dtype) for image, _ in (read_image(folder / name) for name in images)}
+    found = {(image.shape[1], image.dtype) for image in (_read(read_image, folder / name)[0] for name in images)}
     return max(channels for channels, _ in found), np.result_type(*(kind for _, kind in found))
 
 
-def _new_array(path: Path, shape: tuple[int, ...], kind: np.dtype) -> np.memmap:
-    return np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=shape)
+def _read_case(folder: Path, row: dict[str, Any], *, binary: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Image (slices, C, H, W) and mask (slices, H, W) of a case, of the size that was verified."""
+    image = _read(read_image, folder / row["image"])[0]
+    mask = _read(partial(read_mask, binary=binary), folder / row["mask"])
+    verified = (row["slices"], row["height"], row["width"])
+    for name, found in {"image": (len(image), *image.shape[2:]), "mask": mask.shape}.items():
+        if found != verified:
+            raise _changed(folder / row[name], f"size {found}", f"size {verified} (slices, height, width)")
+    return image, mask
 
 
-def _describe(path: Path, array: np.memmap) -> dict[str, Any]:
-    array.flush()
+def _read(reader: Callable[[Path], Any], path: Path) -> Any:
+    try:
+        return reader(path)
+    except ValueError as error:
+        raise _changed(path, error, "a readable file") from error
+
+
+def _changed(path: str | Path, found: object, expected: str) -> UserError:
+    return UserError(
+        "a file changed since the target was verified",
+        found=found,
+        expected=expected,
+        where=path,
+        next="put the file back, then run the same command again; or check the target anew: -R verify_target",
+    )
+
+
+def _write_header(file: BinaryIO, shape: tuple[int, ...], kind: np.dtype) -> None:
+    header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    array = np.load(path, mmap_mode="r")
     return {"shape": list(array.shape), "dtype": str(array.dtype), "sha256": sha256_of(path)}

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from workflow.lib.data.table import read_table
 from workflow.lib.run import UserError, read_json
 
 
@@ -35,7 +36,8 @@ def load_prepared(folder: str | Path) -> Prepared:
     """
     folder = Path(folder)
     card = read_json(folder / "card.json")
-    items = pd.read_csv(folder / "items.csv", dtype={"item": str, "case": str, "group": str, "part": str})
+    names: dict[str, Any] = {"item": str, "case": str, "group": str, "part": str}
+    items = read_table(folder / "items.csv", dtype=names, keep_default_na=False)  # a case may be called NA
     arrays = {name: _open_array(folder / f"{name}.npy", card["arrays"][name]) for name in ("images", "masks")}
     if len(items) != len(arrays["images"]):
         raise UserError(

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from PIL import Image
 
-from workflow.lib.run import UserError, read_json
+from workflow.lib.data.table import read_table
+from workflow.lib.run import UserError, read_json, reason
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ class ImageList:
                 content = file.read(size if offset >= 0 else -1)
             with Image.open(io.BytesIO(content)) as image:
                 return np.asarray(image.convert("RGB"))
-        except (OSError, SyntaxError, ValueError) as error:
+        except Exception as error:  # a damaged file can raise anything
             raise UserError(
                 "unreadable image of the pretraining source",
-                found=error,
+                found=reason(error),
                 expected="a JPEG or PNG image",
                 where=path if offset < 0 else f"{path}, {size} bytes from byte {offset}",
                 next="replace the file by an undamaged copy, then run the same command again",
@@ -53,7 +53,7 @@ class ImageList:
 
 def load_source(card_path: str | Path, index_path: str | Path, part: str) -> ImageList:
     """The images of `part` (train | val) of a source: its source.json and the index.csv.gz of rule `index_source`."""
-    index = pd.read_csv(index_path, dtype={"file": str, "class": str}, keep_default_na=False)
+    index = read_table(index_path, dtype={"file": str, "class": str}, keep_default_na=False)
     classes = sorted(set(index["class"]))
     rows = index[index["part"] == part]
     if rows.empty:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from workflow.lib.data.table import read_table
 from workflow.lib.run import UserError, atomic_path, derive_seed
 
 log = logging.getLogger("medseg")
@@ -31,7 +32,7 @@ def split_target(
     `validation_fraction` of the training groups; `test_part` makes no validation part, as the test part serves as one.
     `train_cases` limits the training part, to whole groups; cases left out do not stand in the table.
     """
-    table = pd.read_csv(cases, dtype=str, keep_default_na=False)
+    table = read_table(cases, dtype=str, keep_default_na=False)
     rows = [{key: str(row[key]) for key in ("case", "group", "part")} for row in table.to_dict("records")]
     if not any(row["part"] == "test" for row in rows):
         rows = _part_off([row | {"part": "train"} for row in rows], test_fraction, "test", split_seed, target)

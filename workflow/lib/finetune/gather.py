@@ -6,8 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from workflow.lib.data.table import read_table
 from workflow.lib.grid import RANDOM
-from workflow.lib.run import atomic_path, read_json
+from workflow.lib.run import UserError, atomic_path, read_json
 
 METRICS = [
     "accuracy",
@@ -81,6 +82,35 @@ def robustness_table(scores: pd.DataFrame, schemes: dict[str, list[str]], score:
     return table.astype({"pretraining_seed": "Int64"})
 
 
+def read_scores(paths: Iterable[str]) -> pd.DataFrame:
+    """The rows of all score files. Raises `UserError` for a file that is damaged, or has fewer rows than another one of the
+    same encoder and target: every checkpoint is scored in the same settings."""
+    tables = {path: read_table(path) for path in paths}
+    fullest: dict[tuple[str, ...], str] = {}
+    for path, table in tables.items():
+        other = fullest.setdefault(_scored(table, path), path)
+        if len(table) > len(tables[other]):
+            fullest[_scored(table, path)] = path
+    for path, table in tables.items():
+        other = fullest[_scored(table, path)]
+        if len(table) < len(tables[other]):
+            raise _incomplete(path, f"{len(table)} rows", f"{len(tables[other])} rows, as in {other}")
+    return pd.concat(tables.values(), ignore_index=True)
+
+
+def _scored(table: pd.DataFrame, path: str) -> tuple[str, ...]:
+    """Target and encoder of a score file."""
+    keys = ["target", "encoder"]
+    if absent := [key for key in keys if key not in table]:
+        raise _incomplete(path, f"columns {', '.join(table)}", f"a column {absent[0]}")
+    return tuple(str(table[key].iloc[0]) for key in keys)
+
+
+def _incomplete(path: str, found: str, expected: str) -> UserError:
+    advice = f"rm '{path}', then run the same command again: it will be made anew"
+    return UserError("incomplete score file", found=found, expected=expected, where=path, next=advice)
+
+
 def gather_tables(
     *,
     cards: Iterable[str],
@@ -91,10 +121,10 @@ def gather_tables(
     networks: dict[str, str],
     score: str,
 ) -> None:
-    """Write both tables from the cards of all fine-tunings and the files of all scores."""
+    """Write both tables from the cards of all fine-tunings and the files of all scores. Raises as `read_scores`."""
     table = pd.DataFrame([downstream_row(read_json(card), networks, schemes) for card in cards])
     table = table.astype({"pretraining seed": "Int64"})
-    rows = pd.concat([pd.read_csv(path) for path in scores], ignore_index=True)
+    rows = read_scores(scores)
     for path, frame in {downstream: table, robustness: robustness_table(rows, schemes, score)}.items():
         with atomic_path(path) as temporary:
             frame.to_csv(temporary, index=False)

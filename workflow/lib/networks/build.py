@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from workflow.lib.networks.resnet50 import AttentionDecoder, ResNet50Encoder
 from workflow.lib.networks.swin import SwinDecoder, SwinEncoder
 from workflow.lib.networks.unet import UNetDecoder, UNetEncoder
-from workflow.lib.networks.weights import mismatches, read_weights
+from workflow.lib.networks.weights import mismatches, read_checkpoint
 from workflow.lib.run import UserError
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -126,10 +126,10 @@ def initialise(network: Network) -> Network:
 def load_encoder(encoder: nn.Module, path: str | Path) -> None:
     """Load the `encoder.*` tensors of a checkpoint into `encoder`, strictly.
 
-    Raises `UserError` when the file is damaged or any tensor is missing, left over or of another shape; the encoder
-    is then unchanged, and nobody goes on with random weights.
+    Raises `UserError` when the file differs from the hash in its card, or any tensor is missing, left over or of another
+    shape; the encoder is then unchanged, and nobody goes on with random weights.
     """
-    tensors = read_weights(path, next=f"rm '{path}', then run the same command again: it will be made anew")
+    tensors = read_checkpoint(path)
     found = {name.removeprefix("encoder."): t for name, t in tensors.items() if name.startswith("encoder.")}
     wanted = encoder.state_dict()
     problems = mismatches(found, wanted)

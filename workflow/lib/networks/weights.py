@@ -9,7 +9,26 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from workflow.lib.run import UserError, reason
+from workflow.lib.run import UserError, read_json, reason, sha256_of
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
+    """All tensors of a checkpoint of ours, after `check_checkpoint`."""
+    path = Path(path)
+    advice = (
+        f"put an undamaged copy of both files there; or rm -f '{path}' '{path.with_suffix('.json')}' and run the same "
+        "command again: they will be made anew, which for a pretrained encoder means its whole pretraining"
+    )
+    check_checkpoint(path, next=advice)
+    return read_weights(path, next=advice)
+
+
+def check_checkpoint(path: Path, *, next: str) -> None:
+    """Raises `UserError` where a checkpoint of ours is absent, or its SHA-256 differs from the one in the card beside it."""
+    expected = f"sha256 {read_json(path.with_suffix('.json')).get('sha256')}"
+    found = f"sha256 {sha256_of(path)}" if path.is_file() else "no such file"
+    if found != expected:
+        raise UserError("damaged checkpoint", found=found, expected=f"{expected} of its card", where=path, next=next)
 
 
 def read_weights(path: str | Path, *, next: str) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from resource import RUSAGE_SELF, getrusage
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from workflow.lib.run import atomic_path, sha256_of, write_json
@@ -18,8 +18,8 @@ def write_checkpoint(model: nn.Module, path: Path, card: dict[str, Any]) -> None
     """Write all tensors of `model` to `path` and `card` with the weights' SHA-256 and package versions to the .json beside it."""
     device = next(model.parameters()).device
     with atomic_path(path) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, temporary)
-        temporary.chmod(0o644)  # safetensors lets only the owner read
+        # Not save_file, whose errors hide a full disk, and whose files only the owner may read.
+        temporary.write_bytes(save({name: tensor.contiguous() for name, tensor in model.state_dict().items()}))
     write_json(path.with_suffix(".json"), card | {"sha256": sha256_of(path), **provenance(device)})
 
 

@@ -17,6 +17,7 @@ from workflow.lib.compute import autocast, chunks, data_loader, device_named, mo
 from workflow.lib.data.source import ImageList, load_source
 from workflow.lib.distributed import one_per_node, processes, rank, sum_over_processes
 from workflow.lib.networks.build import Classifier, build_classifier, seeded
+from workflow.lib.networks.weights import check_checkpoint
 from workflow.lib.pretrain import augment
 from workflow.lib.pretrain.checkpoint import write_checkpoint
 from workflow.lib.pretrain.scratch import on_scratch
@@ -187,14 +188,21 @@ def pretrain_encoder(
     history = train(plan, resume, config_hash)
     if rank():
         return
-    for epoch in keep:
-        for suffix in (".safetensors", ".json"):
-            name = f"epoch{epoch}{suffix}"
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(resume / name, folder / name)
+    _publish(resume, folder, keep)
     with atomic_path(folder / "history.csv") as temporary:
         history.to_csv(temporary, index=False)
     discard_resume(resume)
+
+
+def _publish(resume: Path, folder: Path, keep: list[int]) -> None:
+    """Copy the kept checkpoints to `folder`, if none of them was damaged while they waited."""
+    for epoch in keep:
+        advice = f"rm -r '{resume}', then run the same command again: this pretraining starts anew"
+        check_checkpoint(resume / f"epoch{epoch}.safetensors", next=advice)
+    for epoch in keep:
+        for suffix in (".safetensors", ".json"):
+            with atomic_path(folder / f"epoch{epoch}{suffix}") as temporary:
+                shutil.copy2(resume / temporary.name, temporary)
 
 
 def classification_plan(
