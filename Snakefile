@@ -33,6 +33,7 @@ include: "workflow/rules/finetune.smk"  # U-Nets from every checkpoint, and the 
 include: "workflow/rules/stats.smk"  # audit, means, effects of length, noise
 include: "workflow/rules/claims.smk"  # correlations, selection, claims, the answer
 include: "workflow/rules/paper.smk"  # every figure, and the tables in LaTeX
+include: "workflow/rules/overview.smk"  # plan and status: what a run will cost, and how far it is
 
 
 onstart:

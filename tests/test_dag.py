@@ -103,6 +103,8 @@ def test_every_rule_says_what_it_does_and_needs(project: Path):
     for path in sorted((ROOT / "workflow/rules").glob("*.smk")):
         for block in re.split(r"^ *rule ", path.read_text(), flags=re.MULTILINE)[1:]:
             name = block.split(":")[0]
+            if "output:" not in block:  # plan and status only print
+                continue
             for word in (
                 '"""',
                 "log:",
@@ -146,6 +148,7 @@ def test_rule_files_import_nothing_heavy():
     assert set(imports) <= {
         "os",
         "re",
+        "sys",
         "functools",
         "workflow.lib.config",
         "workflow.lib.grid",

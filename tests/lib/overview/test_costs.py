@@ -1,0 +1,84 @@
+"""Estimates: counted operations agree with the networks, measured times go before assumed ones and are scaled."""
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from workflow.lib.networks.build import build_classifier, build_segmenter
+from workflow.lib.overview.costs import Estimator, seconds_taken, target_size, work
+from workflow.lib.overview.jobs import Job
+
+
+def gflop(run, *inputs):
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        outputs = run(*inputs)
+    return counter.get_total_flops() / 1e9, outputs
+
+
+@pytest.mark.parametrize("name", ["unet", "resnet50", "swin"])
+def test_the_table_of_costs_says_what_the_networks_do(study, name: str):
+    settings = study.config["encoders"][name]
+    network = build_segmenter(settings, 4, seed=1).eval().to("meta")
+    encoder, features = gflop(network.encoder, torch.empty(1, 3, 224, 224, device="meta"))
+    decoder, _ = gflop(network.decoder, features)
+    numbers = sum(
+        tensor.numel() for tensor in build_classifier(settings, 1000, use="simple", seed=1).state_dict().values()
+    )
+    assert encoder == pytest.approx(study.costs[f"{name}.encoder"], rel=1e-3)
+    assert decoder == pytest.approx(study.costs[f"{name}.decoder"], rel=1e-3)
+    assert numbers / 1e6 == pytest.approx(study.costs[f"{name}.classifier"], rel=1e-3)
+
+
+def test_work_of_a_tuned_and_a_frozen_network(study, finetuning):
+    encoder, decoder = 29.77e-3, 57.57e-3  # TFLOP per image
+    images, looked_at = 150 * 48, 150 * 10 + 10
+    evaluation = looked_at * (encoder + decoder)
+    assert work(finetuning(), study) == pytest.approx(images * 3 * (encoder + decoder) + evaluation)
+    assert work(finetuning(freeze="frozen"), study) == pytest.approx(images * (encoder + 3 * decoder) + evaluation)
+
+
+def test_work_of_a_pretraining(study):
+    job = Job("pretrain_encoder", {"encoder": "unet", "scheme": "simple", "pretrain_seed": "1"}, ("x",), "", "")
+    assert work(job, study) == pytest.approx(300 * (3 * 1000 + 100) * 29.77e-3)
+
+
+def test_without_measurements_operations_say_how_long(study, rules, finetuning):
+    seconds, measured = Estimator([], study, rules).seconds(finetuning())
+    assert seconds == pytest.approx(study.costs["start"] + work(finetuning(), study) / study.costs["cuda"])
+    assert not measured
+
+
+def test_measured_times_of_the_kind_go_first_and_are_scaled(study, rules, finetuning, finish):
+    finish(finetuning(seed=1), 100.0)
+    finish(finetuning(seed=2), 120.0)
+    estimator = Estimator([finetuning(seed=1), finetuning(seed=2)], study, rules)
+    assert estimator.seconds(finetuning(seed=3)) == (pytest.approx(110.0), True)
+    frozen, measured = estimator.seconds(finetuning(freeze="frozen"))
+    assert measured
+    assert frozen == pytest.approx(110 * work(finetuning(freeze="frozen"), study) / work(finetuning(), study))
+    assert not estimator.seconds(finetuning("swin"))[1]
+
+
+def test_a_training_in_several_slots_took_all_of_them(finetuning, finish):
+    finish(finetuning(), 50.0, trained=400.0)
+    assert seconds_taken(finetuning()) == 400.0
+
+
+def test_an_unknown_network_has_no_estimate_before_one_is_measured(study, rules, finetuning, finish):
+    study.config["encoders"]["other"] = {"architecture": "timm/other", "network": "Other"}
+    assert Estimator([], study, rules).seconds(finetuning("other")) == (None, False)
+    finish(finetuning("other", seed=2), 70.0)
+    assert Estimator([finetuning("other", seed=2)], study, rules).seconds(finetuning("other")) == (
+        pytest.approx(70.0),
+        True,
+    )
+
+
+def test_windows_of_idrid_are_counted(study):
+    counts = {"train_cases": 54, "test_cases": 27}
+    target = target_size(study.config, "IDRiD", "nowhere/card.json", counts, False, study.costs)
+    assert target and (target.training, target.test) == (54 * 7 * 17, 27 * 40)
+
+
+def test_nothing_is_known_of_a_folder_before_it_was_read(study):
+    assert target_size(study.config, "IDRiD", "nowhere/card.json", None, False, study.costs) is None

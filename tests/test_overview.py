@@ -1,0 +1,85 @@
+"""`snakemake plan` and `snakemake status` on the command line: what they count, and that they leave the lock alone."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.test_dag import jobs
+from tests.workflow_copy import command, copy_project, snakemake
+
+DEMO = ("--configfile", "configs/demo.yaml")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_project(tmp_path_factory.mktemp("project"))
+
+
+def printed(project: Path, *arguments: str) -> str:
+    """What stands on stdout alone."""
+    run = subprocess.run(command(*arguments), cwd=project, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return run.stdout
+
+
+def first_numbers(text: str) -> dict[str, int]:
+    """The first number of each row of the first table, by the row's name."""
+    rows = text.split("\n---")[1].split("\n\n")[0].splitlines()[1:]
+    return {row[: row.index("  ")]: int(row[row.index("  ") :].split()[0].replace(",", "")) for row in rows}
+
+
+@pytest.mark.parametrize("settings", [(), DEMO, ("--config", "pretraining={source: released}")])
+def test_the_plan_counts_the_jobs_of_a_dry_run(project: Path, settings: tuple[str, ...]):
+    counted = jobs(snakemake(project, "-n", *settings).stdout)
+    planned = first_numbers(printed(project, "plan", *settings))
+    assert planned["total"] == sum(counted.values()) - counted["all"]
+    assert planned["finetune_network"] == counted["finetune_network"]
+    rows = planned.keys() - {"total", "statistics", "figures and tables"}
+    assert {name: planned[name] for name in rows} == {name: counted[name] for name in rows}
+
+
+def test_only_the_text_is_printed_with_and_without_a_profile(project: Path):
+    for arguments in (["plan"], ["-n", "plan"], ["plan", "--profile", "slurm"], ["plan", "-c2", *DEMO]):
+        assert printed(project, *arguments).startswith("Plan of run ")
+    assert printed(project, "status").startswith("Status of run study")
+
+
+def test_a_cluster_shares_out_what_is_submitted(project: Path):
+    alone, cluster = (printed(project, "plan", *profile).splitlines() for profile in ([], ["--profile", "slurm"]))
+    for rule, same in {"finetune_network": False, "gather_tables": True, "statistics": True}.items():
+        rows = [next(line for line in lines if line.startswith(rule)).split() for lines in (alone, cluster)]
+        assert (rows[0] == rows[1]) is same, rows
+
+
+def test_they_are_listed_and_stand_alone(project: Path):
+    listed = printed(project, "--list-target-rules")
+    assert "plan (Print what the run will cost" in listed and "status (Print" in listed
+    run = snakemake(project, "plan", "all")
+    assert run.returncode == 1
+    assert "plan stands alone" in run.stdout
+
+
+def test_a_lock_is_neither_minded_nor_removed(tmp_path: Path):
+    project = copy_project(tmp_path / "project")
+    target = ["-c1", "data", *DEMO]
+    run = subprocess.Popen(
+        command(*target), cwd=project, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, process_group=0
+    )
+    locks = project / ".snakemake/locks"
+    while not list(locks.glob("*.lock")):
+        assert run.poll() is None
+        time.sleep(0.01)
+    assert "generate_dataset" in printed(project, "status", *DEMO)  # beside the run
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    held = sorted(locks.iterdir())
+    assert held
+    for text in ("plan", "status"):  # after its sudden end
+        printed(project, text, *DEMO)
+    assert sorted(locks.iterdir()) == held
+    again = snakemake(project, *target)
+    assert again.returncode == 1 and "LockException" in again.stdout

@@ -1,0 +1,180 @@
+"""How long jobs take and what they store: measured where jobs of the kind are done, else by counted operations."""
+
+import csv
+import gzip
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from workflow.lib.overview.jobs import Job, Rule, read_benchmark
+from workflow.lib.protocol import protocol_of
+from workflow.lib.run import read_json
+
+Config = Mapping[str, Any]
+Costs = Mapping[str, float]
+HEAVY = ("pretrain_encoder", "score_checkpoint", "finetune_network")
+# The defaults of workflow/lib/data/generate.py: images, or cases, for training and for the test.
+GENERATED = {"imagenet": (2400, 240), "acdc": (20, 12), "idrid": (12, 6), "covid_qu": (40, 20)}
+
+
+@dataclass(frozen=True)
+class Target:
+    """Numbers of a target: items (slices or images) in all, and places per epoch of training, validation and test."""
+
+    items: float
+    training: float
+    validation: float
+    test: float
+
+
+@dataclass(frozen=True)
+class Study:
+    """What the costs of a run depend on.
+
+    source: training and validation images of the pretraining, None where that is not known yet; targets by name, without
+    those that nothing is known of yet.
+    """
+
+    config: Config
+    costs: Costs
+    source: tuple[int, int] | None
+    targets: Mapping[str, Target]
+
+
+def read_costs(path: str | Path) -> dict[str, float]:
+    """The numbers of workflow/registry/costs.tsv by quantity."""
+    with open(path, newline="") as file:
+        return {row["quantity"]: float(row["value"]) for row in csv.DictReader(file, delimiter="\t")}
+
+
+def source_size(index: str | Path, counts: Mapping[str, int] | None, generated: bool) -> tuple[int, int] | None:
+    """Training and validation images of a pretraining source, from its list, else the registry, else as generated."""
+    if Path(index).exists():
+        with gzip.open(index, "rt") as file:
+            parts = [line.split("/", 1)[0] for line in file]
+        if parts.count("train") and parts.count("val"):
+            return parts.count("train"), parts.count("val")
+    if generated:
+        return GENERATED["imagenet"]
+    return (counts["train_images"], counts["val_images"]) if counts else None
+
+
+def target_size(
+    config: Config, name: str, card: str | Path, counts: Mapping[str, int] | None, generated: bool, costs: Costs
+) -> Target | None:
+    """Numbers of a target from its card, else from the registry's counts; None where neither is there."""
+    settings, protocol = config["targets"][name], protocol_of(dict(config))
+    layout = settings["layout"]
+    held_out = protocol["validation"] == "held_out"
+    if Path(card).exists():
+        parts = {part: float(numbers["items"]) for part, numbers in read_json(card)["counts"].items()}
+        train, validation, test = (parts.get(part, 0.0) for part in ("train", "validation", "test"))
+    else:
+        if generated:
+            train, test = map(float, GENERATED[layout])
+        elif counts:
+            train, test = float(counts["train_cases"]), float(counts["test_cases"])
+        else:
+            return None
+        slices = costs["acdc.slices_per_case"] if layout == "acdc" else 1.0
+        share = config["data"]["validation_fraction"] if held_out else 0.0
+        train, validation, test = train * (1 - share) * slices, train * share * slices, test * slices
+        if settings.get("train_cases"):
+            train = min(train, settings["train_cases"] * slices)
+    windows, tiles = _places(layout, protocol["aspect"], protocol["evaluation"])
+    chosen_on = validation if held_out else test
+    return Target(train + validation + test, train * windows, chosen_on * tiles, test * tiles)
+
+
+def _places(layout: str, aspect: str, evaluation: str) -> tuple[int, int]:
+    """Training windows and evaluation tiles of an image; of IDRiD, 5 times the network's input high, without regard to
+    dark windows, which are left out."""
+    if layout != "idrid":
+        return 1, 1
+    width = 10 if aspect == "squeezed" else 7  # times the network's input; windows are 2 wide, half an input apart
+    windows = (2 * (5 - 2) + 1) * (2 * (width - 2) + 1)
+    return windows, (5 * width if evaluation == "whole" else 4 * (5 // 2) * (width // 2))
+
+
+def work(job: Job, study: Study) -> float | None:
+    """Operations of a job that trains or scores, in TFLOP; None where they can't be told.
+
+    An architecture that the table of costs does not know counts as one with 1 GFLOP per image: of use only to compare jobs.
+    """
+    encoder = study.config["encoders"][job.wildcards["encoder"]]
+    kind, costs = encoder["architecture"], study.costs
+    scale = (study.config["image_size"] / 224) ** 2 / 1000
+    if f"{kind}.encoder" in costs:
+        scale *= (encoder["width"] / costs[f"{kind}.width"]) ** 2
+    forward, decoder = costs.get(f"{kind}.encoder", 1.0) * scale, costs.get(f"{kind}.decoder", 1.0) * scale
+    both = 1 + costs["backward"]
+    if job.rule == "score_checkpoint":
+        settings = study.config["score"]
+        return 2 * settings["draws"] * len(settings["scores"]) * settings["images"] * forward
+    if job.rule == "pretrain_encoder":
+        epochs = study.config["schemes"][job.wildcards["scheme"]]["epochs"]
+        return epochs * (study.source[0] * both + study.source[1]) * forward if study.source else None
+    target, values = study.targets.get(job.wildcards["target"]), study.config["finetune"]
+    if target is None:
+        return None
+    images = (values["steps_per_epoch"] or 0) * values["batch"] or target.training
+    training = forward * (1 if job.wildcards["freeze"] == "frozen" else both) + decoder * both
+    evaluation = (values["epochs"] * target.validation + target.test) * (forward + decoder)
+    return values["epochs"] * images * training + evaluation
+
+
+def seconds_taken(job: Job) -> float | None:
+    """Seconds that a finished job took, over all its slots: its benchmark knows the last one, its cards all training."""
+    measured = read_benchmark(job.benchmark).get("s")
+    if measured is None or job.rule not in HEAVY:
+        return measured
+    cards = [read_json(path) for path in job.outputs if path.endswith(".json")]
+    return max([measured, *(float(card.get("seconds", 0)) for card in cards)])
+
+
+class Estimator:
+    """Seconds of jobs, from those of finished jobs of the same kind, scaled by their work; else from the table of costs."""
+
+    def __init__(self, done: Sequence[Job], study: Study, rules: Mapping[str, Rule]) -> None:
+        """done: finished jobs; those without a benchmark teach nothing. rules: by name; several GPUs share a job's work."""
+        self.study, self._rules = study, rules
+        rates: dict[tuple[str, ...], list[float]] = defaultdict(list)
+        for job in done:
+            seconds, units = seconds_taken(job), self._units(job)
+            if seconds is not None and units:
+                for kind in self._kinds(job):
+                    rates[kind].append(seconds / units)
+        self._rates = {kind: median(values) for kind, values in rates.items()}
+
+    def seconds(self, job: Job) -> tuple[float | None, bool]:
+        """Seconds of a job (None: nobody knows), and whether measurements say so."""
+        units = self._units(job)
+        for kind in self._kinds(job):
+            if kind in self._rates and units:
+                return self._rates[kind] * units, True
+        return self._assumed(job, units), False
+
+    def _units(self, job: Job) -> float | None:
+        return work(job, self.study) if job.rule in HEAVY else 1.0
+
+    def _kinds(self, job: Job) -> list[tuple[str, ...]]:
+        """The kind of a job, then a wider one."""
+        if job.rule not in HEAVY:
+            return [(job.rule,)]
+        same = [job.wildcards[key] for key in ("encoder", "target", "freeze") if key in job.wildcards]
+        scheme = [job.wildcards["scheme"]] if job.rule == "pretrain_encoder" else []
+        return [(job.rule, *same, *scheme), (job.rule, job.wildcards["encoder"])]
+
+    def _assumed(self, job: Job, units: float | None) -> float | None:
+        costs, config = self.study.costs, self.study.config
+        if job.rule not in HEAVY:
+            if job.rule in ("fetch_dataset", "fetch_released"):
+                name = job.wildcards.get("dataset", "released")
+                return costs["data_job"] + costs.get(f"{name}.download", 0) * 1000 / costs["download"]
+            return costs["data_job" if set(job.wildcards) & {"dataset", "target", "source"} else "small_job"]
+        known = f"{config['encoders'][job.wildcards['encoder']]['architecture']}.encoder" in costs
+        speed = costs[config["device"]] * max(1, self._rules[job.rule].gpus)
+        return costs["start"] + units / speed if known and units is not None else None

@@ -1,0 +1,107 @@
+"""The jobs behind a run's files, named without Snakemake's DAG: in seconds, and beside a run that goes on."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+STAGES = {  # by rule file
+    "data": "data",
+    "pretrain": "pretrain",
+    "released": "pretrain",
+    "score": "scores",
+    "finetune": "finetune",
+    "stats": "statistics",
+    "claims": "statistics",
+    "paper": "figures and tables",
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a rule. outputs: all its files, the lease lies beside the first; wildcards: in the order of the rule."""
+
+    rule: str
+    wildcards: Mapping[str, str]
+    outputs: tuple[str, ...]
+    log: str
+    benchmark: str
+
+    def is_done(self) -> bool:
+        """Whether all outputs exist."""
+        return all(Path(path).exists() for path in self.outputs)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a job of a rule asks for: threads, memory (MB, None: not said), GPUs, and whether the main process runs it."""
+
+    name: str
+    stage: str
+    threads: int
+    memory: float | None
+    gpus: int
+    local: bool
+
+    @property
+    def row(self) -> str:
+        """The row of an overview that the rule belongs to: its own, or one for all the small rules of a late stage."""
+        return self.stage if self.stage in ("statistics", "figures and tables") else self.name
+
+
+def jobs_of(rules: Iterable[Any], files: Iterable[str]) -> tuple[list[Job], dict[str, Rule]]:
+    """The jobs that make `files`, each once, and what their rules ask for.
+
+    rules: of Snakemake's workflow, in their order; files: as the rules name them. Raises ValueError for a file that no
+    rule makes.
+    """
+    makers = [rule for rule in rules if rule.output]
+    jobs: dict[tuple[str, ...], Job] = {}
+    asked: dict[str, Rule] = {}
+    for file in files:
+        maker = next((rule for rule in makers if rule.is_producer(file)), None)
+        if maker is None:
+            raise ValueError(f"no rule makes {file}")
+        wildcards = {str(name): str(value) for name, value in maker.get_wildcards(file).items()}
+        key = (maker.name, *wildcards.values())
+        if key in jobs:
+            continue
+        outputs, _ = maker.expand_output(wildcards)
+        log, benchmark = maker.expand_log(wildcards)[0], maker.expand_benchmark(wildcards)
+        jobs[key] = Job(maker.name, wildcards, tuple(map(str, outputs)), str(log), str(benchmark))
+        asked.setdefault(maker.name, _asked_by(maker, wildcards))
+    return list(jobs.values()), asked
+
+
+def by_row(jobs: Iterable[Job], rules: Mapping[str, Rule]) -> dict[str, list[Job]]:
+    """The jobs of each row of an overview, in the order of the stages."""
+    order = list(STAGES.values())
+    rows: dict[str, list[Job]] = {}
+    for job in sorted(jobs, key=lambda job: order.index(rules[job.rule].stage)):
+        rows.setdefault(rules[job.rule].row, []).append(job)
+    return rows
+
+
+def _asked_by(maker: Any, wildcards: dict[str, str]) -> Rule:
+    resources = maker.expand_resources(wildcards, [], 1)
+    nodes, gres = int(resources.get("nodes", 1)), str(resources.get("gres", ""))
+    gpus = int(resources.get("gpu", 0)) or nodes * (int(gres.rpartition(":")[2]) if gres.startswith("gpu:") else 0)
+    # Not workflow.is_local: before Snakemake has its executor, that says yes to all.
+    local = maker.group is None and maker.name in maker.workflow._localrules
+    stage = STAGES[Path(str(maker.snakefile)).stem]
+    return Rule(str(maker.name), stage, int(resources["_cores"]), resources.get("mem_mb"), gpus, local)
+
+
+def read_benchmark(path: str | Path) -> dict[str, float]:
+    """The columns of a job's benchmark that are numbers (seconds, MB, %), of its last repeat; empty without a benchmark."""
+    try:
+        head, *rows = Path(path).read_text().splitlines()
+    except (OSError, ValueError):
+        return {}
+    numbers: dict[str, float] = {}
+    for name, value in zip(head.split("\t"), rows[-1].split("\t") if rows else [], strict=False):
+        try:
+            numbers[name] = float(value)
+        except ValueError:  # h:m:s, and NA of jobs that were too short to be looked at
+            continue
+    return numbers

@@ -1,0 +1,96 @@
+"""What a run needs from outside and from the disk: data sets with their licences and logins, and bytes."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from workflow.lib.data.registry import Dataset
+from workflow.lib.grid import released_runs
+from workflow.lib.overview.costs import Study
+from workflow.lib.overview.jobs import Job
+from workflow.lib.protocol import protocol_of
+
+
+def data_set_lines(
+    name: str,
+    *,
+    ready: bool,
+    folder: str | None,
+    origin: str,
+    row: Dataset | None,
+    downloads: str | Path,
+    environment: Mapping[str, str],
+) -> list[str]:
+    """What is there of a data set and what is missing; the first line begins with its name.
+
+    ready: the workflow has it; origin: folder | generated | registry, as the config says; row: of the registry, None where
+    it has none; downloads: folder of archives.
+    """
+    if ready:
+        return [f"{name}: ready"]
+    if origin == "generated":
+        return [f"{name}: will be generated"]
+    if origin == "folder":
+        there = "is there" if Path(str(folder)).expanduser().is_dir() else "is ABSENT: correct it in the config"
+        return [f"{name}: your folder {folder} {there}"]
+    if row is None:
+        return [f"{name}: MISSING, not in the registry: set its `folder` in the config"]
+    return [f"{name} (licence: {row.licence})", *_archive_lines(row, Path(downloads), environment)]
+
+
+def _archive_lines(row: Dataset, downloads: Path, environment: Mapping[str, str]) -> list[str]:
+    token = bool(environment.get("KAGGLE_USERNAME") and environment.get("KAGGLE_KEY"))
+    lines, missing, with_token = [], [], False
+    for archive in row.archives:
+        # Kaggle asks for a token, as in workflow.lib.data.fetch.
+        kaggle = (urlsplit(archive.url).hostname or "").endswith("kaggle.com")
+        if (downloads / archive.file).exists():
+            lines.append(f"  {archive.file}: in {downloads}")
+        elif archive.url and (token or not kaggle):
+            lines.append(f"  {archive.file}: will be downloaded")
+        else:
+            missing.append(archive.file)
+            with_token = with_token or kaggle
+    lines += [f"  {file}: MISSING" for file in missing]
+    if missing:
+        other = "export KAGGLE_USERNAME and KAGGLE_KEY" if with_token else "set its `folder` in the config"
+        lines += [f"    put into {downloads}/, or {other}", f"    page: {row.page}"]
+    return lines
+
+
+def weights_lines(config: Mapping[str, Any]) -> list[str]:
+    """Where weights come from that are not trained here."""
+    lines = []
+    if released_runs(dict(config)):
+        folder, url = config["released"]["folder"], config["released"]["url"]
+        lines.append(f"weights of the study: {'your folder ' + folder if folder else 'will be downloaded from ' + url}")
+    for name in config["study"]["encoders"]:
+        if weights := config["encoders"][name].get("weights"):
+            source = "downloaded by timm (see the model's card for the licence)" if weights == "timm" else weights
+            lines.append(f"weights of {name}: {source}")
+    return lines
+
+
+def bytes_there(jobs: Iterable[Job]) -> int:
+    """Bytes of the outputs that exist."""
+    paths = (Path(path) for job in jobs for path in job.outputs)
+    return sum(path.stat().st_size for path in paths if path.exists())
+
+
+def bytes_to_come(job: Job, study: Study) -> float:
+    """About the bytes that a job which is not done will store: checkpoints, arrays and downloads; 0 for all small files."""
+    config, costs = study.config, study.costs
+    if encoder := job.wildcards.get("encoder"):
+        settings = config["encoders"][encoder]
+        kind, files = settings["architecture"], sum(path.endswith(".safetensors") for path in job.outputs)
+        width = settings.get("width", 1) / costs.get(f"{kind}.width", 1)
+        return files * costs.get(f"{kind}.classifier", 0) * 4e6 * width**2
+    if job.rule == "prepare_target" and (target := study.targets.get(job.wildcards["target"])):
+        layout, protocol = config["targets"][job.wildcards["target"]]["layout"], protocol_of(dict(config))
+        images = {"acdc": 4, "idrid": 3}.get(layout, 1)  # float32 of MRI, colours, grey
+        squares = (50 if protocol["aspect"] == "squeezed" else 35) if layout == "idrid" else 1
+        return target.items * squares * config["image_size"] ** 2 * (images + 1)
+    if job.rule in ("fetch_dataset", "fetch_released"):
+        return costs.get(f"{job.wildcards.get('dataset', 'released')}.download", 0) * 1e9
+    return 0

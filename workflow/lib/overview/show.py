@@ -1,0 +1,110 @@
+"""`snakemake plan` and `snakemake status`: collects what the two texts are made from."""
+
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from snakemake.cli import parse_args
+
+from workflow.lib.cluster import MAINS
+from workflow.lib.data.registry import read_registry
+from workflow.lib.lease import is_dead
+from workflow.lib.overview.costs import Study, read_costs, source_size, target_size
+from workflow.lib.overview.jobs import jobs_of
+from workflow.lib.overview.needs import data_set_lines, weights_lines
+from workflow.lib.overview.plan import Limits, plan_text
+from workflow.lib.overview.status import status_text
+from workflow.lib.run import UserError
+
+TEXTS = ("plan", "status")
+REGISTRY = Path(__file__).parents[2] / "registry"
+
+
+def text_asked_for(arguments: Sequence[str]) -> str | None:
+    """`plan` or `status` if that is the target on Snakemake's command line, else None. Raises `UserError` where there are
+    other targets beside it, as these would not be made."""
+    # Snakemake knows its targets only after it has read the rules.
+    targets = list(parse_args(list(arguments))[1].targets)
+    asked = [target for target in targets if target in TEXTS]
+    if asked and len(targets) > 1:
+        raise UserError(
+            f"{asked[0]} stands alone: it prints a text and makes nothing",
+            found=f"targets {' '.join(targets)}",
+            expected=f"snakemake {asked[0]}",
+            where="command line",
+            next="call them one after another",
+        )
+    return asked[0] if asked else None
+
+
+def overview(
+    text: str,
+    *,
+    workflow: Any,
+    config: Mapping[str, Any],
+    files: Iterable[str],
+    data_sets: Mapping[str, tuple[str | None, str]],
+    index: str,
+    cards: Mapping[str, str],
+    downloads: str,
+) -> str:
+    """The text `plan` or `status`.
+
+    workflow: Snakemake's; files: all that the run makes; data_sets: folder and origin (folder | generated | registry) by
+    name; index: the pretraining source's list of images; cards: of prepared targets, by name; downloads: folder of archives.
+    """
+    place = workflow.pathvars.apply
+    jobs, rules = jobs_of(workflow.rules, [place(file) for file in files])
+    costs, registry = read_costs(REGISTRY / "costs.tsv"), read_registry(REGISTRY / "datasets.tsv")
+    counts = {name: registry[name].counts for name in data_sets if name in registry}
+    generated = {name for name, (_, origin) in data_sets.items() if origin == "generated"}
+    source = config["pretraining"]["images"]
+    targets = {
+        name: target_size(config, name, place(card), counts.get(name), name in generated, costs)
+        for name, card in cards.items()
+    }
+    study = Study(
+        config,
+        costs,
+        source_size(place(index), counts.get(source), source in generated),
+        {name: size for name, size in targets.items() if size},
+    )
+    about = f"run {config['run']}: protocol {config['protocol']}, device {config['device']}, {config['precision']}"
+    if text == "status":
+        moment = time.strftime("%Y-%m-%d %H:%M")
+        return status_text(f"Status of {about}, {moment}\n{_mains()}", jobs, rules, study)
+    lines = []
+    for name, (folder, origin) in data_sets.items():
+        lines += data_set_lines(
+            name,
+            ready=Path(place(f"<data>/{name}/source.json")).exists(),
+            folder=folder,
+            origin=origin,
+            row=registry.get(name),
+            downloads=place(downloads),
+            environment=os.environ,
+        )
+    lines += weights_lines(config) if data_sets else []
+    return plan_text(f"Plan of {about}, {config['image_size']} pixels", jobs, rules, study, _limits(workflow), lines)
+
+
+def _limits(workflow: Any) -> Limits:
+    settings = workflow.resource_settings
+    gpus = workflow.global_resources["gpu"].value if "gpu" in workflow.global_resources else None
+    return Limits(settings.cores, settings.nodes, gpus)
+
+
+def _mains() -> str:
+    """Which Snakemake processes work in this folder, by what they noted."""
+    found = []
+    for path in MAINS.glob("*.json"):
+        try:
+            main = json.loads(path.read_text())
+        except (OSError, ValueError):  # ended, or is just beginning
+            continue
+        end = ", KILLED: snakemake --unlock, then start it again" if is_dead(main) else ""
+        found.append(f"process {main['pid']} on {main['host']}{end}")
+    return f"Snakemake: {'; '.join(found) or 'not running'}"
