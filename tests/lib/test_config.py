@@ -162,6 +162,7 @@ def test_micro_batch_divides_the_batch(study):
     ("change", "words"),
     [
         ({"finetune": {"epoch": 3}}, ["unknown key epoch under finetune", "did you mean epochs?"]),
+        ({"finetune": {"micro_batch": 5}}, ["finetune.micro_batch 5", "one of [1, 2, 3, 4, 6, 8, 12, 24]"]),
         ({"protcol": "sound"}, ["unknown key protcol under top level", "did you mean protocol?"]),
         ({"encoders": {"unet": {"widht": 3}}}, ["unknown key widht under encoders.unet", "did you mean width?"]),
         ({"study": {"targets": ["ACDC", "IDRID"]}}, ["unknown target 'IDRID'", "did you mean IDRiD?"]),

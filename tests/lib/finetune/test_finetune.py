@@ -322,3 +322,28 @@ def test_random_scores_are_averaged_and_given_for_every_scheme():
     assert zero["robustness"].tolist() == pytest.approx([0.3, 0.3])
     assert zero["ci_low"].isna().all()  # jitter alone would claim too much
     assert table[table["pretraining_length"] == 1][["robustness", "ci_low"]].to_numpy().tolist() == [[0.5, 0.4]]
+
+
+def test_micro_batches_keep_the_steps_and_their_size(job, tmp_path: Path):
+    """With half a batch per pass, there are as many optimiser steps, each over the whole batch."""
+    plans = []
+    for micro in (None, 2):
+        recipe = RECIPE | {"micro_batch": micro, "optimizer": "sgd"}
+        items = TrainItems(
+            load_prepared(job["data_folder"]),
+            training_places(load_prepared(job["data_folder"])),
+            "standardised",
+            0,
+            1,
+            1,
+            10,
+        )
+        plans.append(
+            module.finetune_plan(torch.nn.Conv2d(3, 1, 1), recipe, items, None, None, 1, "float32", PROTOCOLS["sound"])
+        )
+    whole, halves = plans
+    assert (whole.steps_per_epoch, whole.accumulate, whole.micro_batches) == (3, 1, 3)
+    assert (halves.steps_per_epoch, halves.accumulate, halves.micro_batches) == (3, 2, 5)
+    assert "micro_batch: 1" in halves.shrink and "2 images of 16 pixels" in halves.forward
+    finetune_network(output_folder=tmp_path / "out", **(job | {"recipe": RECIPE | {"micro_batch": 2}}))
+    assert read_json(tmp_path / "out" / "card.json")["recipe"]["micro_batch"] == 2
