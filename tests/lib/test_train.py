@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -147,6 +149,17 @@ def test_a_slot_without_progress_is_the_last(tmp_path: Path, monkeypatch: pytest
 
     with pytest.raises(UserError, match="no progress in a whole slot"):
         train(replace(slow_start, batches=lambda epoch, chosen: list(warned(epoch, chosen))), tmp_path, "same")
+
+
+def test_a_warning_while_the_data_are_loaded_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    code = (
+        "import os, signal, sys\nfrom pathlib import Path\nfrom workflow.lib.run import start_job\n"
+        "start_job(sys.argv[1] + '/log')\nos.kill(os.getpid(), signal.SIGURG)\n"
+        "from tests.lib.test_train import plan\nfrom workflow.lib.train import train\n"
+        "train(plan(), Path(sys.argv[1]) / 'resume', 'same')"
+    )
+    run = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
+    assert run.returncode == 1 and "no progress in a whole slot" in run.stderr
 
 
 def test_the_newest_undamaged_state_is_read(tmp_path: Path):

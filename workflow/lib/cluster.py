@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from workflow.lib.lease import is_dead, process_start
 
@@ -40,7 +41,15 @@ def register_main(log_files: list[str]) -> None:
     me["process_start"] = process_start(os.getpid())
     path = MAINS / f"{me['host']}-{me['pid']}.json"
     path.write_text(json.dumps(me))
-    atexit.register(path.unlink, missing_ok=True)
+    atexit.register(_leave, path)
+
+
+def _leave(path: Path) -> None:
+    """At the end of this main process: cancel what is left in the queue. The plugin does that at SIGINT, but forgets all jobs
+    whose status it is just asking for."""
+    for run in _runs_of(json.loads(path.read_text())):
+        subprocess.run(["scancel", "--name", run], check=False)
+    path.unlink(missing_ok=True)
 
 
 def _settle(path: Path) -> None:
@@ -51,8 +60,7 @@ def _settle(path: Path) -> None:
         main = {"host": "", "logs": []}
     if main["host"] == socket.gethostname() and not is_dead(main):
         return
-    runs = {run for file in main["logs"] for run in _slurm_runs(Path(file))}
-    for run in sorted(runs):
+    for run in _runs_of(main):
         if main["host"] != socket.gethostname():
             log.warning("run %s was started on %s; if that process is gone: scancel --name %s", run, main["host"], run)
             return
@@ -61,5 +69,7 @@ def _settle(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def _slurm_runs(path: Path) -> list[str]:
-    return re.findall(r"SLURM run ID: (\S+)", path.read_text()) if path.exists() else []
+def _runs_of(main: dict[str, Any]) -> list[str]:
+    """The SLURM job names of a main process: the run IDs in its Snakemake logs."""
+    logs = [Path(file) for file in main["logs"]]
+    return sorted({run for log in logs if log.exists() for run in re.findall(r"SLURM run ID: (\S+)", log.read_text())})

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, distributed, nn
 
-from workflow.lib.run import UserError, log_to, write_json
+from workflow.lib.run import UserError, collect_warnings, log_to, write_json
 
 log = logging.getLogger("medseg")
 
@@ -149,6 +149,7 @@ def run_on(count: int, nodes: int, function: str, log_file: str | Path, argument
 
 def _one_process(call_file: str) -> None:
     """What each process of torchrun does."""
+    collect_warnings()
     call = json.loads(Path(call_file).read_text())
     on_gpu = call["arguments"]["device"] == "cuda" and torch.cuda.is_available()  # its absence is named later
     if on_gpu:

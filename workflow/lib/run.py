@@ -36,12 +36,21 @@ def start_job(log_path: str | Path, outputs: Sequence[str | Path] = ()) -> None:
     Ends the process, successfully, where another job made the outputs while this one waited for it. Without `outputs`
     (jobs that only the main process runs) there is no lease.
     """
+    collect_warnings()
     # SIGTERM ends a job like an error does, so that its temporary files and its lease go.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if outputs and not hold_lease(outputs):
         print("another job made these outputs meanwhile", file=sys.stderr)
         sys.exit(0)
     log_to(log_path)
+
+
+WARNED: list[int] = []  # SIGURG, the cluster's warning before the time limit, which trainings obey
+
+
+def collect_warnings() -> None:
+    """Note the cluster's warning from now on, so that it is not lost while a job loads its data."""
+    signal.signal(signal.SIGURG, lambda number, _: WARNED.append(number))
 
 
 def log_to(log_path: str | Path, *, append: bool = False, level: int = logging.INFO) -> None:

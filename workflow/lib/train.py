@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from workflow.lib.cluster import requeue_this_job
 from workflow.lib.compute import autocast
 from workflow.lib.distributed import NormStatistics, processes, rank, sum_over_processes, wait_for_all
-from workflow.lib.run import Progress, UserError, derive_seed, reason
+from workflow.lib.run import WARNED, Progress, UserError, derive_seed, reason
 from workflow.lib.state import Position, Row, restore_state, save_state, saved_states
 
 log = logging.getLogger("medseg")
@@ -186,7 +186,7 @@ def _seed(device: torch.device, seed: int) -> None:
 @contextmanager
 def _signals() -> Iterator[list[int]]:
     """Collect the signals that tell the process to end, so that it can finish its step and save."""
-    received: list[int] = []
+    received = WARNED.copy()
     kinds = (signal.SIGTERM, signal.SIGURG)
     before = {kind: signal.signal(kind, lambda number, _: received.append(number)) for kind in kinds}
     try:
