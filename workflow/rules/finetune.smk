@@ -11,7 +11,7 @@ OUTPUTS:
 
     <run>/finetune/{target}/{freeze}/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}-seed{seed}/
         cases.csv, history.csv, card.json
-    <run>/downstream_scores.csv, robustness_scores.csv
+    <run>/downstream_scores.csv, robustness_scores.csv, transferability_scores.csv
 
 Code is no input of the training: an edit never repeats it. After a change that matters: snakemake -R finetune_network
 """
@@ -55,7 +55,7 @@ rule finetune_network:
 if config["run"] not in config["deposited"]:  # the tables of deposited runs exist already
 
     rule gather_tables:
-        """Write the run's two tables, in the column names of the study's release."""
+        """Write the run's tables, in the column names of the study's release."""
         input:
             cards=finetune_files(),
             scores=score_files(),
@@ -63,6 +63,7 @@ if config["run"] not in config["deposited"]:  # the tables of deposited runs exi
         output:
             downstream="<run>/downstream_scores.csv",
             robustness="<run>/robustness_scores.csv",
+            transferability="<run>/transferability_scores.csv",
         log:
             f"<logs>/finetune/gather_tables-{config['run']}.log",
         benchmark:

@@ -18,6 +18,7 @@ rule score_checkpoint:
         data=f"<data>/{{target}}/{VARIANT}/card.json",
         table=f"<data>/{{target}}/{VARIANT}/items.csv",
         images=ancient(f"<data>/{{target}}/{VARIANT}/images.npy"),
+        masks=ancient(f"<data>/{{target}}/{VARIANT}/masks.npy"),
         weights=ancient("<pretrain>/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}.safetensors"),
         card="<pretrain>/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}.json",
         code=code("score/score_checkpoint.py"),
@@ -39,6 +40,9 @@ rule score_checkpoint:
         scores=config["score"]["scores"],
         images=config["score"]["images"],
         draws=config["score"]["draws"],
+        pixels=config["score"]["pixels"],
+        samples=config["score"]["samples"],
+        components=config["score"]["components"],
         seed=config["score"]["seed"],
         inputs=network_inputs,
     script:

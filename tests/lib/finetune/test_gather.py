@@ -19,6 +19,9 @@ def run(tmp_path: Path) -> dict:
         rows = [
             {**NAMES, "epochs": epochs, "score": score, "metric": "l2_loss", "margin": 0.25, "pooled": True}
             | {
+                "better": "lower",
+                "sample": None,
+                "seconds": 0.5,
                 "level": level,
                 "value": 0.125,
                 "ci_low": 0.1,
@@ -37,15 +40,19 @@ def run(tmp_path: Path) -> dict:
         "scores": [str(tmp_path / f"epoch{epochs}.csv") for epochs in (1, 2, 5)],
         "downstream": tmp_path / "downstream_scores.csv",
         "robustness": tmp_path / "robustness_scores.csv",
+        "transferability": tmp_path / "transferability_scores.csv",
         "schemes": {"unet": ["simple"]},
         "networks": {"unet": "basic U-Net"},
         "score": "robustness_sound",
     }
 
 
-def test_whole_files_become_two_tables(run: dict):
+def test_whole_files_become_tables(run: dict):
     gather_tables(**run)
     assert len(pd.read_csv(run["robustness"])) == 9 and len(pd.read_csv(run["downstream"])) == 1
+    scores = pd.read_csv(run["transferability"])
+    assert len(scores) == 18 and set(scores["score"]) == {"robustness", "robustness_sound"}
+    assert scores["setting"].iloc[0] == "l2_loss|m=0.25|pooled|level=1" and set(scores["better"]) == {"lower"}
 
 
 @pytest.mark.parametrize(

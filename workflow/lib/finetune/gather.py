@@ -1,4 +1,4 @@
-"""The two tables of a run, in the column names of the study's release."""
+"""The tables of a run, in the column names of the study's release."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,6 +9,7 @@ import pandas as pd
 from workflow.lib.data.table import read_table
 from workflow.lib.grid import RANDOM
 from workflow.lib.run import UserError, atomic_path, read_json
+from workflow.lib.stats.correlation import setting_name
 
 METRICS = [
     "accuracy",
@@ -50,36 +51,56 @@ def downstream_row(card: dict[str, Any], networks: dict[str, str], schemes: dict
     }
 
 
-def robustness_table(scores: pd.DataFrame, schemes: dict[str, list[str]], score: str) -> pd.DataFrame:
-    """robustness_scores.csv from the rows of all score files; `score` names the one that stands in it.
+# Names in both tables of scores, as in the study's release.
+NAMES = {
+    "target": "dataset",
+    "encoder": "encoder",
+    "scheme": "pretraining_scheme",
+    "epochs": "pretraining_length",
+    "pretrain_seed": "pretraining_seed",
+}
+NUMBERS = ["ci_low", "ci_high", "draws", "warning"]
 
-    Length 0 is the mean over its random encoders, given for each of the encoder's `schemes`, and without an interval: that
-    would be one over jitter alone.
-    """
-    rows = scores[scores["score"] == score]
-    keys = ["target", "metric", "margin", "encoder", "pooled", "level", "epochs", "draws", "warning"]
+
+def robustness_table(scores: pd.DataFrame, schemes: dict[str, list[str]], score: str) -> pd.DataFrame:
+    """robustness_scores.csv from the rows of all score files; `score` names the one that stands in it. Length 0: see
+    `with_random_means`."""
+    rows = scores[scores["score"] == score].astype({"level": int})
+    table = with_random_means(rows, ["metric", "margin", "pooled", "level"], schemes)
+    order = ["dataset", "metric", "margin", "encoder", "pretraining_scheme", "pooled", "level", "pretraining_length"]
+    return table.rename(columns={"value": "robustness"})[[*order, "robustness", "pretraining_seed", *NUMBERS]]
+
+
+def transferability_table(scores: pd.DataFrame, schemes: dict[str, list[str]]) -> pd.DataFrame:
+    """transferability_scores.csv: a row for every checkpoint, score and setting (its free choices, in words). Length 0: see
+    `with_random_means`."""
+    rows = scores.assign(setting=_settings(scores))
+    table = with_random_means(rows, ["score", "setting", "better"], schemes, ["seconds"])
+    order = ["dataset", "score", "setting", "better", "encoder", "pretraining_scheme", "pretraining_length"]
+    return table[[*order, "pretraining_seed", "value", *NUMBERS, "seconds"]]
+
+
+def with_random_means(
+    rows: pd.DataFrame, choices: list[str], schemes: dict[str, list[str]], means: Iterable[str] = ()
+) -> pd.DataFrame:
+    """Rows of score files under the released names. Length 0 is the mean over its random encoders, given for each of the
+    encoder's `schemes`, and without an interval: that would be one over jitter or pixels alone."""
+    keys = ["target", "encoder", "epochs", *choices, "draws", "warning"]
     is_random = rows["scheme"] == RANDOM
-    random = rows[is_random].groupby(keys, as_index=False, sort=False, dropna=False)["value"].mean()
+    random = rows[is_random].groupby(keys, as_index=False, sort=False, dropna=False)[["value", *means]].mean()
     random = random.assign(scheme=random["encoder"].map(schemes)).explode("scheme")
-    parts = [rows[~is_random], random]
-    names = {
-        "target": "dataset",
-        "metric": "metric",
-        "margin": "margin",
-        "encoder": "encoder",
-        "scheme": "pretraining_scheme",
-        "pooled": "pooled",
-        "level": "level",
-        "epochs": "pretraining_length",
-        "value": "robustness",
-        "pretrain_seed": "pretraining_seed",
-        "ci_low": "ci_low",
-        "ci_high": "ci_high",
-        "draws": "draws",
-        "warning": "warning",
-    }
-    table = pd.concat(parts, ignore_index=True).rename(columns=names)[list(names.values())]
+    table = pd.concat([rows[~is_random], random], ignore_index=True).rename(columns=NAMES)
     return table.astype({"pretraining_seed": "Int64"})
+
+
+def _settings(scores: pd.DataFrame) -> list[str]:
+    free = scores[["metric", "margin", "pooled", "sample", "level"]].itertuples(index=False, name=None)
+    return [
+        setting_name(metric, margin, pooled == True, int(level))  # noqa: E712  (read as text or bool)
+        if isinstance(metric, str) and metric
+        else "|".join([str(sample)] * isinstance(sample, str) + [f"level={level:.0f}"] * pd.notna(level))
+        for metric, margin, pooled, sample, level in free
+    ]
 
 
 def read_scores(paths: Iterable[str]) -> pd.DataFrame:
@@ -117,14 +138,17 @@ def gather_tables(
     scores: Iterable[str],
     downstream: Path,
     robustness: Path,
+    transferability: Path,
     schemes: dict[str, list[str]],
     networks: dict[str, str],
     score: str,
 ) -> None:
-    """Write both tables from the cards of all fine-tunings and the files of all scores. Raises as `read_scores`."""
+    """Write the three tables from the cards of all fine-tunings and the files of all scores. Raises as `read_scores`."""
     table = pd.DataFrame([downstream_row(read_json(card), networks, schemes) for card in cards])
     table = table.astype({"pretraining seed": "Int64"})
     rows = read_scores(scores)
-    for path, frame in {downstream: table, robustness: robustness_table(rows, schemes, score)}.items():
+    frames = {downstream: table, robustness: robustness_table(rows, schemes, score)}
+    frames[transferability] = transferability_table(rows, schemes)
+    for path, frame in frames.items():
         with atomic_path(path) as temporary:
             frame.to_csv(temporary, index=False)

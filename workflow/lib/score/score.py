@@ -1,8 +1,9 @@
-"""Scores of one checkpoint on one target: the registry of scores, and the job that computes them."""
+"""The job that scores one checkpoint on one target: one pass for all scores that look at pixels, two a draw of jitter."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+import math
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,43 +13,27 @@ import torch
 from torch import Tensor, nn
 
 from workflow.lib.compute import device_named, move_network, standardise
-from workflow.lib.data.prepared import Prepared, load_prepared
+from workflow.lib.data.prepared import load_prepared
 from workflow.lib.networks.build import build_encoder, load_encoder
+from workflow.lib.networks.weights import read_checkpoint
 from workflow.lib.pretrain.checkpoint import trained_as
 from workflow.lib.run import Progress, UserError, atomic_path, derive_seed, read_json
+from workflow.lib.score.applies import Array
+from workflow.lib.score.label_scores import label_rows
+from workflow.lib.score.pixels import TargetImages, target_images
+from workflow.lib.score.registry import SCORES
 from workflow.lib.score.robustness import CHUNK, Features, clipping_warning, robustness_rows
 
 log = logging.getLogger("medseg")
 
-# A score is a function of (features, images, draws, seed) that yields rows; to add one: a file, and a line here.
-SCORES: dict[str, Callable[..., Iterator[dict[str, Any]]]] = {
-    "robustness": partial(robustness_rows, published=True),
-    "robustness_sound": partial(robustness_rows, published=False),
-}
-
-
-def target_images(data: Prepared, count: int, seed: int) -> Tensor:
-    """`count` training images (all, if there are fewer) as fine-tuning sees them, (n, 3, s, s): chosen and ordered by
-    `seed`, the same for every checkpoint. In 0..1, but where the protocol leaves intensities raw.
-
-    Of sets that are trained in windows, the centre of each image. Raises `UserError` for fewer than two images.
-    """
-    rows = data.items[data.items["part"] == "train"]
-    rows = rows.sample(min(count, len(rows)), random_state=seed % 2**32)
-    if len(rows) < 2:
-        raise UserError(
-            f"too few training images of {data.card['target']} to score",
-            found=len(rows),
-            expected="2 or more",
-            where="split.csv of this target",
-            next="add images, or raise train_cases in the config",
-        )
-    size = data.card["image_size"]
-    images = torch.from_numpy(np.array([data.images[row] for row in rows.index])).float()
-    top, left = (images.shape[2] - size) // 2, (images.shape[3] - size) // 2
-    images = images[:, :, top : top + size, left : left + size]
-    scale = torch.tensor(rows["scale"].to_numpy(), dtype=torch.float32).view(-1, 1, 1, 1)
-    return (images / scale).expand(-1, 3, -1, -1).contiguous()
+CHOICES = [
+    "metric",
+    "margin",
+    "pooled",
+    "sample",
+    "level",
+]  # what is free in a score; empty where a score has no such choice
+NUMBERS = ["value", "ci_low", "ci_high", "draws", "seconds", "warning"]
 
 
 def score_checkpoint(
@@ -61,17 +46,22 @@ def score_checkpoint(
     scores: list[str],
     images: int,
     draws: int,
+    pixels: int,
+    samples: int,
+    components: int | None,
     seed: int,
     inputs: str,
     device: str,
     threads: int,
 ) -> None:
-    """Compute `scores` of the checkpoint on the target's training images.
+    """Compute `scores` of the checkpoint on `images` training images of the target.
 
-    The table has the columns of `names` (target, encoder, scheme, pretrain_seed, epochs), then score and what the
-    score's rows hold. `inputs`: what the network sees (unchanged | standardised).
+    draws: pairs of jittered views; samples: samples of `pixels` pixels; components: principal components that the features
+    at pixels are reduced to, None: not at all; `inputs`: what the network sees (unchanged | standardised).
 
-    Raises `UserError` for a checkpoint that does not fit the network, too few images, or a score without any finite value.
+    The table has the columns of `names` (target, encoder, scheme, pretrain_seed, epochs), score, better (higher | lower),
+    `CHOICES` and `NUMBERS`; a score without a value has its reason in `warning`. Raises `UserError` for a checkpoint that
+    does not fit the network, too few images, or where no score has a value.
     """
     torch.set_num_threads(threads)
     place = device_named(device)
@@ -81,25 +71,74 @@ def score_checkpoint(
     load_encoder(network, weights)
     move_network(network, place)
     network.eval()
-    batch = target_images(data, images, seed=derive_seed(seed, "score images"))
-
-    if warning := clipping_warning(batch):
+    chosen = target_images(data, images, seed=derive_seed(seed, "score images"))
+    if warning := clipping_warning(chosen.images):
         log.warning("%s: %s", names["target"], warning)
-    progress = Progress(2 * draws * len(scores) * -(-len(batch) // CHUNK), "feature batches")
+    by_kind = {kind: [name for name in scores if SCORES[name].of == kind] for kind in ("view", "card")}
+    on_pixels = [name for name in scores if SCORES[name].of not in by_kind]
+    passes = (2 * draws * len(by_kind["view"]) + bool(on_pixels)) * -(-len(chosen.images) // CHUNK)
     with torch.inference_mode():
-        features = _feature_function(network, place, inputs, progress)
-        rows = [
-            {**names, "score": name, **row}
-            for name in scores
-            for row in SCORES[name](features, batch, draws=draws, seed=derive_seed(seed, "score", name))
-        ]
-    table = pd.DataFrame(rows)
-    table.loc[~np.isfinite(table["value"]), ["value", "ci_low", "ci_high"]] = np.nan  # `warning` says why
-    known = table.groupby("score")["value"].count()
-    if not known.all():
+        features = _feature_function(network, place, inputs, Progress(passes, "feature batches"))
+        rows = [row for name in by_kind["view"] for row in _view_rows(name, features, chosen, draws, seed)]
+        if on_pixels:
+            rows += label_rows(
+                on_pixels,
+                features,
+                chosen,
+                _classifier(weights),
+                pixels=pixels,
+                samples=samples,
+                components=components,
+                seed=seed,
+            )
+        facts = _facts(network, features, chosen, card, names)
+    rows += [
+        {"score": name, "value": SCORES[name].compute(facts), "draws": 1, "warning": ""} for name in by_kind["card"]
+    ]
+    _write(output, rows, names, weights)
+
+
+def _view_rows(name: str, features: Features, chosen: TargetImages, draws: int, seed: int) -> Iterator[dict[str, Any]]:
+    start = time.monotonic()
+    seeded = derive_seed(seed, "score", name)
+    rows = list(robustness_rows(features, chosen.images, draws=draws, seed=seeded, published=SCORES[name].compute))
+    seconds = (time.monotonic() - start) / len(rows)  # its settings are computed together
+    yield from ({"score": name, **row, "seconds": seconds} for row in rows)
+
+
+def _facts(
+    network: nn.Module, features: Features, chosen: TargetImages, card: Mapping[str, Any], names: Mapping[str, str]
+) -> dict[str, float]:
+    """What null baselines look at."""
+    deepest = features(chosen.images[:1])[-1]
+    return {
+        "accuracy": card["accuracy"],
+        "epochs": float(names["epochs"]),
+        "parameters": float(sum(parameter.numel() for parameter in network.parameters())),
+        "feature_dimension": float(deepest.shape[2] if deepest.ndim == 3 else deepest.shape[1]),
+        "random": derive_seed("random", *names.values()) / 2**63,
+    }
+
+
+def _classifier(weights: Path) -> tuple[Array, Array] | None:
+    """Weight (Z, C) and bias (Z,) of the source's classifier, where the checkpoint holds it."""
+    tensors = read_checkpoint(weights)
+    if "head.weight" not in tensors:
+        return None
+    return tensors["head.weight"].double().numpy(), tensors["head.bias"].double().numpy()
+
+
+def _write(output: Path, rows: list[dict[str, Any]], names: Mapping[str, str], weights: Path) -> None:
+    table = pd.DataFrame([{**names, **row} for row in rows], columns=[*names, "score", *CHOICES, *NUMBERS])
+    table.insert(len(names) + 1, "better", table["score"].map({name: score.better for name, score in SCORES.items()}))
+    table["level"] = table["level"].astype("Int64")
+    table.loc[~np.isfinite(table["value"].astype(float)), ["value", "ci_low", "ci_high"]] = (
+        math.nan
+    )  # `warning` says why
+    if table["value"].isna().all():
         raise UserError(
-            f"score {known.idxmin()} has no finite value",
-            found=table.loc[table["score"] == known.idxmin(), "warning"].iloc[0],
+            "no score has a finite value",
+            found=table["warning"].iloc[0],
             expected="finite numbers in some settings",
             where=weights,
             next="inspect this checkpoint's card, and the target's images",

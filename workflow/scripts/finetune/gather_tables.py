@@ -1,4 +1,4 @@
-"""Gather the run's two tables."""
+"""Gather the run's tables."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ gather_tables(
     scores=snakemake.input.scores,
     downstream=Path(snakemake.output.downstream),
     robustness=Path(snakemake.output.robustness),
+    transferability=Path(snakemake.output.transferability),
     schemes=snakemake.params.schemes,
     networks=snakemake.params.networks,
     score=snakemake.params.score,

@@ -1,0 +1,99 @@
+"""CC-FV in both forms: what tells them apart, and when they can't be had."""
+
+import numpy as np
+import pytest
+from scipy.linalg import sqrtm
+
+from workflow.lib.score.applies import NotApplicable
+from workflow.lib.score.ccfv import Layer, ccfv_code, ccfv_published, gaussian, wasserstein
+
+
+def layer(
+    between: float = 0.3, within: float = 1.0, scale: float = 1.0, images: int = 4
+) -> list[dict[int, np.ndarray]]:
+    """Points of two classes and the background, images `between` and points of one `within` apart."""
+    rng = np.random.default_rng(3)
+    found = []
+    for _ in range(images):
+        own = between * rng.normal(size=5)
+        found.append({k: scale * (2 * k + own + within * rng.normal(size=(12, 5))) for k in range(3)})
+    return found
+
+
+def test_wasserstein_of_the_definition_for_few_and_many_points():
+    rng = np.random.default_rng(0)
+    for m in (3, 30):
+        a, b = rng.normal(size=(m, 4)), 2 * rng.normal(size=(m + 1, 4)) + 1
+        ca, cb = np.cov(a.T), np.cov(b.T)
+        squared = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(ca + cb) - 2 * np.trace(sqrtm(ca @ cb)).real
+        assert wasserstein(gaussian(a), gaussian(b)) == pytest.approx(np.sqrt(squared), rel=1e-6)
+
+
+def test_only_the_published_form_is_invariant_to_scale():
+    one, ten = [layer()], [layer(scale=10)]
+    assert ccfv_published(ten) == pytest.approx(ccfv_published(one))
+    assert ccfv_code(ten) < ccfv_code(one) - 4
+
+
+def test_layers_are_averaged_in_the_published_form_and_summed_in_the_code():
+    first, second = layer(), layer(between=1.0)
+    assert ccfv_published([first, second]) == pytest.approx((ccfv_published([first]) + ccfv_published([second])) / 2)
+    assert ccfv_code([first, second]) == pytest.approx(ccfv_code([first]) + ccfv_code([second]))
+
+
+def test_classes_alike_in_all_images_score_higher_in_both_forms():
+    for score in (ccfv_published, ccfv_code):
+        assert score([layer(between=0.1)]) > score([layer(between=2.0)])
+
+
+def test_variety_within_images_raises_the_published_form_and_not_the_code():
+    """Points of the background, in which consistency takes no part, moved away from the others with their mean kept."""
+
+    def spread_background(image: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+        mean = image[0].mean(axis=0)
+        return {**image, 0: mean + 3 * (image[0] - mean)}
+
+    narrow = layer()
+    wide = [spread_background(image) for image in narrow]
+    assert ccfv_published([wide]) > ccfv_published([narrow])
+    assert ccfv_code([wide]) == pytest.approx(ccfv_code([narrow]))
+
+
+def test_images_without_a_class_have_no_part_in_it():
+    full, lacking = layer(), layer()
+    del lacking[0][2]
+    lacking[1][2] = lacking[1][2][:1]
+    assert np.isfinite(ccfv_code([lacking])) and ccfv_published([lacking]) != ccfv_published([full])
+    only_one = [{k: points for k, points in image.items() if k < 2} for image in full]
+    rare = [*only_one[:-1], full[-1]]
+    assert ccfv_code([rare]) == pytest.approx(
+        ccfv_code([[*only_one[:-1], {**only_one[-1], 0: np.concatenate([full[-1][0], full[-1][2]])}]])
+    )
+
+
+def broken(value: float) -> Layer:
+    images = layer()
+    images[0][1][0, 0] = value
+    return images
+
+
+@pytest.mark.parametrize("score", [ccfv_published, ccfv_code])
+def test_not_applicable_says_why(score):
+    for layers, reason in [
+        ([], "needs a layer"),
+        ([layer(images=1)], "two images"),
+        ([broken(np.nan)], "not finite"),
+        ([[{k: np.ones_like(p) for k, p in image.items()} for image in layer()]], "constant"),
+        ([[{0: image[0]} for image in layer()]], "besides the background"),
+        ([[layer()[0]] * 3], "same features in all images"),
+        ([[{}, *layer()]], "in every image"),
+    ]:
+        with pytest.raises(NotApplicable, match=reason):
+            score(layers)
+
+
+def test_points_that_coincide_leave_no_variety():
+    doubled = [{k: np.concatenate([p, p]) for k, p in image.items()} for image in layer()]
+    with pytest.raises(NotApplicable, match="coincide"):
+        ccfv_published([doubled])
+    assert np.isfinite(ccfv_published([[*doubled[:-1], layer()[-1]]]))

@@ -1,0 +1,250 @@
+"""Scores of features with labels: what they must not depend on, their known limits, and when they can't be had."""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal
+
+from workflow.lib.score.applies import NotApplicable, centred
+from workflow.lib.score.gbc import gbc
+from workflow.lib.score.hscore import h_score, regularised_h_score
+from workflow.lib.score.knn import knn
+from workflow.lib.score.leep import leep, nce
+from workflow.lib.score.logme import logme
+from workflow.lib.score.nleep import nleep
+from workflow.lib.score.parc import parc
+from workflow.lib.score.probe import probe
+from workflow.lib.score.sfda import sfda
+from workflow.lib.score.transrate import transrate, transrate_original
+
+Array = np.ndarray
+N, CLASSES = 240, 3
+GROUPS = np.arange(N) // 10
+
+SCORES: dict[str, Callable[[Array, Array], float]] = {
+    "logme": logme,
+    "h_score": h_score,
+    "regularised_h_score": regularised_h_score,
+    "transrate": transrate,
+    "transrate_original": transrate_original,
+    "gbc_diagonal": gbc,
+    "gbc_spherical": partial(gbc, kind="spherical"),
+    "nleep": partial(nleep, seed=1),
+    "sfda": sfda,
+    "parc": partial(parc, seed=1),
+    "knn": lambda x, y: knn(x, y, GROUPS[: len(y)]),
+    "probe": lambda x, y: probe(x, y, GROUPS[: len(y)], seed=1),
+}
+scores = pytest.mark.parametrize("name", SCORES)
+
+
+def data(width: int = 8, shift: float = 1.0) -> tuple[Array, Array]:
+    """Features (N, width), correlated and not of mean 0, and labels (N,) whose classes lie `shift` apart."""
+    rng = np.random.default_rng(7)
+    y = rng.integers(0, CLASSES, N)
+    mixing = rng.normal(size=(width, width))
+    return (rng.normal(size=(N, width)) + shift * rng.normal(size=(CLASSES, width))[y]) @ mixing + 0.5, y
+
+
+@scores
+def test_true_labels_score_higher_than_shuffled_ones(name: str):
+    x, y = data()
+    assert SCORES[name](x, y) > SCORES[name](x, np.random.default_rng(0).permutation(y))
+
+
+@scores
+def test_names_of_classes_do_not_matter(name: str):
+    x, y = data()
+    expected = SCORES[name](x, y)
+    assert SCORES[name](x, np.array([7, 2, 5])[y]) == pytest.approx(expected, rel=1e-3)
+    assert SCORES[name](x, np.array(["b", "c", "d"])[y]) == expected
+
+
+@pytest.mark.parametrize("name", [name for name in SCORES if name not in ("nleep", "parc", "knn", "probe")])
+def test_order_of_samples_does_not_matter(name: str):
+    x, y = data()
+    order = np.random.default_rng(0).permutation(N)
+    assert SCORES[name](x[order], y[order]) == pytest.approx(SCORES[name](x, y), rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["h_score", "regularised_h_score", "transrate", "nleep", "parc", "knn", "probe"])
+def test_scale_of_features_does_not_matter(name: str):
+    x, y = data()
+    for scale in (1e-4, 1e4):
+        assert SCORES[name](scale * x, y) == pytest.approx(SCORES[name](x, y), rel=1e-6)
+
+
+# The others have an intercept less, or a mean variance over all channels.
+@pytest.mark.parametrize(
+    "name", ["h_score", "transrate", "transrate_original", "gbc_diagonal", "nleep", "parc", "knn", "probe"]
+)
+def test_dead_channels_do_not_matter(name: str):
+    x, y = data()
+    dead = np.tile(0.1 * np.arange(20), (N, 1))
+    assert SCORES[name](np.hstack([x, dead]), y) == pytest.approx(SCORES[name](x, y), rel=1e-6)
+
+
+def test_nothing_is_left_of_dead_channels():
+    dead = np.tile(0.1 * np.arange(20), (N, 1))
+    assert (dead - dead.mean(axis=0)).any()  # the mean of some, in floating point, is not the value itself
+    assert not centred(dead).any()
+
+
+@scores
+def test_scores_are_repeatable_finite_and_leave_features_alone(name: str):
+    for width in (2, 8, 300):
+        x, y = data(width)
+        x[:, 1] = 0.1
+        x = x if width > 2 else np.column_stack([x, x[:, 0] ** 2])
+        before = x.copy()
+        first = SCORES[name](x, y)
+        assert np.isfinite(first) and SCORES[name](x, y) == first
+        assert (x == before).all()
+
+
+def test_logme_is_the_greatest_evidence_also_of_wide_features():
+    for width in (6, 60):
+        x, y = data(width)
+        x, y = x[:40] / 10, y[:40]
+        best = []
+        for c in range(CLASSES):
+            densities = []
+            for ratio in 10 ** np.arange(
+                -7, 3, 0.1
+            ):  # of noise to prior variance; the best prior variance is known then
+                shape, t = ratio * np.eye(40) + x @ x.T, (y == c).astype(float)
+                covariance = shape * (t @ np.linalg.solve(shape, t)) / 40
+                densities.append(multivariate_normal(cov=covariance, allow_singular=True).logpdf(t))
+            best.append(max(densities) / 40)
+        assert logme(x, y) == pytest.approx(np.mean(best), abs=2e-3)
+
+
+def test_logme_does_not_reward_channels_without_content():
+    x, y = data(60)
+    x, y = x[:40], y[:40]
+    assert logme(np.hstack([x, np.zeros((40, 500))]), y) == pytest.approx(logme(x, y), rel=1e-9)
+
+
+def test_h_score_saturates_in_wide_features_and_the_regularised_one_does_not():
+    rng = np.random.default_rng(0)
+    noise, y = rng.normal(size=(60, 80)), np.arange(60) % CLASSES
+    assert h_score(noise, y) == pytest.approx(CLASSES - 1)
+    assert regularised_h_score(noise, y) < 0.5
+    x, y = data()
+    wider = np.hstack([x, 10 * rng.normal(size=(N, 80))])
+    assert h_score(wider, y) > h_score(x, y) + 0.1
+    assert regularised_h_score(wider, y) < regularised_h_score(x, y) + 0.1
+
+
+def test_h_score_is_invariant_to_linear_maps():
+    x, y = data()
+    assert h_score(x @ np.random.default_rng(0).normal(size=(8, 8)), y) == pytest.approx(h_score(x, y))
+
+
+def test_original_transrate_depends_on_scale():
+    x, y = data()
+    assert transrate_original(x, y) > 1.5 * transrate_original(x / 1000, y)
+
+
+def test_spherical_gbc_is_the_diagonal_one_where_channels_vary_alike():
+    x, y = data(1)
+    rng = np.random.default_rng(0)
+    columns = [x]
+    for _ in range(5):  # the same values of each class in other orders: the same means and variances
+        column = np.empty_like(x)
+        for c in range(CLASSES):
+            column[y == c] = rng.permutation(x[y == c])
+        columns.append(column)
+    x = np.hstack(columns)
+    assert gbc(x, y, "spherical") == pytest.approx(gbc(x, y, "diagonal"))
+    assert gbc(np.hstack([x, x]), y, "spherical") > gbc(x, y, "spherical")
+
+
+def test_gbc_counts_equal_classes_as_full_overlap():
+    x = np.random.default_rng(0).normal(size=(50, 4))
+    assert gbc(np.tile(x, (3, 1)), np.repeat([0, 1, 2], 50)) == pytest.approx(-6)
+
+
+def test_neighbours_of_the_same_patient_do_not_count():
+    x, y, groups = np.array([[0.0], [0.1], [5.0], [5.1]]), np.array([0, 0, 1, 1]), np.array(["a", "a", "b", "b"])
+    assert knn(x, y, np.arange(4)) == 1
+    assert knn(x, y, groups) == 0
+
+
+def test_probe_judges_patients_it_was_not_trained_on():
+    """Features that tell the patient, of whom each has its own mix of classes, but not the class."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(20), 12)
+    y = (rng.random(240) < np.where(groups % 2, 0.95, 0.05)[:]).astype(int)
+    x = np.eye(20)[groups] + 0.01 * rng.normal(size=(240, 20))
+    assert probe(x, y, np.arange(240), seed=0) > -0.55
+    assert probe(x, y, groups, seed=0) < -0.69
+
+
+def test_probe_stays_finite_where_a_sample_is_far_off():
+    x, y = data()
+    x[0] *= -1e6
+    assert probe(x, y, GROUPS, seed=0) < -100
+
+
+def test_parc_takes_at_most_the_samples_asked_for():
+    x, y = data()
+    few = parc(x, y, seed=1, most=100)
+    assert few != parc(x, y, seed=1) and few == parc(x, y, seed=1, most=100) and few != parc(x, y, seed=2, most=100)
+    assert few == pytest.approx(parc(x, y, seed=1), abs=15)
+
+
+def test_leep_and_nce_closed_forms():
+    y = np.array([0, 0, 1, 1])
+    sure = np.eye(3)[[0, 0, 1, 1]]  # the third source class is never predicted
+    assert leep(sure, y) == pytest.approx(0)
+    assert leep(np.full((4, 3), 1 / 3), y) == pytest.approx(-np.log(2))
+    assert nce(np.array([5, 5, 9, 9]), y) == pytest.approx(0)
+    assert nce(np.array([5, 9, 5, 9]), y) == pytest.approx(-np.log(2))
+
+
+@scores
+def test_not_applicable_says_why(name: str):
+    score, (x, y) = SCORES[name], data()
+    with pytest.raises(NotApplicable, match="all 240 samples are of class 1"):
+        score(x, np.ones(N, int))
+    with pytest.raises(NotApplicable, match="one label per sample"):
+        score(x, np.array([]))
+    with pytest.raises(NotApplicable, match=r"shape \(240, D\), one row per label, found \(239, 8\)"):
+        score(x[1:], y)
+    with pytest.raises(NotApplicable, match="features are constant"):
+        score(np.full_like(x, 0.1), y)
+    for bad in (np.nan, np.inf):
+        broken = x.copy()
+        broken[3, 2] = bad
+        with pytest.raises(NotApplicable, match="not finite"):
+            score(broken, y)
+
+
+@pytest.mark.parametrize("name", [name for name in SCORES if name != "logme"])
+def test_single_samples_of_a_class_are_too_few(name: str):
+    x, y = data()
+    y[0] = 9
+    with pytest.raises(NotApplicable, match="class 9 has 1"):
+        SCORES[name](x, y)
+
+
+def test_not_applicable_of_single_scores():
+    x, y = data()
+    for score in (knn, partial(probe, seed=0)):
+        with pytest.raises(NotApplicable, match="two groups"):
+            score(x, y, np.zeros(N, int))
+    with pytest.raises(NotApplicable, match="every class in two groups"):
+        probe(x, (GROUPS == 3).astype(int), GROUPS, seed=0)
+    with pytest.raises(NotApplicable, match="two channels"):
+        parc(x[:, :1], y, seed=0)
+    with pytest.raises(NotApplicable, match="same value in all channels"):
+        parc(x[:, [0, 0]], y, seed=0)
+    with pytest.raises(NotApplicable, match="30 samples for 15 clusters"):
+        nleep(x[:29], y[:29], seed=0)
+    with pytest.raises(NotApplicable, match="within the classes"):
+        sfda(np.eye(CLASSES)[y], y)
+    with pytest.raises(NotApplicable, match="sum to 1"):
+        leep(np.ones((N, 2)), y)

@@ -1,0 +1,60 @@
+"""Measures of a ranking: closed forms, ties as expected values, and what is not defined."""
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+from scipy.stats import kendalltau, weightedtau
+
+from workflow.lib.stats.ranking import coefficients, regret, relative_best, top_hit
+
+SCORE = np.array([3.0, 1.0, 2.0, 2.0, 2.0, 0.0])
+TRUTH = np.array([0.5, 0.9, 0.8, 0.6, 0.7, 0.9])
+
+
+def over_orders(measure) -> float:
+    """Mean of a measure of untied scores over all orders of the tied, by brute force."""
+    values = []
+    for order in permutations(range(3)):
+        score = SCORE.copy()
+        score[2:5] += 0.1 * np.array(order)
+        values.append(measure(score))
+    return float(np.mean(values))
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 4, 5, 6])
+def test_ties_at_the_last_place_are_averaged(k: int):
+    assert relative_best(SCORE, TRUTH, k) == pytest.approx(over_orders(lambda s: relative_best(s, TRUTH, k)))
+    truth = np.where(np.arange(6) == 3, 1.0, TRUTH)
+    assert top_hit(SCORE, truth, k) == pytest.approx(over_orders(lambda s: top_hit(s, truth, k)))
+
+
+def test_closed_forms():
+    assert relative_best(SCORE, TRUTH, 1) == pytest.approx(0.5 / 0.9)
+    assert relative_best(SCORE, TRUTH, 2) == pytest.approx(0.7 / 0.9)  # one of 0.8, 0.6, 0.7
+    assert top_hit(SCORE, TRUTH, 4) == 0 and top_hit(SCORE, TRUTH, 5) == 1  # either of the two best
+    assert regret(SCORE, TRUTH) == pytest.approx(0.4)
+    assert regret(np.zeros(6), TRUTH) == pytest.approx(0.9 - TRUTH.mean())
+    assert coefficients(TRUTH, TRUTH) == pytest.approx(dict.fromkeys(coefficients(TRUTH, TRUTH), 1.0))
+
+
+def test_coefficients_are_those_of_scipy_and_do_not_depend_on_the_order_of_checkpoints():
+    found = coefficients(SCORE, TRUTH)
+    assert found["kendall_tau_b"] == pytest.approx(kendalltau(SCORE, TRUTH).statistic)
+    assert found["weighted_tau"] == pytest.approx(weightedtau(SCORE, TRUTH).statistic)
+    assert found["weighted_tau_by_truth"] == pytest.approx(weightedtau(TRUTH, SCORE, rank=None).statistic)
+    for order in ([5, 4, 3, 2, 1, 0], [2, 0, 4, 1, 5, 3]):
+        assert coefficients(SCORE[order], TRUTH[order]) == pytest.approx(found)
+
+
+def test_what_is_not_defined_is_none_or_refused():
+    assert set(coefficients(np.ones(6), TRUTH).values()) == {None}
+    assert set(coefficients(SCORE, np.ones(6)).values()) == {None}
+    assert relative_best(SCORE, -TRUTH, 1) is None
+    for k in (0, 7):
+        with pytest.raises(ValueError, match="of 6 checkpoints"):
+            relative_best(SCORE, TRUTH, k)
+    with pytest.raises(ValueError, match="not finite"):
+        regret(np.full(6, np.nan), TRUTH)
+    with pytest.raises(ValueError, match="shape"):
+        coefficients(SCORE, TRUTH[1:])

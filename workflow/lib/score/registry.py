@@ -1,0 +1,130 @@
+"""Every score in one table: what it needs, which direction is better, what it costs, where it is from.
+
+To add one: a file with a pure function, and a line here (docs/scores.md has an example). A function of one `Sample` is called
+for every level of the encoder; one of all levels gets the list of them. It raises `NotApplicable` with a reason where it has no
+value.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from workflow.lib.score.applies import Array, need
+from workflow.lib.score.ccfv import Layer, ccfv_code, ccfv_published
+from workflow.lib.score.gbc import gbc
+from workflow.lib.score.hscore import h_score, regularised_h_score
+from workflow.lib.score.knn import knn
+from workflow.lib.score.leep import leep, nce
+from workflow.lib.score.logme import logme
+from workflow.lib.score.nleep import nleep
+from workflow.lib.score.parc import parc
+from workflow.lib.score.probe import probe
+from workflow.lib.score.sfda import sfda
+from workflow.lib.score.transrate import transrate, transrate_original
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A sample of n pixels at one level: features (n, D), scaled to a root mean square of 1; class, patient and image (n,);
+    class probabilities (n, Z) of the source classifier, None where there is none; seed."""
+
+    features: Array
+    labels: Array
+    groups: Array
+    image: Array
+    probabilities: Array | None
+    seed: int
+
+
+@dataclass(frozen=True)
+class Score:
+    """An entry of the registry. needs: images | labels | source classifier | card. of: view | level | levels | card."""
+
+    compute: Any  # the function; of view scores, whether it is the published form
+    needs: str
+    better: str
+    of: str
+    cost: str
+    source: str
+
+
+def _layers(samples: list[Sample]) -> list[Layer]:
+    """For each level, the points of every class in every image; of pixels in one cell of the map, the first. Levels that are
+    too coarse to have two points of a class in two images are left out."""
+    layers = [[_points(level, level.image == image) for image in np.unique(level.image)] for level in samples]
+    return [layer for layer in layers if _fine_enough(layer)]
+
+
+def _fine_enough(layer: Layer) -> bool:
+    classes = {name for image in layer for name in image} - {0}
+    comparable = any(sum(len(image.get(name, ())) > 1 for image in layer) > 1 for name in classes)
+    return comparable and all(sum(map(len, image.values())) > 1 for image in layer)
+
+
+def _points(level: Sample, inside: Array) -> dict[int, Array]:
+    features, first = np.unique(level.features[inside], axis=0, return_index=True)
+    labels = level.labels[inside][first]
+    return {int(name): features[labels == name] for name in np.unique(labels)}
+
+
+def _probabilities(sample: Sample) -> Array:
+    need(sample.probabilities is not None, "needs the source's classifier, which these weights do not hold")
+    assert sample.probabilities is not None
+    return sample.probabilities
+
+
+def _label(compute: Callable[..., float], cost: str, source: str) -> Score:
+    return Score(compute, "labels", "higher", "level", cost, source)
+
+
+STUDY = "Hidy et al., arXiv 2410.18677"
+PASSES = "two passes of jittered images per draw"
+CARD = {"needs": "card", "of": "card", "cost": "none", "source": "null baseline"}
+
+SCORES = {
+    "robustness": Score(True, "images", "lower", "view", PASSES, STUDY),  # published: True
+    "robustness_sound": Score(False, "images", "lower", "view", PASSES, STUDY + ", mended"),
+    "logme": _label(lambda s: logme(s.features, s.labels), "an SVD", "You et al., ICML 2021"),
+    "h_score": _label(lambda s: h_score(s.features, s.labels), "a covariance", "Bao et al., ICIP 2019"),
+    "regularised_h_score": _label(
+        lambda s: regularised_h_score(s.features, s.labels), "a covariance", "Ibrahim et al., ECML 2022"
+    ),
+    "transrate": _label(lambda s: transrate(s.features, s.labels), "K + 1 determinants", "Huang et al., ICML 2022, scaled"),
+    "transrate_original": _label(
+        lambda s: transrate_original(s.features, s.labels), "K + 1 determinants", "Huang et al., ICML 2022"
+    ),
+    "gbc": _label(lambda s: gbc(s.features, s.labels), "means and variances", "Pandy et al., CVPR 2022, diagonal"),
+    "gbc_spherical": _label(
+        lambda s: gbc(s.features, s.labels, "spherical"), "means and variances", "Pandy et al., CVPR 2022, spherical, mended"
+    ),
+    "nleep": _label(lambda s: nleep(s.features, s.labels, seed=s.seed), "a mixture of 5 K Gaussians", "Li et al., CVPR 2021"),
+    "sfda": _label(lambda s: sfda(s.features, s.labels), "two discriminant analyses", "Shao et al., ECCV 2022"),
+    "parc": _label(lambda s: parc(s.features, s.labels, seed=s.seed, most=500), "all pairs of 500", "Bolya et al., NeurIPS 2021"),
+    "knn": _label(lambda s: knn(s.features, s.labels, s.groups), "all pairs", "Sorkhei et al., arXiv 2503.18528"),
+    "probe": _label(
+        lambda s: probe(s.features, s.labels, s.groups, seed=s.seed), "5 logistic regressions", "linear probe, log probability"
+    ),
+    "cc_fv_published": Score(
+        lambda levels: ccfv_published(_layers(levels)), "labels", "higher", "levels", "all pairs of images",
+        "Yang et al., MICCAI 2023, formula, on encoder features",
+    ),
+    "cc_fv_code": Score(
+        lambda levels: ccfv_code(_layers(levels)), "labels", "higher", "levels", "all pairs of images",
+        "Yang et al., MICCAI 2023, authors' program, on encoder features",
+    ),
+    "leep": Score(
+        lambda s: leep(_probabilities(s), s.labels), "source classifier", "higher", "deepest", "one table",
+        "Nguyen et al., ICML 2020, classifier applied at every place",
+    ),
+    "nce": Score(
+        lambda s: nce(_probabilities(s).argmax(axis=1), s.labels), "source classifier", "higher", "deepest", "one table",
+        "Tran et al., ICCV 2019, classifier applied at every place",
+    ),
+    "imagenet_accuracy": Score(lambda facts: facts["accuracy"], better="higher", **CARD),
+    "epochs": Score(lambda facts: facts["epochs"], better="higher", **CARD),
+    "parameters": Score(lambda facts: facts["parameters"], better="higher", **CARD),
+    "feature_dimension": Score(lambda facts: facts["feature_dimension"], better="higher", **CARD),
+    "random": Score(lambda facts: facts["random"], better="higher", **CARD),
+}  # fmt: skip
