@@ -32,6 +32,7 @@ include: "workflow/rules/score.smk"  # transferability scores of every checkpoin
 include: "workflow/rules/finetune.smk"  # U-Nets from every checkpoint, and the run's two tables
 include: "workflow/rules/stats.smk"  # audit, means, effects of length, noise
 include: "workflow/rules/claims.smk"  # correlations, selection, claims, the answer
+include: "workflow/rules/judge.smk"  # stopping rules replayed, every score judged as a selector
 include: "workflow/rules/paper.smk"  # every figure, and the tables in LaTeX
 include: "workflow/rules/overview.smk"  # plan and status: what a run will cost, and how far it is
 

@@ -85,7 +85,7 @@ def test_pretraining_helps_a_frozen_encoder(project: Path):
 
 def test_figures_are_not_blank_and_their_data_finite(project: Path):
     figures = sorted((project / RUN / "figures").glob("*.png"))
-    assert len(figures) == 10
+    assert len(figures) == 12
     for path in figures:
         pixels = np.asarray(Image.open(path).convert("L"))
         assert (pixels < 128).mean() > 0.001, path.name
@@ -189,7 +189,7 @@ def test_published_results(reference: Path, tmp_path: Path):
     assert {path.stem for path in tables.glob("*.tex")} == rows.keys()
     assert all(path.read_text().startswith("# ") for path in tables.glob("*.csv")), "each head says what is estimated"
     figures = {path.stem for path in (project / "results/published/figures").glob("*.png")}
-    assert len(figures) == 10 and "claims_forest" in figures
+    assert len(figures) == 12 and "claims_forest" in figures
     loaded = "import sys; import workflow.lib.stats.claims, workflow.lib.paper.curves; print('torch' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", loaded], cwd=project, text=True).strip() == "False"
     again = snakemake(project, "-c2", "published", "--config", deposited)

@@ -23,6 +23,8 @@ FIGURES = [
     "selection_all",
     "setting_stability",
     "claims_forest",
+    "replay",
+    "score_selection",
 ]
 TABLES = [
     "data_quality",
@@ -34,6 +36,8 @@ TABLES = [
     "selection",
     "selection_summary",
     "claims",
+    "replay_summary",
+    "score_selection_summary",
 ]
 
 

@@ -15,6 +15,8 @@ from workflow.lib.stats.tidy import SETTING
 Shown = dict[str, str]  # column -> heading
 
 CELL: Shown = {"dataset": "Target", "model": "Network", "freeze": "Encoder", "scheme": "Scheme"}
+SELECTED: Shown = {"diff_to_last": "Against last", "diff_low": "from", "diff_high": "to", "epochs_trained": "Trained"}
+GOAL: Shown = {"to_fixed": "Against fixed", "to_fixed_low": "from ", "to_fixed_high": "to ", "goal": "Goal"}
 # What of each table is set, and how its columns are called; all of them stand in the CSV.
 COLUMNS: dict[str, Shown] = {
     "data_quality": {"file": "File", "kind": "Finding", "count": "Count", "where": "Where", "treatment": "Treatment"},
@@ -32,6 +34,11 @@ COLUMNS: dict[str, Shown] = {
     "selection_summary": {"selector": "Selector", "pool": "Chosen among", "k": "Runs", "diff_to_last": "Against last"}
     | {"diff_low": "from", "diff_high": "to", "seeds_low": "seeds only, from", "seeds_high": "to", "worst": "Worst"}
     | {"regret": "Regret", "epochs_saved": "Epochs saved"},
+    "replay_summary": {"rule": "Rule", "budget": "Budget", "dataset": "Target", "k": "Runs"} | SELECTED | GOAL,
+    "score_selection_summary": {"selector": "Selector", "pool": "Chosen among", "budget": "Budget", "dataset": "Target"}
+    | SELECTED
+    | {"regret": "Regret", "kendall": "Kendall", "top1": "Top 1", "top3": "Top 3"}
+    | GOAL,
     "noise_ceiling": CELL
     | {"lengths": "Lengths", "f_statistic": "F", "p_holm": "p Holm", "reliability": "Reliability"}
     | {"distinguishable": "Told apart"},
@@ -43,7 +50,7 @@ COLUMNS: dict[str, Shown] = {
     | {"ci_low": "from", "ci_high": "to", "within_margin": "Within 0.005"},
 }
 SIGNED = {"gain_over_final", "honest_gain", "honest_ci_low", "honest_ci_high", "diff_to_last", "diff_low", "diff_high"}
-SIGNED |= {"seeds_low", "seeds_high", "worst", "difference"}
+SIGNED |= {"seeds_low", "seeds_high", "worst", "difference", "to_fixed", "to_fixed_low", "to_fixed_high"}
 TEXT = "6cm"  # width of columns that hold sentences
 GROUP = ["dataset", "model", "encoder", "freeze"]
 CORRELATIONS = """

@@ -52,22 +52,37 @@ def choose(
     `workflow.lib.stats.selection` for the selectors. ties (of the lowest score): average | shortest | longest.
     """
     means = summarise(results)
+    parts = []
+    for pool in pools:
+        table = score_table(count_from_deepest(scores) if pool == "all" else scores)
+        names = [(SCORE, setting) for setting in setting_names(table, deepest=pool == "all")]
+        values = table.reindex(pd.MultiIndex.from_frame(means[["dataset", *RUN, "epochs"]])).to_numpy()
+        parts.append(choose_lowest(results, means, values, names, pool, ties))
+    return join(parts)
+
+
+def choose_lowest(
+    results: pd.DataFrame,
+    means: pd.DataFrame,
+    values: np.ndarray,
+    names: Sequence[tuple[str, str]],
+    pool: str,
+    ties: str = "average",
+) -> Choices:
+    """`choose` in one pool by any numbers: `values` (checkpoints in the order of means = `summarise(results)`, columns), of
+    each column the lowest is taken (nan: no candidate); `names`: selector and setting of every column."""
     keys = [*CURVE, "epochs"]
     wide = results.pivot(index=keys, columns="seed", values="dice")
     dice = wide.reindex(pd.MultiIndex.from_frame(means[keys])).to_numpy()
     parts = []
-    for pool in pools:
-        table = score_table(count_from_deepest(scores) if pool == "all" else scores)
-        names = setting_names(table, deepest=pool == "all")
-        values = table.reindex(pd.MultiIndex.from_frame(means[["dataset", *RUN, "epochs"]])).to_numpy()
-        trained = np.flatnonzero(means["epochs"] > 0)
-        if pool == "within_run":  # a curve of one length leaves no choice and would only thin out the means
-            lengths = means.iloc[trained].groupby(CURVE)["epochs"].transform("nunique")
-            trained = trained[(lengths > 1) | (lengths.max() == 1)]
-        for key, rows in means.iloc[trained].groupby(POOLS[pool]).indices.items():
-            everything = {"model": "all", "encoder": "all", "scheme": "all", "pretrain_seed": pd.NA}
-            labels = everything | dict(zip(POOLS[pool], key, strict=True)) | {"pool": pool}
-            parts.append(_cell(means, dice, trained[rows], values[trained[rows]], names, ties, labels))
+    trained = np.flatnonzero(means["epochs"] > 0)
+    if pool == "within_run":  # a curve of one length leaves no choice and would only thin out the means
+        lengths = means.iloc[trained].groupby(CURVE)["epochs"].transform("nunique")
+        trained = trained[(lengths > 1) | (lengths.max() == 1)]
+    for key, rows in means.iloc[trained].groupby(POOLS[pool]).indices.items():
+        everything = {"model": "all", "encoder": "all", "scheme": "all", "pretrain_seed": pd.NA}
+        labels = everything | dict(zip(POOLS[pool], key, strict=True)) | {"pool": pool}
+        parts.append(_cell(means, dice, trained[rows], values[trained[rows]], names, ties, labels))
     choices = join(parts)
     choices.frame["pretrain_seed"] = choices.frame["pretrain_seed"].astype("Int64")
     return choices
@@ -78,11 +93,11 @@ def _cell(
     dice: np.ndarray,
     members: np.ndarray,
     scores: np.ndarray,
-    names: list[str],
+    names: Sequence[tuple[str, str]],
     ties: str,
     labels: dict[str, object],
 ) -> Choices:
-    """Choices among the checkpoints `members` (m positions in `means`, length > 0) with scores (m, settings)."""
+    """Choices among the checkpoints `members` (m positions in `means`, length > 0) with scores (m, columns)."""
     length, average = means["epochs"].to_numpy(float), means["dice_mean"].to_numpy()
     curves = means.iloc[members].groupby(CURVE)["epochs"]
     lasts = members[curves.transform("max") == means["epochs"].iloc[members]]
@@ -95,8 +110,8 @@ def _cell(
     marks[1 + len(rules) :, members] = lowest.T
     total = marks.sum(axis=1, keepdims=True)
     weights = np.divide(marks, total, out=np.zeros_like(marks), where=total > 0)
-    frame = pd.DataFrame({"selector": ["oracle", *rules] + [SCORE] * len(names), "setting": ""})
-    frame.loc[1 + len(rules) :, "setting"] = names
+    named = [*(("oracle", ""), *((rule, "") for rule in rules)), *names]
+    frame = pd.DataFrame(named, columns=["selector", "setting"])
     last = 1 + list(rules).index("last")
     reached, taken = weights @ average, weights @ length
     reached[0] = reached[last] + oracle_gain @ np.nan_to_num(dice.ravel())
@@ -109,7 +124,7 @@ def _cell(
     frame.loc[empty, ["chosen_epochs", "dice", "regret", "diff_to_last", "epochs_saved"]] = np.nan
     others = sparse.csr_array(weights[1:] - weights[last]) @ _single(dice)
     gain = sparse.vstack([sparse.csr_array(oracle_gain[None]), others])
-    rows = np.flatnonzero(~empty | (frame["selector"] != SCORE))  # a setting that this encoder does not have
+    rows = np.flatnonzero(~empty | (np.arange(len(frame)) <= len(rules)))  # else a setting that this encoder lacks
     return Choices(frame.assign(**labels)[COLUMNS], gain.tocsr(), means).take(rows)
 
 
@@ -170,11 +185,11 @@ def _notes(selectors: pd.Series, marks: np.ndarray, known: np.ndarray, seeds: in
     counts, first = np.count_nonzero(marks, axis=1), len(marks) - known.shape[1]
     notes = []
     for row, selector in enumerate(selectors):
-        tied = counts[row] > 1 and selector in (SCORE, "imagenet_accuracy")
+        tied = counts[row] > 1 and (row >= first or selector == "imagenet_accuracy")
         found = [missing.get(selector, "")] if not counts[row] else [f"{counts[row]} tied, averaged"] if tied else []
         if selector == "oracle" and 0 < (judged := int(marks[row].sum())) < seeds:
             found.append(f"judged on {judged} of {seeds} seeds")
-        if selector == SCORE and (scored := known[:, row - first].sum()) < len(known):
+        if row >= first and (scored := known[:, row - first].sum()) < len(known):
             found.append(f"score known for {scored} of {len(known)} checkpoints")
         notes.append("; ".join(found))
     return notes

@@ -22,7 +22,7 @@ from workflow.lib.stats.claims_rules import (
 )
 from workflow.lib.stats.correlation import correlations, count_from_deepest, pearson
 from workflow.lib.stats.effect import length_effect
-from workflow.lib.stats.selection import selection
+from workflow.lib.stats.selection import neighbours, selection
 from workflow.lib.stats.summary import share_scratch, summarise
 from workflow.lib.stats.table import write_table
 from workflow.lib.stats.tidy import CURVE, RUN, read_downstream, read_robustness
@@ -98,12 +98,10 @@ def against_mixture(chosen: pd.DataFrame) -> Found:
     mean = score.groupby(RUN)["chosen_epochs"].mean().mean()
     fixed = chosen[chosen["selector"].str.startswith("fixed ")]
     dice = fixed.merge(score[CURVE], on=CURVE).pivot(index=CURVE, columns="chosen_epochs", values="dice").dropna(axis=1)
-    lengths = dice.columns.to_numpy(float)
-    below, above = lengths[lengths <= mean], lengths[lengths >= mean]
-    if not (len(below) and len(above)):
+    around = neighbours(dice.columns.to_numpy(float), mean)
+    if around is None:
         return untestable(f"no fixed lengths common to all runs around the score's {mean:.0f} epochs")
-    low, high = below.max(), above.min()
-    weight = 1.0 if high == low else (high - mean) / (high - low)
+    low, high, weight = around
     mixture = (weight * dice[low] + (1 - weight) * dice[high]).rename("mixture").reset_index()
     both = score.merge(mixture, on=CURVE)
     both["difference"] = both["dice"] - both["mixture"]

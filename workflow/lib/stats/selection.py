@@ -1,6 +1,6 @@
 """What is lost, in Dice, by taking the checkpoint that a rule says instead of the best or the last one?"""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,13 +49,25 @@ def every_choice(results: pd.DataFrame, scores: pd.DataFrame) -> Choices:
     return join(parts)
 
 
-def by_other_data_sets(chosen: Choices, within: Sequence[str]) -> Choices:
-    """The rows (of one pool) whose setting has the lowest mean regret on the other data sets, for every data set and
-    value of the columns `within`; the first in alphabetical order if several have. Labelled `OTHERS`.
+def mean_regret(others: pd.DataFrame) -> pd.Series:
+    """Mean regret of every setting."""
+    return others.groupby("setting")["regret"].mean().round(12)
+
+
+def by_other_data_sets(
+    chosen: Choices,
+    within: Sequence[str],
+    selector: str = SCORE,
+    label: str = OTHERS,
+    cost: Callable[[pd.DataFrame], pd.Series] = mean_regret,
+) -> Choices:
+    """The rows (of one pool) of a selector whose setting has the lowest cost on the other data sets (a number per setting, from
+    their rows), for every data set and value of the columns `within`; the first in alphabetical order if several have.
+    Labelled `label`.
 
     Where a group holds several encoders, only settings that all of them have are candidates.
     """
-    scored = chosen.frame[chosen.frame["selector"] == SCORE]
+    scored = chosen.frame[chosen.frame["selector"] == selector]
     rows = []
     for key, here in scored.groupby(["dataset", *within]):
         others = scored[scored["dataset"] != key[0]]
@@ -63,10 +75,10 @@ def by_other_data_sets(chosen: Choices, within: Sequence[str]) -> Choices:
             others = others[others[column] == value]
         encoders = here.groupby("setting")["encoder"].nunique()
         common = encoders.index[encoders == here["encoder"].nunique()]
-        regret = others[others["setting"].isin(common)].groupby("setting")["regret"].mean().round(12)
-        if len(regret):
-            rows += list(here.index[here["setting"] == regret.idxmin()])
-    return chosen.take(np.array(rows, dtype=int), selector=OTHERS)
+        costs = cost(others[others["setting"].isin(common)])
+        if len(costs):
+            rows += list(here.index[here["setting"] == costs.idxmin()])
+    return chosen.take(np.array(rows, dtype=int), selector=label)
 
 
 def t_interval(values: np.ndarray) -> tuple[float, float]:
@@ -75,6 +87,16 @@ def t_interval(values: np.ndarray) -> tuple[float, float]:
         return float("nan"), float("nan")
     half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
     return float(np.mean(values) - half), float(np.mean(values) + half)
+
+
+def neighbours(lengths: np.ndarray, mean: float) -> tuple[float, float, float] | None:
+    """The two lengths around a mean number of epochs, and the weight of the lower one in the mixture that has this mean; None
+    where no length lies on one side."""
+    below, above = lengths[lengths <= mean], lengths[lengths >= mean]
+    if not (len(below) and len(above)):
+        return None
+    low, high = float(below.max()), float(above.min())
+    return low, high, 1.0 if high == low else (high - mean) / (high - low)
 
 
 def write_selection(downstream: str | Path, robustness: str | Path, output: str | Path, means: str | Path) -> None:

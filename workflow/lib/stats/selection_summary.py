@@ -1,5 +1,6 @@
 """Means of the selectors with their intervals, and how far other defensible analyst choices would move them."""
 
+from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
@@ -42,8 +43,9 @@ Not covered by any interval: other pretraining runs of a recipe, patients, test 
 un-annealed snapshots of one schedule, not completed shorter pretrainings."""
 
 
-def summary(chosen: Choices) -> pd.DataFrame:
-    """Mean per selector, setting and pool (`SUMMARY`), see `HEAD`. The rows of `OTHERS` have no single setting."""
+def summary(chosen: Choices, also: Sequence[str] = ()) -> pd.DataFrame:
+    """Mean per selector, setting and pool (`SUMMARY`, and further columns of the frame), see `HEAD`. The rows of `OTHERS`
+    have no single setting."""
     frame = chosen.frame.assign(setting=chosen.frame["setting"].where(chosen.frame["selector"] != OTHERS, ""))
     within, by = frame["pool"] == "within_run", ["selector", "setting", "pool"]
     cells = frame.groupby(["dataset", "freeze"]).ngroup()
@@ -56,7 +58,7 @@ def summary(chosen: Choices) -> pd.DataFrame:
     shape = (frame["group"].max() + 1, len(frame))
     gain = sparse.csr_array((weight, (known["group"], known.index)), shape=shape) @ chosen.gain
     seeds = seeds_interval(gain.toarray(), chosen.means)
-    numbers = ["diff_to_last", "regret", "epochs_saved", "chosen_epochs"]
+    numbers = ["diff_to_last", "regret", "epochs_saved", "chosen_epochs", *also]
     table = frame.drop_duplicates("group").set_index("group")[by].copy()
     units = known.groupby(["group", "unit"])[numbers].mean()
     table[numbers] = units.groupby(level=0).mean()
@@ -70,7 +72,7 @@ def summary(chosen: Choices) -> pd.DataFrame:
     parts = zip(table["pool"], table["k"].fillna(0).astype(int), seeds["reason"], strict=True)
     table["note"] = [_note(pool, k, total, reason) for pool, k, reason in parts]
     table["k"] = table["k"].mask(pooled).astype("Int64")
-    return table[SUMMARY].reset_index(drop=True)
+    return table[[*SUMMARY, *also]].reset_index(drop=True)
 
 
 def _note(pool: str, k: int, total: int, seeds: str) -> str:
