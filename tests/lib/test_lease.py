@@ -111,5 +111,5 @@ def test_a_job_that_lost_its_lease_stops(tmp_path: Path):
     wait_for(output.with_suffix(".notes"))
     lease_path(output).write_text(json.dumps({"token": "of another"}))
     assert job.wait() != 0
-    assert not output.exists() and read_lease(lease_path(output)) == {"token": "of another"}
+    assert not output.exists() and json.loads(lease_path(output).read_text()) == {"token": "of another"}
     assert "taken over" in output.with_suffix(".log").read_text()

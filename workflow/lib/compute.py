@@ -1,6 +1,7 @@
 """What every job with a network shares: its device and precision, and how images come to it."""
 
 import os
+import signal
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,8 +57,18 @@ def data_loader(
     context = "fork" if workers else None
     numbers = [list(batch) for batch in batches]
     return DataLoader(
-        items, batch_sampler=numbers, num_workers=workers, multiprocessing_context=context, pin_memory=pinned
+        items,
+        batch_sampler=numbers,
+        num_workers=workers,
+        multiprocessing_context=context,
+        pin_memory=pinned,
+        worker_init_fn=_deaf if workers else None,
     )
+
+
+def _deaf(worker: int) -> None:
+    """SLURM sends SIGTERM to all processes of a job: the training needs its workers until its step is done and saved."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def chunks(numbers: Sequence[int], size: int) -> list[Sequence[int]]:

@@ -6,6 +6,7 @@ images and the schedule are those of a single process, and the results equal it 
 (DistributedDataParallel) averages over processes instead, and demands that all have the same number of micro-batches.
 """
 
+import ctypes
 import json
 import logging
 import os
@@ -14,6 +15,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
@@ -135,7 +137,9 @@ def run_on(count: int, nodes: int, function: str, log_file: str | Path, argument
     root = str(Path(__file__).parents[2])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     log.info("%d processes on %d nodes: %s", count, nodes, " ".join(launcher))
-    child = subprocess.Popen([*launcher, "-m", __name__, str(call)], env=os.environ | {"PYTHONPATH": path})
+    child = subprocess.Popen(
+        [*launcher, "-m", __name__, str(call)], env=os.environ | {"PYTHONPATH": path}, preexec_fn=_die_with_parent
+    )
     # The processes save their state when the job is told to end; this one waits for them.
     signal.signal(signal.SIGTERM, lambda *_: child.terminate())
     try:
@@ -147,21 +151,30 @@ def run_on(count: int, nodes: int, function: str, log_file: str | Path, argument
         raise SystemExit(status)
 
 
+def _die_with_parent() -> None:
+    """From now on SIGKILL follows the end of the parent: who holds the lease leaves no training behind."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
 def _one_process(call_file: str) -> None:
     """What each process of torchrun does."""
+    _die_with_parent()
     collect_warnings()
     call = json.loads(Path(call_file).read_text())
     on_gpu = call["arguments"]["device"] == "cuda" and torch.cuda.is_available()  # its absence is named later
     if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    distributed.init_process_group("nccl" if on_gpu else "gloo")
+    # Long: others wait while one copies ImageNet to scratch. torchrun notices processes that end.
+    distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=timedelta(days=1))
     log_to(call["log_file"], append=True, level=logging.INFO if rank() == 0 else logging.ERROR)
     module, name = call["function"].split(":")
     try:
         getattr(import_module(module), name)(**call["arguments"])
         wait_for_all()  # none leaves while others still write
-    finally:
-        distributed.destroy_process_group()
+    except Exception:
+        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        os._exit(1)  # taking the group down would wait for processes that wait for this one
+    distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

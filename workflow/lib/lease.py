@@ -4,7 +4,6 @@ Snakemake forgets its SLURM jobs, and orphans its local ones, when it is killed;
 beside the first. So the job itself holds a file beside its first output, which also tells `snakemake status` what runs.
 """
 
-import _thread
 import atexit
 import json
 import logging
@@ -59,9 +58,11 @@ def lease_path(output: str | Path) -> Path:
 def read_lease(path: Path) -> dict[str, Any]:
     """Who holds a lease: token, host, pid, process_start, slurm_job, since; empty if nobody does (or is just taking it)."""
     try:
-        return json.loads(path.read_text())
+        holder = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
+    known = isinstance(holder, dict) and {"token", "host", "pid", "process_start", "slurm_job"} <= holder.keys()
+    return holder if known else {}
 
 
 def is_dead(holder: dict[str, Any]) -> bool:
@@ -75,10 +76,15 @@ def is_dead(holder: dict[str, Any]) -> bool:
 
 def _take(path: Path, mine: dict[str, Any]) -> bool:
     try:
-        with open(path, "x") as file:
-            json.dump(mine, file)
+        file = open(path, "x")
     except FileExistsError:
         return False
+    try:
+        with file:
+            json.dump(mine, file)
+    except OSError:  # a full disk: nobody must wait for this
+        path.unlink(missing_ok=True)
+        raise
     return True
 
 
@@ -116,13 +122,14 @@ def _beat(path: Path, token: str) -> None:
         time.sleep(BEAT)
         try:
             os.utime(path)
-            lost = read_lease(path).get("token") != token
-        except OSError:
-            lost = not path.exists()
+            lost = json.loads(path.read_text())["token"] != token
+        except FileNotFoundError:
+            lost = True
+        except OSError:  # the file system does not answer well: that says nothing about the lease
+            continue
         if lost:
             log.error("another job has taken over %s, as this one seemed dead: stopping", path)
-            _thread.interrupt_main()
-            return
+            os._exit(1)  # nothing more may be written; an interrupt would wait for the end of a child, or be ignored
 
 
 def _release(path: Path, token: str) -> None:

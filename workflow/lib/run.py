@@ -16,7 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from workflow.lib.lease import hold_lease
+from workflow.lib.lease import hold_lease, lease_path
 
 log = logging.getLogger("medseg")
 
@@ -39,9 +39,15 @@ def start_job(log_path: str | Path, outputs: Sequence[str | Path] = ()) -> None:
     collect_warnings()
     # SIGTERM ends a job like an error does, so that its temporary files and its lease go.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    if outputs and not hold_lease(outputs):
-        print("another job made these outputs meanwhile", file=sys.stderr)
-        sys.exit(0)
+    if outputs:
+        try:
+            with writing(lease_path(outputs[0])):
+                held = hold_lease(outputs)
+        except UserError as error:
+            sys.exit(f"\n{error}\n")
+        if not held:
+            print("another job made these outputs meanwhile", file=sys.stderr)
+            sys.exit(0)
     log_to(log_path)
 
 

@@ -75,8 +75,22 @@ def train(plan: Plan, resume: Path, fingerprint: str, *, save_every: float = 0.0
             where="resources of this rule (gpu), and batch / micro_batch of the recipe",
             next="take fewer GPUs; a smaller micro_batch is another recipe, as batch-norm works on it",
         )
+    if rank():
+        wait_for_all()  # the first process may discard the folder
     position = restore_state(resume, fingerprint, plan.model, plan.optimizer)
+    if not rank():
+        wait_for_all()
     done = len(position.history) * plan.steps_per_epoch + len(position.losses)
+    everywhere = torch.tensor(float(done), device=next(plan.model.parameters()).device)
+    sum_over_processes([everywhere])
+    if everywhere.item() != done * processes():
+        raise UserError(
+            "processes found different resume states",
+            found=f"step {done} in process {rank()}, {everywhere.item() / processes():.1f} on average",
+            expected="the same state on all nodes",
+            where=resume,
+            next="run the same command again: network file systems show new files late",
+        )
     if done:
         log.info(
             "resuming after epoch %d, step %d, of %d epochs", position.epoch - 1, len(position.losses), plan.epochs

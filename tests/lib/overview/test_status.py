@@ -17,7 +17,14 @@ def start(job: Job, log: str = "", age: float = 0.0) -> None:
     """A job of another host that showed its last sign of life `age` seconds ago."""
     path = lease_path(job.outputs[0])
     path.parent.mkdir(parents=True, exist_ok=True)
-    holder = {"host": "node7", "pid": 5, "process_start": "1", "slurm_job": "4711", "since": "2026-01-01T10:00:00+0000"}
+    holder = {
+        "token": "t",
+        "host": "node7",
+        "pid": 5,
+        "process_start": "1",
+        "slurm_job": "4711",
+        "since": "2026-01-01T10:00:00+0000",
+    }
     path.write_text(json.dumps(holder))
     moment = time.time() - age
     os.utime(path, (moment, moment))

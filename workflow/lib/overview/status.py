@@ -61,11 +61,11 @@ def state_of(job: Job) -> State:
 def first_line_of_error(text: str) -> str:
     """What went wrong by the end of a job's log: the first line of a `UserError`, or the last of a traceback; "" for none."""
     lines = text.splitlines()
-    for i in range(len(lines) - 1, -1, -1):
-        if lines[i].startswith("  found:") and i:
+    for i in range(len(lines) - 1, 0, -1):  # first: of several processes, others fail because this one did
+        if lines[i].startswith("  found:"):
             return re.sub(r"^\d\d:\d\d:\d\d ", "", lines[i - 1])
-        if lines[i].endswith(" uncaught error"):
-            return next(line for line in reversed(lines) if line.strip())
+    if any(line.endswith(" uncaught error") for line in lines):
+        return next(line for line in reversed(lines) if line.strip())
     return ""
 
 

@@ -1,6 +1,7 @@
 """Images of a pretraining on the compute node's own disk: read there, a busy shared file system slows nobody down."""
 
 import dataclasses
+import fcntl
 import logging
 import os
 import shutil
@@ -27,7 +28,9 @@ def on_scratch(lists: Sequence[ImageList], scratch: str) -> list[ImageList]:
             where=f"config: pretraining.scratch, node {os.uname().nodename}",
             next="correct it, or set scratch: null to read the images where they lie",
         )
-    return [dataclasses.replace(images, folder=_copied(images, root)) for images in lists]
+    with open(root / f"medseg-{os.getuid()}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # jobs that share the node: one copies, the others wait and find it done
+        return [dataclasses.replace(images, folder=_copied(images, root)) for images in lists]
 
 
 def _copied(images: ImageList, root: Path) -> Path:
