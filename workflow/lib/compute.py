@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,13 +63,21 @@ def data_loader(
         num_workers=workers,
         multiprocessing_context=context,
         pin_memory=pinned,
-        worker_init_fn=_deaf if workers else None,
+        worker_init_fn=_obey_parent_alone if workers else None,
     )
 
 
-def _deaf(worker: int) -> None:
-    """SLURM sends SIGTERM to all processes of a job: the training needs its workers until its step is done and saved."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def _obey_parent_alone(worker: int) -> None:
+    """SLURM sends SIGTERM to all processes of a job: the training needs its workers until its step is done and saved.
+    Only the training itself, whose end would otherwise wait for them for ever, may end them so."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+
+    def wait() -> None:
+        while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
+            pass
+        os._exit(128 + signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def chunks(numbers: Sequence[int], size: int) -> list[Sequence[int]]:
