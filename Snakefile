@@ -28,6 +28,7 @@ report: "workflow/report/workflow.rst"
 include: "workflow/rules/data.smk"  # download or generate, verify, split, prepare
 include: "workflow/rules/pretrain.smk"  # ImageNet checkpoints of every encoder and scheme
 include: "workflow/rules/released.smk"  # the same from weights that were trained elsewhere
+include: "workflow/rules/stop.smk"  # pretrainings that stop by themselves
 include: "workflow/rules/score.smk"  # transferability scores of every checkpoint on every target
 include: "workflow/rules/finetune.smk"  # U-Nets from every checkpoint, and the run's two tables
 include: "workflow/rules/stats.smk"  # audit, means, effects of length, noise
@@ -60,6 +61,11 @@ rule pretrain:
 rule scores:
     input:
         score_files(),
+
+
+rule stopped:
+    input:
+        stopped_files(),
 
 
 rule finetune:

@@ -118,17 +118,20 @@ def pretrain_variant(config: Config) -> str:
     return f"{protocol_of(config)['inputs']}-{config['image_size']}"
 
 
-def check_unchanged(folder: str | Path, settings: dict[str, Any], index: str | Path) -> None:
+def check_unchanged(
+    folder: str | Path, settings: dict[str, Any], index: str | Path, *, cards: str = "epoch*.json"
+) -> None:
     """Refuse checkpoints that were made with other settings, or from other images, than the config now says.
 
-    folder: <pretrain>/{encoder}/{scheme}/seed{n}; settings: what its cards must say (recipe, encoder, precision);
+    folder: <pretrain>/{encoder}/{scheme}/seed{n}; cards: pattern of their names, the first is looked at; settings: what it must
+    say (recipe, encoder, precision);
     index: list of the source's images, whose SHA-256 the cards hold. Raises `UserError` naming the first difference.
     Nothing is checked where no card exists, nor the images where there is no list of them.
     """
-    cards = sorted(Path(folder).glob("epoch*.json"))
-    if not cards:
+    found = sorted(Path(folder).glob(cards))
+    if not found:
         return
-    card = read_json(cards[0])
+    card = read_json(found[0])
     if Path(index).exists():
         settings = settings | {"index": _cached_sha256(str(index))}
     for section, values in settings.items():

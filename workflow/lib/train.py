@@ -33,8 +33,8 @@ class Plan:
     and saves; what it returns joins the row of this epoch, which then joins the history. Epochs count from 1. Randomness
     of a micro-batch depends on `seed`, the epoch and its number alone, so that a resumed run equals an unbroken one, and
     several processes equal one. `best` names the value in the history whose highest epoch (the later of equal ones) the
-    model has at the end; None: the last epoch. `forward` says what one pass
-    holds, and `shrink` how it is made smaller, where memory does not suffice.
+    model has at the end; None: the last epoch. `ends(history)` says, the same in all processes, that no epoch follows.
+    `forward` says what one pass holds, and `shrink` how it is made smaller, where memory does not suffice.
     """
 
     model: nn.Module
@@ -49,6 +49,7 @@ class Plan:
     accumulate: int = 1
     precision: str = "float32"
     best: str | None = None
+    ends: Callable[[list[Row]], bool] = lambda history: False
     forward: str = "a micro-batch"
     shrink: str = "make the micro-batch smaller"
 
@@ -98,7 +99,7 @@ def train(plan: Plan, resume: Path, fingerprint: str, *, save_every: float = 0.0
     progress = Progress(plan.epochs * plan.steps_per_epoch, "step", done=done)
     saved = time.monotonic()
     with _signals() as received, _memory_named(plan):
-        while position.epoch <= plan.epochs:
+        while position.epoch <= plan.epochs and not plan.ends(position.history):
             if not _train_epoch(plan, position, progress, received, resume):
                 _leave(plan, position, resume, fingerprint, received, progress.done - done)
             _finish_epoch(plan, position)
@@ -148,11 +149,7 @@ def _finish_epoch(plan: Plan, position: Position) -> None:
 
 
 def _step(
-    plan: Plan,
-    epoch: int,
-    members: range,
-    batches: Iterator[tuple[Tensor, Tensor]],
-    device: torch.device,
+    plan: Plan, epoch: int, members: range, batches: Iterator[tuple[Tensor, Tensor]], device: torch.device
 ) -> float:
     """Gradients and the mean loss of one step, whose micro-batches are `members`; the same in all processes."""
     statistics = NormStatistics(plan.model) if processes() > 1 else None

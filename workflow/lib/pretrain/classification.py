@@ -107,14 +107,40 @@ def validate(model: nn.Module, loader: DataLoader[Any], precision: str) -> tuple
     return right / count, loss / count
 
 
-def pretrain_encoder(
+def pretrain_encoder(*, folder: str | Path, keep: list[int], **training: Any) -> None:
+    """Train one encoder and write `folder`/epoch{e}.safetensors and .json for every e in `keep`, and history.csv.
+
+    training: the arguments of `pretraining`. Kept checkpoints and the state of training wait in `folder`.resume until all is
+    done, so that a killed job loses less than an epoch. Each of several processes calls it. Raises `UserError` when CUDA is
+    asked for and absent, or the loss is not finite.
+    """
+    plan, settings = pretraining(**training)
+    folder = Path(folder)
+    resume = folder.with_name(folder.name + ".resume")
+    config_hash = hash_of(settings | {"keep": keep})
+
+    def after_epoch(row: Row, history: list[Row]) -> Row:
+        measured = plan.after_epoch(row, history)
+        if row["epoch"] in keep and rank() == 0:
+            card = epoch_card([*history, row | measured]) | {"config_hash": config_hash} | settings
+            write_checkpoint(plan.model, resume / f"epoch{card['epoch']}.safetensors", card)
+        return measured
+
+    history = train(dataclasses.replace(plan, after_epoch=after_epoch), resume, config_hash)
+    if rank():
+        return
+    _publish(resume, folder, keep)
+    with atomic_path(folder / "history.csv") as temporary:
+        history.to_csv(temporary, index=False)
+    discard_resume(resume)
+
+
+def pretraining(
     *,
     source_card: str | Path,
     index: str | Path,
-    folder: str | Path,
     encoder: Mapping[str, Any],
     recipe: Mapping[str, Any],
-    keep: list[int],
     seed: int,
     image_size: int,
     inputs: str,
@@ -122,15 +148,13 @@ def pretrain_encoder(
     device: str,
     threads: int,
     scratch: str | None = None,
-) -> None:
-    """Train one encoder and write `folder`/epoch{e}.safetensors and .json for every e in `keep`, and history.csv.
+) -> tuple[Plan, dict[str, Any]]:
+    """The training of one encoder, which after each epoch measures accuracy and validation loss, and its settings for cards.
 
-    Kept checkpoints and the state of training wait in `folder`.resume until all is done, so that a killed job loses
-    less than an epoch. Each of several processes calls it. `threads` of this process; `scratch`: folder on the node's own
-    disk, from which the images are read. Raises `UserError` when CUDA is asked for and absent, or the loss is not finite.
+    `threads` of this process; `scratch`: folder on the node's own disk, from which the images are read.
     """
     torch.set_num_threads(threads)
-    place, folder = device_named(device), Path(folder)
+    place = device_named(device)
     images = [load_source(source_card, index, part) for part in ("train", "val")]
     train_images, validation_images = one_per_node(lambda: on_scratch(images, scratch)) if scratch else images
     model = build_classifier(
@@ -141,7 +165,6 @@ def pretrain_encoder(
         seed=derive_seed(seed, "weights"),
     )
     move_network(model, place)
-    resume = folder.with_name(folder.name + ".resume")
     settings = {
         "encoder": dict(encoder),
         "recipe": dict(recipe),
@@ -151,7 +174,6 @@ def pretrain_encoder(
         "precision": precision,
         "index": sha256_of(index),
     }
-    config_hash = hash_of(settings | {"keep": keep})
     workers = threads - 1 if place.type == "cuda" else 0
     validation = ValidationImages(validation_images, image_size, inputs)
     own = range(rank(), len(validation), processes())
@@ -165,13 +187,6 @@ def pretrain_encoder(
 
     def after_epoch(row: Row, history: list[Row]) -> Row:
         top1, loss = validate(model, loader, precision)
-        epoch = int(row["epoch"])
-        if epoch in keep and rank() == 0:
-            seconds = sum(earlier["seconds"] for earlier in [*history, row])
-            card = {"epoch": epoch, "accuracy": top1, "loss": row["loss"], "seconds": round(seconds, 3)}
-            write_checkpoint(
-                model, resume / f"epoch{epoch}.safetensors", card | {"config_hash": config_hash} | settings
-            )
         return {"accuracy": top1, "validation loss": loss}
 
     plan = classification_plan(
@@ -185,13 +200,13 @@ def pretrain_encoder(
         precision=precision,
     )
     log.info("%d training images, %d steps per epoch, %d epochs", len(train_images), plan.steps_per_epoch, plan.epochs)
-    history = train(plan, resume, config_hash)
-    if rank():
-        return
-    _publish(resume, folder, keep)
-    with atomic_path(folder / "history.csv") as temporary:
-        history.to_csv(temporary, index=False)
-    discard_resume(resume)
+    return plan, settings
+
+
+def epoch_card(history: list[Row]) -> dict[str, Any]:
+    """What a card says of the training behind a checkpoint: the last of these epochs, and the seconds of all."""
+    row, seconds = history[-1], round(sum(row["seconds"] for row in history), 3)
+    return {"epoch": int(row["epoch"]), "accuracy": row["accuracy"], "loss": row["loss"], "seconds": seconds}
 
 
 def _publish(resume: Path, folder: Path, keep: list[int]) -> None:
