@@ -11,6 +11,7 @@ configfile: "config.yaml"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/inputs.smk"
 
 
 pathvars:
@@ -35,6 +36,7 @@ include: "workflow/rules/stats.smk"  # audit, means, effects of length, noise
 include: "workflow/rules/claims.smk"  # correlations, selection, claims, the answer
 include: "workflow/rules/judge.smk"  # stopping rules replayed, every score judged as a selector
 include: "workflow/rules/paper.smk"  # every figure, and the tables in LaTeX
+include: "workflow/rules/rank.smk"  # what to start from on your own data, from scores alone
 include: "workflow/rules/overview.smk"  # plan and status: what a run will cost, and how far it is
 
 
@@ -66,6 +68,11 @@ rule scores:
 rule stopped:
     input:
         stopped_files(),
+
+
+rule rank:
+    input:
+        rankings(),
 
 
 rule finetune:

@@ -186,7 +186,7 @@ def test_published_results(reference: Path, tmp_path: Path):
     tables = project / "results/published/tables"
     rows = {path.stem: len(pd.read_csv(path, comment="#")) for path in tables.glob("*.csv")}
     assert (rows["downstream"], rows["length_effect"], rows["noise_ceiling"]) == (342, 36, 72)
-    assert {path.stem for path in tables.glob("*.tex")} == rows.keys()
+    assert {path.stem for path in tables.glob("*.tex")} == rows.keys() - {"replay", "score_selection"}  # long ones
     assert all(path.read_text().startswith("# ") for path in tables.glob("*.csv")), "each head says what is estimated"
     figures = {path.stem for path in (project / "results/published/figures").glob("*.png")}
     assert len(figures) == 12 and "claims_forest" in figures

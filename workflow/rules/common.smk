@@ -1,5 +1,5 @@
 """
-This part of the workflow checks the config and names the files of the grid.
+This part of the workflow checks the config, and holds what all rules share.
 
 REQUIRED INPUTS:
 
@@ -34,6 +34,8 @@ from workflow.lib.grid import (
     released_runs,
 )
 from workflow.lib.protocol import DATA, FINETUNING, SCORE, part_of, protocol_of
+from workflow.lib.rank.candidates import rank_candidates, to_confirm
+from workflow.lib.run import read_json
 
 # Packages keep their caches here, not in the home folder, which is small on clusters; jobs inherit it.
 for package in ("HF_HOME", "TORCH_HOME", "MPLCONFIGDIR"):
@@ -81,152 +83,3 @@ def minutes(first, longest=1440):
     """Time limit of a job: doubled at every further attempt, up to a day. Trainings need no more: they save before the limit
     and go on in the next slot."""
     return lambda wildcards, attempt: min(first * 2 ** (attempt - 1), longest)
-
-
-def data_origin(name):
-    """What provides a data set: the user's folder goes before generated data, these before the registry."""
-    return "folder" if DATASETS[name]["folder"] else "generated" if config["data"]["generate"] else "registry"
-
-
-def datasets_from(origin):
-    """Wildcard constraint: the names of this origin; matches nothing where there are none."""
-    return "|".join(re.escape(name) for name in DATASETS if data_origin(name) == origin) or "(?!)"
-
-
-def of_dataset(key):
-    return lambda wildcards: DATASETS[wildcards.dataset][key]
-
-
-def of_target(key):
-    return lambda wildcards: config["targets"][wildcards.target].get(key)
-
-
-def deposited_files(wildcards):
-    folder = config["deposited"][wildcards.run]["folder"]
-    return [f"{folder}/{name}" for name in ("downstream_scores.csv", "robustness_scores.csv")] if folder else []
-
-
-def encoder_settings(wildcards):
-    return network_settings(config["encoders"][wildcards.encoder])
-
-
-def network_inputs(wildcards):
-    return inputs_of(config, wildcards.encoder)
-
-
-def source_file(name):
-    return workflow.pathvars.apply(f"<data>/{config['pretraining']['images']}/{name}")
-
-
-# Arguments of the pretraining jobs. That they take `output` keeps Snakemake from tracking these paths: moved data repeat nothing.
-def source_card(wildcards, output):
-    return source_file("source.json")
-
-
-def source_index(wildcards, output):
-    return source_file("index.csv.gz") if is_trained_here(config, wildcards.encoder) else None
-
-
-def released_files(wildcards, output):
-    return workflow.pathvars.apply("<data>/released/files.json")
-
-
-def scratch_folder(wildcards, output):
-    return config["pretraining"]["scratch"]
-
-
-def checkpoint_folder(wildcards):
-    scheme = wildcards.get("scheme", "random")
-    return workflow.pathvars.apply(f"<pretrain>/{wildcards.encoder}/{scheme}/seed{wildcards.pretrain_seed}")
-
-
-def pretraining_source(wildcards):
-    """The images, until the checkpoints exist. Not `ancient`, which hides all jobs behind an input that is remade.
-
-    Random weights of an encoder that is not trained here need none.
-    """
-    if not is_trained_here(config, wildcards.encoder):
-        return {}
-    epochs = config["pretraining"]["keep"] if "scheme" in wildcards.keys() else [0]
-    finished = all(os.path.exists(f"{checkpoint_folder(wildcards)}/epoch{epoch}.json") for epoch in epochs)
-    return {} if finished else {"source": source_file("source.json"), "index": source_file("index.csv.gz")}
-
-
-def pretraining_recipe(wildcards):
-    """The recipe; an error where finished checkpoints were made otherwise, so that they are never lost unasked."""
-    values = recipe(config, wildcards.encoder, wildcards.scheme)
-    settings = {"recipe": values, "encoder": encoder_settings(wildcards), "precision": config["precision"]}
-    settings |= {"inputs": network_inputs(wildcards), "image_size": config["image_size"]}
-    check_unchanged(checkpoint_folder(wildcards), settings, source_file("index.csv.gz"))
-    return values
-
-
-def released_weights(wildcards):
-    """The study's files, until the checkpoint exists, so that moving or fetching them again repeats nothing."""
-    card = f"<pretrain>/{wildcards.encoder}/{wildcards.scheme}/seed0/epoch{wildcards.epochs}.json"
-    return [] if os.path.exists(workflow.pathvars.apply(card)) else "<data>/released/files.json"
-
-
-@cache
-def finetuning_protocol():
-    """The protocol's switches; an error where the run's finished fine-tunings were made otherwise."""
-    protocol = part_of(PROTOCOL, FINETUNING)
-    settings = {"protocol": protocol, "recipe": config["finetune"], "image_size": config["image_size"]}
-    check_same_run(workflow.pathvars.apply("<run>/finetune"), settings | {"precision": config["precision"]})
-    return protocol
-
-
-def own_schemes():
-    """The schemes that each encoder of the grid has checkpoints of."""
-    return {name: [GIVEN] if brings_weights(config, name) else GRID["schemes"] for name in GRID["encoders"]}
-
-
-def prepared_data():
-    trained = any(is_trained_here(config, encoder) for encoder in GRID["encoders"])
-    return [
-        *collect("<data>/{target}/{variant}/card.json", target=GRID["targets"], variant=VARIANT),
-        *([source_file("index.csv.gz")] if trained else []),
-        *(["<data>/released/files.json"] if released_runs(config) else []),
-    ]
-
-
-def checkpoint_files():
-    return [f"<pretrain>/{checkpoint.path}.safetensors" for checkpoint in all_checkpoints(config)]
-
-
-def score_files():
-    return [
-        f"<run>/scores/{target}/{checkpoint.path}.csv"
-        for target in GRID["targets"]
-        for checkpoint in all_checkpoints(config)
-    ]
-
-
-def finetune_files():
-    return [f"<run>/finetune/{finetuning.path}/card.json" for finetuning in all_finetunings(config)]
-
-
-def run_stats(run):
-    table = "<results>/{run}/tables/{name}.csv"
-    return [
-        *collect(table, run=run, name=TABLES),
-        f"<results>/{run}/tables/data_quality.txt",
-        f"<results>/{run}/answer.json",
-    ]
-
-
-def run_figures(run):
-    return collect("<results>/{run}/figures/{name}.{kind}", run=run, name=FIGURES, kind=["pdf", "png", "csv"])
-
-
-def run_tables(run):
-    return collect("<results>/{run}/tables/{name}.{kind}", run=run, name=TABLES, kind=["tex", "csv"])
-
-
-def one_product(run, name):
-    folder, kinds = ("figures", ["pdf", "png", "csv"]) if name in FIGURES else ("tables", ["tex", "csv"])
-    return collect("<results>/{run}/{folder}/{name}.{kind}", run=run, folder=folder, name=name, kind=kinds)
-
-
-def run_products(run):
-    return [*run_figures(run), *run_tables(run), *run_stats(run), f"<results>/{run}/answer.txt"]

@@ -13,15 +13,6 @@ OUTPUTS:
 """
 
 
-def transferability_table(wildcards):
-    """The scores of all kinds, if the run has them: released ones hold the robustness scores only."""
-    if wildcards.run not in DEPOSITED:
-        return "<results>/{run}/transferability_scores.csv"
-    folder = DEPOSITED[wildcards.run]["folder"]
-    table = f"{folder}/transferability_scores.csv"
-    return table if folder and os.path.exists(table) else []
-
-
 rule replay_stopping:
     """Apply stopping rules to the finished curves: epochs saved, Dice lost."""
     input:

@@ -8,7 +8,7 @@ REQUIRED INPUTS:
 
 OUTPUTS:
 
-    <run>/scores/{target}/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}.csv
+    <run>/scores/{target}/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}.csv, .json (values of patients, for `rank`)
 """
 
 
@@ -24,6 +24,7 @@ rule score_checkpoint:
         code=code("score/score_checkpoint.py"),
     output:
         scores="<run>/scores/{target}/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}.csv",
+        by_group="<run>/scores/{target}/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}.json",
     log:
         "<logs>/score/{target}-{encoder}-{scheme}-{pretrain_seed}-{epochs}.log",
     benchmark:

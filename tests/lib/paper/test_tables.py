@@ -6,7 +6,7 @@ import pandas as pd
 
 from tests.lib.stats.synthetic_run import write_run
 from workflow.lib.paper.tables import COLUMNS, set_table
-from workflow.lib.stats import audit, claims, correlation, effect, noise, selection, summary
+from workflow.lib.stats import audit, claims, correlation, effect, judgement, noise, replay, selection, summary
 from workflow.lib.stats.table import head_of, read_table, write_table
 
 
@@ -27,6 +27,8 @@ def test_all_tables_of_a_run(tmp_path: Path):
     correlation.write_correlations(*inputs, csv["correlations"])
     selection.write_selection(*inputs, csv["selection"], csv["selection_summary"])
     claims.write_claims(*inputs, csv["claims"])
+    replay.write_replay(*inputs, None, tmp_path / "replay.csv", csv["replay_summary"])
+    judgement.write_judgement(*inputs, None, tmp_path / "score_selection.csv", csv["score_selection_summary"])
     for name in csv.keys() - {"reproduction"}:
         tex = tmp_path / f"{name}.tex"
         set_table(name, csv[name], tex)

@@ -25,7 +25,16 @@ def call(job, tmp_path: Path) -> dict:  # noqa: F811
     names = {"target": "squares", "encoder": "unet", "scheme": "simple", "pretrain_seed": "5", "epochs": "3"}
     keep = {name: job[name] for name in ("data_folder", "weights", "encoder", "inputs", "device", "threads")}
     sizes = {"images": 6, "draws": 2, "pixels": 120, "samples": 2, "components": 8, "seed": 0}
-    return keep | sizes | {"names": names, "scores": list(SCORES), "output": tmp_path / "scores.csv"}
+    return (
+        keep
+        | sizes
+        | {
+            "names": names,
+            "scores": list(SCORES),
+            "output": tmp_path / "scores.csv",
+            "by_group": tmp_path / "by_group.json",
+        }
+    )
 
 
 def test_every_score_has_a_value_or_a_reason(call: dict):
@@ -50,6 +59,22 @@ def test_the_same_pixels_and_numbers_for_the_same_seed(call: dict, tmp_path: Pat
     pd.testing.assert_frame_equal(one, two)
 
 
+def test_values_of_patients_average_to_the_score(call: dict):
+    score_checkpoint(**call)
+    facts, table = read_json(call["by_group"]), pd.read_csv(call["output"])
+    assert sum(facts["groups"].values()) == 6 and facts["seconds"] > 0 and facts["missing"] == {}
+    values = {name: [by_group[group] for group in facts["groups"]] for name, by_group in facts["values"].items()}
+    probe = table[(table["score"] == "probe_all") & (table["sample"] == "balanced")]
+    assert np.mean(values["probe_all"]) == pytest.approx(probe["value"].item())
+    robust = table[
+        (table["score"] == "robustness_sound") & (table["metric"] == "cosine_distance") & (table["margin"] == 0.5)
+    ]
+    robust = robust[(robust["pooled"] == True) & (robust["level"] == 5)]  # noqa: E712
+    assert np.average(values["robustness_sound"], weights=list(facts["groups"].values())) == pytest.approx(
+        robust["value"].item()
+    )
+
+
 def test_without_masks_label_scores_say_so(call: dict):
     path = call["data_folder"] / "card.json"
     path.write_text(path.read_text().replace('"square"', ""))
@@ -57,6 +82,8 @@ def test_without_masks_label_scores_say_so(call: dict):
     table = pd.read_csv(call["output"]).set_index("score")
     assert "no masks" in table.loc["logme", "warning"] and np.isnan(table.loc["logme", "value"])
     assert table.loc["robustness_sound", "value"].notna().all()
+    facts = read_json(call["by_group"])
+    assert list(facts["values"]) == ["robustness_sound"] and "no masks" in facts["missing"]["probe_all"]
 
 
 def test_without_the_source_classifier_leep_says_so(call: dict):

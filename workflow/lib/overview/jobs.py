@@ -13,6 +13,7 @@ STAGES = {  # by rule file
     "finetune": "finetune",
     "stats": "statistics",
     "claims": "statistics",
+    "judge": "statistics",
     "paper": "figures and tables",
 }
 

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -34,7 +34,8 @@ def label_rows(
     """Rows of the scores `names`: of every kind of sample and, where they look at single levels, of every level.
 
     The value is the mean over `samples` samples of `pixels` pixels, with a 95 % t interval over them (none for one sample),
-    which says nothing about other images. head: weight (Z, C) and bias (Z,) of the source's classifier.
+    which says nothing about other images. Rows of scores by group hold the means of groups over the samples, too (`by_group`).
+    head: weight (Z, C) and bias (Z,) of the source's classifier.
     """
     if chosen.masks is None:
         yield from ({"score": name, "value": math.nan, "warning": NO_LABELS} for name in names)
@@ -83,6 +84,11 @@ def reduced(features: Array, components: int | None) -> Array:
     return kept * np.sqrt(values[::-1][:components].clip(0)) if wide else centred @ kept
 
 
+def means_by_group(draws: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Means over draws that all have the same groups."""
+    return {name: float(np.mean([draw[name] for draw in draws])) for name in draws[0]}
+
+
 def _levels(
     levels: list[Array], pixels: Pixels, head: tuple[Array, Array] | None, components: int | None, seed: int
 ) -> list[Sample]:
@@ -103,15 +109,18 @@ def _rows(name: str, kind: str, drawn: list[list[Sample]]) -> Iterator[dict[str,
         yield _row(name, kind, level + 1, [partial(score.compute, levels[level]) for levels in drawn])
 
 
-def _row(name: str, kind: str, level: int | None, draws: list[Callable[[], float]]) -> dict[str, Any]:
+def _row(name: str, kind: str, level: int | None, draws: list[Callable[[], Any]]) -> dict[str, Any]:
     """One row: mean and interval over the draws; of the first that has no value, the reason."""
     start = time.monotonic()
     row: dict[str, Any] = {"score": name, "sample": kind, "level": level, "draws": len(draws), "warning": ""}
     try:
-        values = np.array([draw() for draw in draws])
+        found = [draw() for draw in draws]
     except NotApplicable as reason:
         return row | {"value": math.nan, "warning": str(reason), "seconds": time.monotonic() - start}
-    half = math.nan
+    if SCORES[name].by_group:
+        row["by_group"] = means_by_group(found)
+        found = [np.mean(list(by_group.values())) for by_group in found]
+    values, half = np.array(found), math.nan
     if len(values) > 1:
         half = float(stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / math.sqrt(len(values)))
     mean = float(values.mean())

@@ -1,5 +1,7 @@
 """Probe: how well a linear classifier trained on the features predicts the classes of other patients."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
@@ -22,6 +24,24 @@ def probe(features: Array, labels: Array, groups: Array, *, seed: int) -> float:
     about 100 n D K. Invariant to scale and shift of every channel. Raises `NotApplicable`, also where a class has too few
     groups to train and judge on.
     """
+    return finite(_held_out(features, labels, groups, seed).mean())
+
+
+def probe_by_group(levels: Sequence[Array], labels: Array, groups: Array, *, seed: int) -> dict[str, float]:
+    """The mean of `probe`'s log probabilities for each group, from the features of all levels side by side.
+
+    levels: features (n, D) of each level, what a decoder with skip connections sees. Values of groups, not of samples, can be
+    compared between checkpoints in pairs. They are not independent: groups share the probes (`rank.resolve` allows for it).
+    Raises `NotApplicable` as `probe`.
+    """
+    found = _held_out(np.hstack(levels), labels, groups, seed)
+    names, members = np.unique(groups, return_inverse=True)
+    means = np.bincount(members, found) / np.bincount(members)
+    return {str(name): finite(value) for name, value in zip(names, means, strict=True)}
+
+
+def _held_out(features: Array, labels: Array, groups: Array, seed: int) -> Array:
+    """Log probabilities (n,) of the true classes, each from the probe that did not see the sample's group."""
     features, numbers = usable(features, labels)
     members = usable_groups(groups, len(numbers))
     spread = [len(np.unique(members[numbers == c])) for c in range(numbers.max() + 1)]
@@ -41,4 +61,4 @@ def probe(features: Array, labels: Array, groups: Array, *, seed: int) -> float:
             scores = np.column_stack([np.zeros(len(scores)), scores])
         # The model's own logarithms are -infinity where a probability is below the least double.
         found[held] = log_softmax(scores, axis=1)[np.arange(len(held)), numbers[held]]
-    return finite(found.mean())
+    return found

@@ -20,7 +20,7 @@ from workflow.lib.score.leep import leep, nce
 from workflow.lib.score.logme import logme
 from workflow.lib.score.nleep import nleep
 from workflow.lib.score.parc import parc
-from workflow.lib.score.probe import probe
+from workflow.lib.score.probe import probe, probe_by_group
 from workflow.lib.score.sfda import sfda
 from workflow.lib.score.transrate import transrate, transrate_original
 
@@ -40,7 +40,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class Score:
-    """An entry of the registry. needs: images | labels | source classifier | card. of: view | level | levels | card."""
+    """An entry of the registry. needs: images | labels | source classifier | card. of: view | level | levels | card.
+
+    by_group: `compute` gives a value for each patient, {name: value}; the score is their mean, and `rank` compares by them.
+    """
 
     compute: Any  # the function; of view scores, whether it is the published form
     needs: str
@@ -48,6 +51,7 @@ class Score:
     of: str
     cost: str
     source: str
+    by_group: bool = False
 
 
 def _layers(samples: list[Sample]) -> list[Layer]:
@@ -81,7 +85,7 @@ def _label(compute: Callable[..., float], cost: str, source: str) -> Score:
 
 STUDY = "Hidy et al., arXiv 2410.18677"
 PASSES = "two passes of jittered images per draw"
-CARD = {"needs": "card", "of": "card", "cost": "none", "source": "null baseline"}
+CARD: dict[str, Any] = {"needs": "card", "of": "card", "cost": "none", "source": "null baseline"}
 
 SCORES = {
     "robustness": Score(True, "images", "lower", "view", PASSES, STUDY),  # published: True
@@ -105,6 +109,10 @@ SCORES = {
     "knn": _label(lambda s: knn(s.features, s.labels, s.groups), "all pairs", "Sorkhei et al., arXiv 2503.18528"),
     "probe": _label(
         lambda s: probe(s.features, s.labels, s.groups, seed=s.seed), "5 logistic regressions", "linear probe, log probability"
+    ),
+    "probe_all": Score(
+        lambda levels: probe_by_group([s.features for s in levels], levels[0].labels, levels[0].groups, seed=levels[0].seed),
+        "labels", "higher", "levels", "5 logistic regressions", "linear probe of all levels, log probability", by_group=True,
     ),
     "cc_fv_published": Score(
         lambda levels: ccfv_published(_layers(levels)), "labels", "higher", "levels", "all pairs of images",

@@ -66,9 +66,14 @@ def hinge(positive: Tensor, negative: Tensor, margin: float) -> Tensor:
 
 def score_of_views(features: Features, query: Tensor, key: Tensor, *, published: bool) -> dict[Setting, float]:
     """The score in every setting, from one encoder pass over each view (n, 3, s, s)."""
+    return {s: float(terms.mean()) for s, terms in terms_of_views(features, query, key, published=published).items()}
+
+
+def terms_of_views(features: Features, query: Tensor, key: Tensor, *, published: bool) -> dict[Setting, Tensor]:
+    """The terms (n,), float64, whose mean over images is the score, in every setting."""
     n = len(query)
     partners = partner(n)
-    totals: dict[Setting, Tensor] = {}
+    terms: dict[Setting, Tensor] = {}
     for chunk in _study_chunks(n) if published else torch.arange(n).tensor_split(math.ceil(n / CHUNK)):
         places = chunk.tolist()
         maps = zip(features(query[chunk]), features(key[chunk]), strict=True)
@@ -82,9 +87,9 @@ def score_of_views(features: Features, query: Tensor, key: Tensor, *, published:
                         negative = d[~torch.eye(len(d), dtype=torch.bool, device=d.device)].view(len(d), -1)
                     for margin in MARGINS:
                         setting = (level, pooled, name, margin)
-                        total = hinge(positive, negative, margin).mean(dim=1).sum()
-                        totals[setting] = totals.get(setting, 0) + total
-    return {setting: float(total) / n for setting, total in totals.items()}
+                        found = hinge(positive, negative, margin).mean(dim=1).cpu()
+                        terms.setdefault(setting, torch.empty(n, dtype=found.dtype))[chunk] = found
+    return terms
 
 
 def robustness_rows(
@@ -93,19 +98,21 @@ def robustness_rows(
     """The score of `images` (n, 3, s, s) in every setting: mean over `draws` pairs of views, and its 95 % interval.
 
     The interval is a t interval over draws of jitter, absent for one draw; it says nothing about other images. `warning`
-    says where the jitter cuts off intensities, and why a value is missing.
+    says where the jitter cuts off intensities, and why a value is missing. `terms`: for each image, its mean over draws.
     """
     found = []
     for draw in range(draws):
         with seeded(derive_seed(seed, "jitter", draw)):
             views = [_jittered(images, whole=published) for _ in range(2)]
-        found.append(score_of_views(features, *views, published=published))
+        found.append(terms_of_views(features, *views, published=published))
     half = float(stdtrit(draws - 1, 0.975)) / math.sqrt(draws) if draws > 1 else math.nan
     warning = clipping_warning(images)
     for level, pooled, name, margin in product(sorted({s[0] for s in found[0]}), (True, False), DISTANCES, MARGINS):
-        values = torch.tensor([scores[level, pooled, name, margin] for scores in found], dtype=torch.float64)
+        terms = torch.stack([draw[level, pooled, name, margin] for draw in found])
+        values = terms.mean(dim=1)
         mean, spread = float(values.mean()), half * float(values.std()) if draws > 1 else math.nan
         row = {"metric": name, "margin": margin, "pooled": pooled, "level": level, "value": mean}
+        row |= {"terms": terms.mean(dim=0).tolist()}
         row |= {"ci_low": mean - spread, "ci_high": mean + spread, "draws": draws}
         yield row | {"warning": warning if math.isfinite(mean) else "; ".join(filter(None, [UNDEFINED, warning]))}
 

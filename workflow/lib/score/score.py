@@ -17,9 +17,9 @@ from workflow.lib.data.prepared import load_prepared
 from workflow.lib.networks.build import build_encoder, load_encoder
 from workflow.lib.networks.weights import read_checkpoint
 from workflow.lib.pretrain.checkpoint import trained_as
-from workflow.lib.run import Progress, UserError, atomic_path, derive_seed, read_json
+from workflow.lib.run import Progress, UserError, atomic_path, derive_seed, read_json, write_json
 from workflow.lib.score.applies import Array
-from workflow.lib.score.label_scores import label_rows
+from workflow.lib.score.label_scores import NO_LABELS, label_rows
 from workflow.lib.score.pixels import TargetImages, target_images
 from workflow.lib.score.registry import SCORES
 from workflow.lib.score.robustness import CHUNK, Features, clipping_warning, robustness_rows
@@ -33,6 +33,7 @@ CHOICES = [
     "sample",
     "level",
 ]  # what is free in a score; empty where a score has no such choice
+RANKED = {"metric": "cosine_distance", "margin": 0.5, "pooled": True}  # robustness by which `rank` compares
 NUMBERS = ["value", "ci_low", "ci_high", "draws", "seconds", "warning"]
 
 
@@ -41,6 +42,7 @@ def score_checkpoint(
     data_folder: Path,
     weights: Path,
     output: Path,
+    by_group: Path,
     names: Mapping[str, str],
     encoder: Mapping[str, Any],
     scores: list[str],
@@ -60,9 +62,11 @@ def score_checkpoint(
     at pixels are reduced to, None: not at all; `inputs`: what the network sees (unchanged | standardised).
 
     The table has the columns of `names` (target, encoder, scheme, pretrain_seed, epochs), score, better (higher | lower),
-    `CHOICES` and `NUMBERS`; a score without a value has its reason in `warning`. Raises `UserError` for a checkpoint that
+    `CHOICES` and `NUMBERS`; a score without a value has its reason in `warning`. `by_group` (JSON) gets what `rank` needs:
+    see `_by_group`. Raises `UserError` for a checkpoint that
     does not fit the network, too few images, or where no score has a value.
     """
+    start = time.monotonic()
     torch.set_num_threads(threads)
     place = device_named(device)
     data = load_prepared(data_folder)
@@ -96,6 +100,33 @@ def score_checkpoint(
         {"score": name, "value": SCORES[name].compute(facts), "draws": 1, "warning": ""} for name in by_kind["card"]
     ]
     _write(output, rows, names, weights)
+    write_json(by_group, {"seconds": round(time.monotonic() - start, 3), **_by_group(rows, chosen)})
+
+
+def _by_group(rows: list[dict[str, Any]], chosen: TargetImages) -> dict[str, Any]:
+    """How many images each group (patient) has; for each score by group, its values, or why there are none (`missing`).
+
+    Label scores on the balanced sample. The sound robustness score at the deepest level, pooled, in `RANKED`.
+    """
+    names, members, counts = np.unique(chosen.groups.astype(str), return_inverse=True, return_counts=True)
+    values: dict[str, dict[str, float]] = {}
+    missing: dict[str, str] = {}
+    for row in rows:
+        name = row["score"]
+        if row.get("sample") == "balanced" and SCORES[name].by_group:
+            values[name] = row.get("by_group", {})
+        elif name == "robustness_sound" and RANKED.items() <= row.items():  # of all levels, the deepest comes last
+            means = np.bincount(members, row["terms"]) / counts
+            values[name] = dict(zip(names.tolist(), means.tolist(), strict=True)) if np.isfinite(means).all() else {}
+        else:
+            continue
+        missing.pop(name, None)
+        if not values[name]:
+            del values[name]
+            missing[name] = row["warning"]
+    if chosen.masks is None:
+        missing |= {name: NO_LABELS for name in {row["score"] for row in rows} if SCORES[name].by_group}
+    return {"groups": dict(zip(names.tolist(), counts.tolist(), strict=True)), "values": values, "missing": missing}
 
 
 def _view_rows(name: str, features: Features, chosen: TargetImages, draws: int, seed: int) -> Iterator[dict[str, Any]]:

@@ -14,6 +14,7 @@ score_checkpoint(
     data_folder=Path(snakemake.input.data).parent,
     weights=Path(snakemake.input.weights),
     output=Path(snakemake.output.scores),
+    by_group=Path(snakemake.output.by_group),
     names=dict(snakemake.wildcards.items()),
     device=snakemake.config["device"],
     threads=snakemake.threads,

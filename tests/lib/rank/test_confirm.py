@@ -1,0 +1,87 @@
+"""Confirming a ranking: folds over patients, and when it held."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from workflow.lib.data.prepared import load_prepared
+from workflow.lib.rank.candidates import to_confirm
+from workflow.lib.rank.confirm import confirm, in_words, patients_dice, write_fold
+from workflow.lib.run import UserError
+
+RANKED = [{"path": f"e{i}/pretrained/seed0/epoch9", "label": f"e{i}"} for i in range(4)]
+FACTS = {"target": "T", "ranked": RANKED, "default": RANKED[2]}
+
+
+def prepared(folder: Path, patients: int, validation: bool) -> Path:
+    rows = [
+        {"item": f"c{p}{i}", "case": f"c{p}{i}", "group": f"p{p}", "part": "train", "scale": 255.0}
+        for p in range(patients)
+        for i in (0, 1)
+    ]
+    rows[0]["part"] = rows[1]["part"] = "test"
+    if validation:
+        rows[2]["part"] = rows[3]["part"] = "validation"
+    folder.mkdir(parents=True)
+    pd.DataFrame(rows).to_csv(folder / "items.csv", index=False)
+    arrays = {"images": np.zeros((len(rows), 1, 4, 4), np.uint8), "masks": np.zeros((len(rows), 4, 4), np.uint8)}
+    described = {name: {"shape": list(a.shape), "dtype": str(a.dtype)} for name, a in arrays.items()}
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+    (folder / "card.json").write_text(json.dumps({"target": "T", "counts": {}, "arrays": described}))
+    return folder
+
+
+@pytest.mark.parametrize("validation", [True, False])
+def test_folds_judge_every_training_patient_once_and_leave_the_test_part_out(tmp_path: Path, validation: bool):
+    data, judged = prepared(tmp_path / "data", 8, validation), []
+    for fold in range(3):
+        output = tmp_path / f"run/fold{fold}/card.json"
+        write_fold(data=data, output=output, fold=fold, folds=3, split_seed=0)
+        items = load_prepared(output.parent).items
+        parts = items.groupby("group")["part"].unique()
+        assert all(len(part) == 1 for part in parts) and parts["p0"][0] == "left out"
+        assert ("validation" in set(items["part"])) == validation
+        judged += items.loc[items["part"] == "test", "group"].unique().tolist()
+    assert sorted(judged) == [f"p{p}" for p in range(1, 8)]
+
+
+def test_too_few_patients_for_the_folds_are_refused(tmp_path: Path):
+    with pytest.raises(UserError, match="too few patients of T"):
+        write_fold(
+            data=prepared(tmp_path / "data", 4, False), output=tmp_path / "f/card.json", fold=0, folds=5, split_seed=0
+        )
+
+
+def test_first_and_default_are_confirmed():
+    assert [c["label"] for c in to_confirm(FACTS, 1)] == ["e0", "e2"]
+    assert [c["label"] for c in to_confirm(FACTS, 3)] == ["e0", "e1", "e2"]
+
+
+@pytest.mark.parametrize(
+    ("gain", "spread", "verdict"),
+    [(0.1, 0.01, "held"), (-0.1, 0.01, "did not hold"), (0.01, 0.2, "can't be told")],
+)
+def test_verdict(gain: float, spread: float, verdict: str):
+    rng = np.random.default_rng(0)
+    patients = rng.uniform(0.3, 0.8, size=14)
+    dice = pd.DataFrame(
+        {RANKED[0]["path"]: patients + gain + spread * rng.normal(size=14), RANKED[2]["path"]: patients}
+    )
+    table, found = confirm(FACTS, dice, folds=5)
+    assert found["verdict"] == verdict and table["place"].tolist() == [1, 3]
+    words = in_words("T", FACTS, table, found, 5)
+    assert verdict.removeprefix("can't be ") in words and "e0" in words and "14 patients" in words
+
+
+def test_dice_of_patients_comes_from_all_folds(tmp_path: Path):
+    data = prepared(tmp_path / "data", 4, False)
+    tables = []
+    for fold, rows in enumerate([[("c10", "a", 0.2), ("c10", "b", 0.4), ("c11", "a", 0.9)], [("c20", "a", 0.5)]]):
+        tables.append(tmp_path / f"{fold}.csv")
+        pd.DataFrame(rows, columns=["case", "class", "dice"]).to_csv(tables[-1], index=False)
+    found = patients_dice({"x": tables}, data / "items.csv")
+    assert found["x"].to_dict() == pytest.approx({"p1": (0.3 + 0.9) / 2, "p2": 0.5})

@@ -1,0 +1,79 @@
+"""An exported encoder gives the same features in the program that it was exported for."""
+
+import json
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from monai.networks.nets import resnet
+from safetensors.torch import load_file
+from torch import nn
+
+from workflow.lib.networks.build import build_encoder
+from workflow.lib.pretrain.checkpoint import write_checkpoint
+from workflow.lib.rank.export import export_choice
+
+
+class Holder(nn.Module):
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+
+def exported(tmp_path: Path, encoder: dict[str, object]) -> tuple[nn.Module, Path]:
+    """The encoder with weights of its own, and the folder of its export."""
+    weights = tmp_path / "e/pretrained/seed0/epoch9.safetensors"
+    torch.manual_seed(3)
+    network = build_encoder(encoder, use="simple", image_size=64)
+    write_checkpoint(Holder(network), weights, {"accuracy": None})
+    facts = tmp_path / "ranking.json"
+    facts.write_text(json.dumps({"choice": {"encoder": "e", "path": "e/pretrained/seed0/epoch9"}}))
+    export_choice(
+        facts=facts,
+        weights=[str(weights)],
+        folder=tmp_path / "encoder",
+        encoders={"e": encoder},
+        inputs={"e": "unchanged"},
+        image_size=64,
+    )
+    return network.eval(), tmp_path / "encoder"
+
+
+@pytest.mark.parametrize("name", ["resnet18", "convnext_atto", "vit_tiny_patch16_224"])
+@torch.inference_mode()
+def test_timm_and_smp_files_give_the_same_maps(tmp_path: Path, name: str):
+    network, folder = exported(tmp_path, {"architecture": f"timm/{name}"})
+    images = torch.rand(2, 3, 64, 64)
+    maps = network(images)
+    images = (images - network.mean) / network.std
+    size = {"img_size": 64} if name.startswith("vit") else {}
+    # As note.json says, and as segmentation_models_pytorch builds its encoders tu-*.
+    overlay = {"file": str(folder / "timm.safetensors")}
+    loaded = timm.create_model(name, features_only=True, pretrained=True, pretrained_cfg_overlay=overlay, **size).eval()
+    smp = nn.ModuleDict({"model": timm.create_model(name, features_only=True, **size)}).eval()
+    smp.load_state_dict(load_file(folder / "segmentation_models_pytorch.safetensors"))
+    for other in (loaded, smp["model"]):
+        levels = [other(images)[level] for level in network.levels]
+        for found, expected in zip(levels, maps, strict=True):
+            torch.testing.assert_close(found, expected)
+    whole = timm.create_model(name, num_classes=0, **size).state_dict()
+    assert load_file(folder / "timm.safetensors").keys() <= whole.keys()
+
+
+@torch.inference_mode()
+def test_monai_takes_timm_resnets(tmp_path: Path):
+    network, folder = exported(tmp_path, {"architecture": "timm/resnet18"})
+    note = json.loads((folder / "note.json").read_text())["MONAI"]
+    model = eval(note.removeprefix("timm.safetensors fits monai.networks.nets."), {"resnet18": resnet.resnet18}).eval()
+    model.load_state_dict(load_file(folder / "timm.safetensors"))
+    images = torch.rand(2, 3, 64, 64)
+    pooled = network.network(images)[-1].mean(dim=(2, 3))
+    torch.testing.assert_close(model(images).flatten(1), pooled)
+
+
+def test_own_network_is_said_to_be_the_studys(tmp_path: Path):
+    network, folder = exported(tmp_path, {"architecture": "unet", "width": 4})
+    assert sorted(path.name for path in folder.iterdir()) == ["encoder.safetensors", "note.json"]
+    assert load_file(folder / "encoder.safetensors").keys() == network.state_dict().keys()
+    assert "no other program" in json.loads((folder / "note.json").read_text())["encoder.safetensors"]

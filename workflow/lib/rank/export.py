@@ -1,0 +1,101 @@
+"""The chosen encoder for other programs: weights under the names that they use, and a note on what goes in."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from workflow.lib.networks.build import TIMM, build_encoder, load_encoder
+from workflow.lib.pretrain.checkpoint import trained_as
+from workflow.lib.run import atomic_folder, read_json, write_json
+
+RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")  # which MONAI builds with timm's names
+OWN = "a network of the study, which no other program builds: load `encoder.safetensors` into the class named here"
+
+
+def export_choice(
+    *,
+    facts: str | Path,
+    weights: Sequence[str],
+    folder: Path,
+    encoders: Mapping[str, Mapping[str, Any]],
+    inputs: Mapping[str, str],
+    image_size: int,
+) -> None:
+    """Export the choice of a ranking (`facts`): one of the `weights`. encoders, inputs: for each encoder of the config."""
+    choice = read_json(facts)["choice"]
+    path = next(path for path in weights if path.endswith(f"/{choice['path']}.safetensors"))
+    export_encoder(
+        weights=Path(path),
+        folder=folder,
+        encoder=encoders[choice["encoder"]],
+        inputs=inputs[choice["encoder"]],
+        image_size=image_size,
+        choice=choice,
+    )
+
+
+def export_encoder(
+    *, weights: Path, folder: Path, encoder: Mapping[str, Any], image_size: int, inputs: str, choice: Mapping[str, Any]
+) -> None:
+    """Write `folder`: encoder.safetensors (as this pipeline names tensors), for timm's models timm.safetensors and
+    segmentation_models_pytorch.safetensors too, and note.json: how to load each, and what the encoder sees.
+
+    inputs: unchanged | standardised; choice: the candidate. Raises `UserError` for weights that are damaged or do not fit.
+    """
+    card = read_json(weights.with_suffix(".json"))
+    network = build_encoder(encoder, image_size=image_size, use=trained_as(card))
+    load_encoder(network, weights)
+    note: dict[str, Any] = {"choice": dict(choice), "sha256_of_checkpoint": card["sha256"], "encoder": dict(encoder)}
+    note |= {"images": f"3 channels, values 0..1, {image_size} pixels wide and high" + _after(inputs)}
+    with atomic_folder(folder) as place:
+        _save(network.state_dict(), place / "encoder.safetensors")
+        if encoder["architecture"].startswith(TIMM):
+            note |= _export_timm(network, encoder["architecture"].removeprefix(TIMM), place)
+        else:
+            module = type(network).__module__
+            note |= {"encoder.safetensors": OWN, "class": f"{module}.{type(network).__name__}"}
+        write_json(place / "note.json", note)
+
+
+def _after(inputs: str) -> str:
+    return ", each image then brought to mean 0 and standard deviation 1" if inputs == "standardised" else ""
+
+
+def _export_timm(network: nn.Module, name: str, place: Path) -> dict[str, Any]:
+    """Write the files for timm and segmentation_models_pytorch; the notes on them."""
+    maps: dict[str, Tensor] = network.network.state_dict()  # type: ignore[union-attr, operator, assignment]
+    _save(model_names(name, maps), place / "timm.safetensors")
+    _save({f"model.{key}": tensor for key, tensor in maps.items()}, place / "segmentation_models_pytorch.safetensors")
+    mean, std = (getattr(network, key).flatten().tolist() for key in ("mean", "std"))
+    loading = f"timm.create_model('{name}', features_only=True, pretrained=True, pretrained_cfg_overlay="
+    loading += "{'file': 'timm.safetensors'}); without features_only: num_classes=0"
+    note = {
+        "then": f"(image - mean) / std of timm's weights of that name: mean {mean}, std {std}",
+        "encoder.safetensors": "TimmEncoder of this pipeline",
+        "timm.safetensors": loading,
+        "segmentation_models_pytorch.safetensors": f"segmentation_models_pytorch.Unet('tu-{name}', encoder_weights=None)"
+        ".encoder.load_state_dict(safetensors.torch.load_file(...)); not tried here, where it is not installed",
+    }
+    monai = "MONAI builds no encoder of this name; its UNetDecoder takes the maps of timm's features_only model"
+    if name.split(".")[0] in RESNETS:
+        monai = f"timm.safetensors fits monai.networks.nets.{name.split('.')[0]}(spatial_dims=2, n_input_channels=3, "
+        monai += "conv1_t_stride=2, shortcut_type='B', bias_downsample=False, feed_forward=False)"
+    return note | {"MONAI": monai}
+
+
+def model_names(name: str, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of timm's extractor of feature maps under the names of timm's whole model (the inverse of what
+    `pretrained_tensors` does)."""
+    with torch.device("meta"):
+        known = timm.create_model(name, num_classes=0).state_dict()
+    names = {alias: key for key in known for alias in (f"model.{key}", key.replace(".", "_", 1), key)}
+    return {names.get(key, key): tensor for key, tensor in maps.items()}
+
+
+def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)

@@ -1,0 +1,73 @@
+"""The job that ranks the candidates of one target, and the config that fine-tunes the one to take."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from workflow.lib.grid import GIVEN, RANDOM
+from workflow.lib.rank.answer import in_words, rank
+from workflow.lib.rank.figure import draw_ranking
+from workflow.lib.rank.table import read_scored
+from workflow.lib.run import atomic_path, read_json, write_json
+
+UNKNOWN_GROUPS = (
+    "Warning: which images are of one patient is not known. If some are, the probe has seen the patients that it is judged "
+    "on, and all intervals are too narrow: name the patients (`group` of this target)."
+)
+
+
+def rank_target(
+    *,
+    target: str,
+    run: str,
+    scores: Sequence[str],
+    by_group: Sequence[str],
+    card: str | Path,
+    by: str | None,
+    default: str | None,
+    shortest: int,
+    table: str,
+    facts: str,
+    pdf: str,
+    png: str,
+    text: str,
+    snippet: str,
+) -> None:
+    """Write ranking.csv (`table`), ranking.json (`facts`), the figure, the answer (`text`) and finetune.yaml (`snippet`).
+
+    scores, by_group: the score files of all candidates; card: of the prepared target; shortest: the least length > 0 of the
+    config. Raises as `read_scored` and `rank`.
+    """
+    notes = [UNKNOWN_GROUPS] if read_json(card).get("groups") == "unknown" else []
+    ranking, found = rank(read_scored(scores, by_group), by=by, default=default, notes=notes)
+    draw_ranking(
+        ranking, f"{target}: {found['images']} images of {found['groups']} patients", pdf=pdf, png=png, csv=table
+    )
+    for path, content in (
+        (text, in_words(target, found)),
+        (snippet, finetune_config(target, run, found["choice"], shortest)),
+    ):
+        with atomic_path(path) as temporary:
+            temporary.write_text(content)
+    write_json(facts, {"target": target, **found})
+
+
+def finetune_config(target: str, run: str, choice: dict[str, Any], shortest: int) -> str:
+    """A config, to go on top of the run's own, that fine-tunes one candidate on the target."""
+    lines = [
+        f"# Fine-tunes {choice['label']} on {target}. On top of the config of run {run}:",
+        f"#   snakemake finetune --configfile <that of run {run}> finetune.yaml",
+        f"run: {run}-{target}",
+        "study:",
+        f"  encoders: [{choice['encoder']}]",
+        f"  targets: [{target}]",
+    ]
+    if choice["scheme"] == RANDOM:
+        lines.append(f"  lengths: [0, {shortest}]  # 0: the random weights; a length > 0 has to stand beside it")
+    else:
+        lines.append(f"  lengths: [{choice['epochs']}]")
+        if choice["scheme"] != GIVEN:
+            lines.append(f"  schemes: [{choice['scheme']}]")
+            if choice["pretrain_seed"]:
+                lines.append(f"  pretrain_seeds: [{choice['pretrain_seed']}]")
+    return "\n".join(lines) + "\n"

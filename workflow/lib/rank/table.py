@@ -1,0 +1,91 @@
+"""The score files of all candidates of a target, as arrays and tables."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from workflow.lib.data.table import read_table
+from workflow.lib.grid import Checkpoint
+from workflow.lib.rank.candidates import PROBE, ROBUSTNESS
+from workflow.lib.run import UserError, read_json
+
+KEY = ["encoder", "scheme", "pretrain_seed", "epochs"]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What is known of k candidates on one target.
+
+    values: for each score that ranks, (k, n) means of n groups as they are, nan rows where a candidate has none.
+    missing: for each such score, the reason of the first candidate without values. summaries: (k rows) one number of every
+    other score, nan where there is none. seconds (k,): of the whole score job. warnings (k): in words.
+    """
+
+    candidates: list[Checkpoint]
+    groups: dict[str, int]
+    values: dict[str, np.ndarray]
+    missing: dict[str, str]
+    better: dict[str, str]
+    summaries: pd.DataFrame
+    seconds: np.ndarray
+    warnings: list[str]
+
+
+def read_scored(tables: Sequence[str | Path], by_group: Sequence[str | Path]) -> Scored:
+    """Read the score files (`tables`) and their values of groups (`by_group`, JSON), one each per candidate.
+
+    Raises `UserError` where the candidates were not scored on the same images.
+    """
+    rows = [read_table(path) for path in tables]
+    facts = [read_json(path) for path in by_group]
+    groups: dict[str, int] = facts[0]["groups"]
+    for path, found in zip(by_group, facts, strict=True):
+        if found["groups"] != groups:
+            raise UserError(
+                "candidates were scored on other images",
+                found=f"{len(found['groups'])} groups, {sum(found['groups'].values())} images",
+                expected=f"the {len(groups)} groups and {sum(groups.values())} images of {by_group[0]}",
+                where=path,
+                next=f"rm '{path}', then run the same command again: it will be made anew",
+            )
+    names = [name for name in (PROBE, ROBUSTNESS) if any(name in {**f["values"], **f["missing"]} for f in facts)]
+    better = {name: side for table in rows for name, side in zip(table["score"], table["better"], strict=True)}
+    return Scored(
+        candidates=[Checkpoint(*(kind(table[key].iloc[0]) for key, kind in _TYPES.items())) for table in rows],
+        groups=groups,
+        values={name: np.array([_values(found, name, groups) for found in facts]) for name in names},
+        missing={name: next((f["missing"][name] for f in facts if name in f["missing"]), "") for name in names},
+        better=better,
+        summaries=pd.DataFrame([_summary(table) for table in rows]),
+        seconds=np.array([found["seconds"] for found in facts]),
+        warnings=[_warnings(table) for table in rows],
+    )
+
+
+_TYPES: dict[str, Any] = {"encoder": str, "scheme": str, "pretrain_seed": int, "epochs": int}
+
+
+def _values(facts: dict[str, Any], name: str, groups: dict[str, int]) -> list[float]:
+    found = facts["values"].get(name, {})
+    return [found.get(group, np.nan) for group in groups]
+
+
+def _summary(table: pd.DataFrame) -> dict[str, float]:
+    """One number of every score: of label scores the mean over the levels, balanced sample; of the robustness scores the
+    deepest level, pooled, cosine distance, margin 0.5."""
+    chosen = table[table["sample"].isna() | (table["sample"] == "balanced")]
+    robust = chosen["metric"].notna()
+    setting = (chosen["metric"] == "cosine_distance") & (chosen["margin"] == 0.5) & (chosen["pooled"] == True)  # noqa: E712
+    chosen = chosen[~robust | (setting & (chosen["level"] == chosen["level"].max()))]
+    return chosen.groupby("score", sort=False)["value"].mean().to_dict()
+
+
+def _warnings(table: pd.DataFrame) -> str:
+    """Every warning once, with the scores that it is about."""
+    found = table.dropna(subset="warning").drop_duplicates(["score", "warning"])
+    said = found.groupby("warning", sort=False)["score"].agg(", ".join)
+    return "; ".join(f"{scores}: {warning}" for warning, scores in said.items())

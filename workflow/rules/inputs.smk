@@ -1,0 +1,240 @@
+"""
+This part of the workflow says what rules ask for: input functions, params that depend on wildcards, the files of a target.
+
+REQUIRED INPUTS: the names of common.smk
+
+OUTPUTS: none; functions that the other parts use
+"""
+
+
+def data_origin(name):
+    """What provides a data set: the user's folder goes before generated data, these before the registry."""
+    return "folder" if DATASETS[name]["folder"] else "generated" if config["data"]["generate"] else "registry"
+
+
+def datasets_from(origin):
+    """Wildcard constraint: the names of this origin; matches nothing where there are none."""
+    return "|".join(re.escape(name) for name in DATASETS if data_origin(name) == origin) or "(?!)"
+
+
+def of_dataset(key):
+    return lambda wildcards: DATASETS[wildcards.dataset][key]
+
+
+def of_target(key):
+    return lambda wildcards: config["targets"][wildcards.target].get(key)
+
+
+def deposited_files(wildcards):
+    folder = config["deposited"][wildcards.run]["folder"]
+    return [f"{folder}/{name}" for name in ("downstream_scores.csv", "robustness_scores.csv")] if folder else []
+
+
+def encoder_settings(wildcards):
+    return network_settings(config["encoders"][wildcards.encoder])
+
+
+def network_inputs(wildcards):
+    return inputs_of(config, wildcards.encoder)
+
+
+def source_file(name):
+    return workflow.pathvars.apply(f"<data>/{config['pretraining']['images']}/{name}")
+
+
+# Arguments of the pretraining jobs. That they take `output` keeps Snakemake from tracking these paths: moved data repeat nothing.
+def source_card(wildcards, output):
+    return source_file("source.json")
+
+
+def source_index(wildcards, output):
+    return source_file("index.csv.gz") if is_trained_here(config, wildcards.encoder) else None
+
+
+def released_files(wildcards, output):
+    return workflow.pathvars.apply("<data>/released/files.json")
+
+
+def scratch_folder(wildcards, output):
+    return config["pretraining"]["scratch"]
+
+
+def checkpoint_folder(wildcards):
+    scheme = wildcards.get("scheme", "random")
+    return workflow.pathvars.apply(f"<pretrain>/{wildcards.encoder}/{scheme}/seed{wildcards.pretrain_seed}")
+
+
+def pretraining_source(wildcards):
+    """The images, until the checkpoints exist. Not `ancient`, which hides all jobs behind an input that is remade.
+
+    Random weights of an encoder that is not trained here need none.
+    """
+    if not is_trained_here(config, wildcards.encoder):
+        return {}
+    epochs = config["pretraining"]["keep"] if "scheme" in wildcards.keys() else [0]
+    finished = all(os.path.exists(f"{checkpoint_folder(wildcards)}/epoch{epoch}.json") for epoch in epochs)
+    return {} if finished else {"source": source_file("source.json"), "index": source_file("index.csv.gz")}
+
+
+def pretraining_recipe(wildcards):
+    """The recipe; an error where finished checkpoints were made otherwise, so that they are never lost unasked."""
+    values = recipe(config, wildcards.encoder, wildcards.scheme)
+    settings = {"recipe": values, "encoder": encoder_settings(wildcards), "precision": config["precision"]}
+    settings |= {"inputs": network_inputs(wildcards), "image_size": config["image_size"]}
+    check_unchanged(checkpoint_folder(wildcards), settings, source_file("index.csv.gz"))
+    return values
+
+
+def stopped_folder(wildcards):
+    names = f"{wildcards.target}/{wildcards.encoder}/{wildcards.scheme}/seed{wildcards.pretrain_seed}"
+    return workflow.pathvars.apply(f"<run>/stopped/{names}")
+
+
+def data_folder(wildcards, output):
+    return workflow.pathvars.apply(f"<data>/{wildcards.target}/{VARIANT}")
+
+
+def stopping_inputs(wildcards):
+    """Source and target, until there is a decision."""
+    if os.path.exists(f"{stopped_folder(wildcards)}/decision.json"):
+        return {}
+    source = {"source": source_file("source.json"), "index": source_file("index.csv.gz")}
+    names = ("card.json", "items.csv", "images.npy", "masks.npy")
+    return source | {"data": [f"<data>/{wildcards.target}/{VARIANT}/{name}" for name in names]}
+
+
+def stopping_rule(wildcards):
+    """Score, setting, patience, tolerance, and the epochs of the checks; the last epoch of the schedule is one."""
+    choice = {key: value for key, value in config["stopping"].items() if key not in ("every", "cool_down")}
+    every, epochs = config["stopping"]["every"], recipe(config, wildcards.encoder, wildcards.scheme)["epochs"]
+    checks = range(every, epochs, every) if every else config["pretraining"]["keep"]
+    return choice | {"checks": sorted({*checks, epochs})}
+
+
+def scoring(wildcards):
+    return {key: value for key, value in config["score"].items() if key != "scores"}
+
+
+def stopping_recipe(wildcards):
+    """The recipe; an error where a finished pretraining was stopped under other settings, so that it is never lost unasked."""
+    values = recipe(config, wildcards.encoder, wildcards.scheme)
+    settings = {"recipe": values, "encoder": encoder_settings(wildcards), "precision": config["precision"]}
+    settings |= {"inputs": network_inputs(wildcards), "image_size": config["image_size"]}
+    settings |= {"stopping": stopping_rule(wildcards), "scoring": scoring(wildcards)}
+    check_unchanged(stopped_folder(wildcards), settings, source_file("index.csv.gz"), cards="kept.json")
+    return values
+
+
+def stopped_files():
+    """For every target and every pretraining of the grid: the decision, and the cool-down if one is asked for."""
+    epochs = config["stopping"]["cool_down"]
+    names = ["decision.json", *([f"cooled-{epochs}.safetensors"] if epochs else [])]
+    trained = [checkpoint for checkpoint in all_checkpoints(config) if checkpoint.scheme in GRID["schemes"]]
+    runs = dict.fromkeys(os.path.dirname(checkpoint.path) for checkpoint in trained if checkpoint.pretrain_seed > 0)
+    return [f"<run>/stopped/{target}/{run}/{name}" for target in GRID["targets"] for run in runs for name in names]
+
+
+def released_weights(wildcards):
+    """The study's files, until the checkpoint exists, so that moving or fetching them again repeats nothing."""
+    card = f"<pretrain>/{wildcards.encoder}/{wildcards.scheme}/seed0/epoch{wildcards.epochs}.json"
+    return [] if os.path.exists(workflow.pathvars.apply(card)) else "<data>/released/files.json"
+
+
+@cache
+def finetuning_protocol():
+    """The protocol's switches; an error where the run's finished fine-tunings were made otherwise."""
+    protocol = part_of(PROTOCOL, FINETUNING)
+    settings = {"protocol": protocol, "recipe": config["finetune"], "image_size": config["image_size"]}
+    check_same_run(workflow.pathvars.apply("<run>/finetune"), settings | {"precision": config["precision"]})
+    return protocol
+
+
+def own_schemes():
+    """The schemes that each encoder of the grid has checkpoints of."""
+    return {name: [GIVEN] if brings_weights(config, name) else GRID["schemes"] for name in GRID["encoders"]}
+
+
+def prepared_data():
+    trained = any(is_trained_here(config, encoder) for encoder in GRID["encoders"])
+    return [
+        *collect("<data>/{target}/{variant}/card.json", target=GRID["targets"], variant=VARIANT),
+        *([source_file("index.csv.gz")] if trained else []),
+        *(["<data>/released/files.json"] if released_runs(config) else []),
+    ]
+
+
+def checkpoint_files():
+    return [f"<pretrain>/{checkpoint.path}.safetensors" for checkpoint in all_checkpoints(config)]
+
+
+def score_files():
+    return [
+        f"<run>/scores/{target}/{checkpoint.path}.csv"
+        for target in GRID["targets"]
+        for checkpoint in all_checkpoints(config)
+    ]
+
+
+def finetune_files():
+    return [f"<run>/finetune/{finetuning.path}/card.json" for finetuning in all_finetunings(config)]
+
+
+def candidate_files(pattern):
+    """Input function: one file of every candidate; `pattern` has {path}, and the target's wildcard."""
+    return lambda wildcards: [
+        pattern.format(path=checkpoint.path, target=wildcards.target) for checkpoint in rank_candidates(config)
+    ]
+
+
+def rankings():
+    names = ["ranking.csv", "answer.txt", "finetune.yaml", "encoder"] + ["confirm.txt"] * (
+        config["rank"]["confirm"] > 0
+    )
+    return collect("<run>/rank/{target}/{name}", target=GRID["targets"], name=names)
+
+
+def cases_to_confirm(wildcards):
+    """The fine-tunings of the first candidates and the default, known once there is a ranking."""
+    facts = read_json(checkpoints.rank_target.get(target=wildcards.target).output.facts)
+    freeze, seed = "frozen" if GRID["freeze"][0] else "tuned", GRID["finetune_seeds"][0]
+    folder = f"<run>/rank/{wildcards.target}/confirm"
+    return [
+        f"{folder}/fold{fold}/{freeze}/{candidate['path']}-seed{seed}/cases.csv"
+        for candidate in to_confirm(facts, config["rank"]["confirm"])
+        for fold in range(config["rank"]["folds"])
+    ]
+
+
+def transferability_table(wildcards):
+    """The scores of all kinds, if the run has them: released ones hold the robustness scores only."""
+    if wildcards.run not in DEPOSITED:
+        return "<results>/{run}/transferability_scores.csv"
+    folder = DEPOSITED[wildcards.run]["folder"]
+    table = f"{folder}/transferability_scores.csv"
+    return table if folder and os.path.exists(table) else []
+
+
+def run_stats(run):
+    table = "<results>/{run}/tables/{name}.csv"
+    return [
+        *collect(table, run=run, name=TABLES),
+        f"<results>/{run}/tables/data_quality.txt",
+        f"<results>/{run}/answer.json",
+    ]
+
+
+def run_figures(run):
+    return collect("<results>/{run}/figures/{name}.{kind}", run=run, name=FIGURES, kind=["pdf", "png", "csv"])
+
+
+def run_tables(run):
+    return collect("<results>/{run}/tables/{name}.{kind}", run=run, name=TABLES, kind=["tex", "csv"])
+
+
+def one_product(run, name):
+    folder, kinds = ("figures", ["pdf", "png", "csv"]) if name in FIGURES else ("tables", ["tex", "csv"])
+    return collect("<results>/{run}/{folder}/{name}.{kind}", run=run, folder=folder, name=name, kind=kinds)
+
+
+def run_products(run):
+    return [*run_figures(run), *run_tables(run), *run_stats(run), f"<results>/{run}/answer.txt"]
