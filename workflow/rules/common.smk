@@ -14,6 +14,7 @@ from functools import cache
 
 from workflow.lib.config import (
     check_config,
+    check_labelled,
     check_not_computed,
     check_released,
     check_same_run,
@@ -99,6 +100,19 @@ def of_dataset(key):
 
 def of_target(key):
     return lambda wildcards: config["targets"][wildcards.target].get(key)
+
+
+def volume_settings(wildcards):
+    """Settings of NIfTI volumes in one mapping, as Snakemake compares params without their names: a crop of 64 could hide 64
+    slices. None without any, as targets had none before these existed: their data, and all training on them, stay."""
+    target = config["targets"][wildcards.target]
+    return {key: target[key] for key in ("window", "slices") if key in target} or None
+
+
+def masks_to_learn(wildcards):
+    """The masks of a target; an error where it has none, before anything runs."""
+    check_labelled(config, wildcards.target)
+    return f"<data>/{wildcards.target}/{VARIANT}/masks.npy"
 
 
 def deposited_files(wildcards):
