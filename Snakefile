@@ -72,7 +72,7 @@ rule stopped:
 
 rule rank:
     input:
-        rankings(),
+        rankings,
 
 
 rule finetune:

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from tests.workflow_copy import ROOT, copy_project, snakemake
@@ -88,6 +90,36 @@ def test_config_mistakes_on_the_command_line(project: Path, setting: str, words:
     assert run.returncode == 1
     for word in [*words, "found:", "expected:", "where:", "next:"]:
         assert word in run.stdout
+
+
+def test_fine_tuning_without_masks_is_refused_before_anything_runs(project: Path):
+    (project / "raw" / "images").mkdir(parents=True)
+    (project / "bare.yaml").write_text("targets: {bare: {layout: folder, folder: raw}}\nstudy: {targets: [bare]}")
+    run = snakemake(project, "-n", "finetune", "--configfile", "bare.yaml")
+    assert run.returncode == 1
+    for word in ("target bare has no masks", "found:", "expected:", "config: targets.bare", "snakemake scores"):
+        assert word in run.stdout
+    assert jobs(snakemake(project, "-n", "scores", "--configfile", "bare.yaml").stdout)["score_checkpoint"] == 69
+
+
+@pytest.mark.slow
+def test_other_slices_or_window_prepare_anew(project: Path):
+    (project / "volumes" / "images").mkdir(parents=True)
+    for i in range(3):
+        volume = np.random.default_rng(i).normal(size=(40, 40, 6)).astype(np.float32)
+        nib.save(nib.Nifti1Image(volume, np.eye(4)), project / "volumes" / "images" / f"{i}.nii.gz")
+
+    def prepared(option: str, settings: str) -> str:
+        target = f"ct: {{layout: folder, folder: volumes, crop: 32, {settings}}}"
+        (project / "ct.yaml").write_text(f"targets: {{{target}}}\nstudy: {{targets: [ct]}}")
+        run = snakemake(project, option, "results/data/ct/paper-224/card.json", "--configfile", "ct.yaml")
+        assert run.returncode == 0, run.stdout
+        return run.stdout
+
+    prepared("-c1", "slices: 3")
+    assert "Nothing to be done" in prepared("-n", "slices: 3")
+    for settings in ("slices: 32", "slices: 3, window: [0, 1]", "window: [0, 1]"):
+        assert jobs(prepared("-n", settings)) == {"prepare_target": 1}
 
 
 def test_missing_archive_on_the_command_line(project: Path):

@@ -9,6 +9,7 @@ import yaml
 
 from workflow.lib.config import (
     check_config,
+    check_labelled,
     check_not_computed,
     check_released,
     check_same_run,
@@ -118,6 +119,22 @@ def test_one_encoder_does_not_mix_released_weights_with_other_inputs(study):
     check_released(check_config(merged(study, change | {"switches": {"inputs": "unchanged"}}), SCHEMA), RELEASED)
 
 
+def test_a_target_without_masks_is_for_scores_alone(study, tmp_path):
+    (tmp_path / "images").mkdir()
+    change = {
+        "targets": {"bare": {"layout": "folder", "folder": str(tmp_path)}},
+        "study": {"targets": ["ACDC", "bare"]},
+    }
+    config = check_config(merged(study, change), SCHEMA)
+    check_labelled(config, "ACDC")
+    with pytest.raises(UserError, match="target bare has no masks") as error:
+        check_labelled(config, "bare")
+    assert "config: targets.bare" in str(error.value) and "snakemake scores" in str(error.value)
+    (tmp_path / "masks").mkdir()
+    with pytest.raises(UserError, match="no classes, but masks/ in its folder"):
+        check_config(merged(study, change), SCHEMA)
+
+
 def test_recipe_of_one_encoder(study):
     config = check_config(study, SCHEMA)
     assert recipe(config, "swin", "advanced")["batch"] == 1024
@@ -178,7 +195,19 @@ def test_micro_batch_divides_the_batch(study):
         ),
         ({"study": {"lengths": [0]}}, ["no pretraining to study", "at least one length > 0"]),
         ({"targets": {"ACDC": {"classes": ["heart"]}}}, ["target ACDC", "classes with layout acdc"]),
-        ({"targets": {"ACDC": {"layout": "folder"}}}, ["target ACDC", "no classes"]),
+        ({"targets": {"ACDC": {"window": [0, 1], "slices": 3}}}, ["target ACDC", "slices, window with layout acdc"]),
+        ({"targets": {"ACDC": {"layout": "folder", "window": [5, -5]}}}, ["window [5, -5]", "low below high"]),
+        ({"targets": {"ACDC": {"layout": "folder", "window": [5]}}}, ["wrong value under targets.ACDC.window", "[5]"]),
+        (
+            {"targets": {"ACDC": {"layout": "folder", "windows": [0, 1]}}},
+            ["unknown key windows", "did you mean window?"],
+        ),
+        (
+            {"targets": {"ACDC": {"layout": "folder", "slices": "middle"}}},
+            ["targets.ACDC.slices", "'middle'", "labelled"],
+        ),
+        ({"targets": {"ACDC": {"layout": "folder", "slices": 0}}}, ["targets.ACDC.slices", "minimum"]),
+        ({"targets": {"ACDC": {"layout": "folder", "slices": "labelled"}}}, ["slices: labelled without classes"]),
         (
             {"targets": {"ACDC": {"layout": "folder", "classes": ["a"], "group": {"pattern": "("}}}},
             ["target ACDC", "pattern (", "regular expression"],

@@ -17,6 +17,7 @@ from workflow.lib.config_checks import (
     check_score,
     check_targets,
     expand_paths,
+    has_masks,
     unknown_names,
 )
 from workflow.lib.grid import is_trained_here, released_runs
@@ -49,8 +50,8 @@ def check_config(config: Config, schema_path: str | Path) -> Config:
     check_score(config)
     check_encoders(config)
     check_finetune(config)
-    check_targets(config)
     expand_paths(config)
+    check_targets(config)
     return config
 
 
@@ -64,6 +65,18 @@ def recipe(config: Config, encoder: str, scheme: str) -> dict[str, Any]:
     batch = values["batch"]
     values["micro_batch"] = next(n for n in range(min(values["micro_batch"], batch), 0, -1) if batch % n == 0)
     return values
+
+
+def check_labelled(config: Config, target: str) -> None:
+    """Refuse to fine-tune on a target without masks. Raises `UserError`."""
+    if not has_masks(config["targets"][target]):
+        raise UserError(
+            f"target {target} has no masks, so that nothing can be fine-tuned on it",
+            found="no `classes`",
+            expected="classes: [names of labels 1..K], and masks/ beside images/",
+            where=f"config: targets.{target}",
+            next="ask for scores alone, which need no masks (snakemake scores, or rank with confirm: 0); or add masks",
+        )
 
 
 def check_released(config: Config, registry: str | Path) -> None:

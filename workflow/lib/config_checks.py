@@ -141,17 +141,32 @@ def _check_encoder(name: str, encoder: dict[str, Any]) -> None:
         raise _wrong_entry("encoder", name, "built", wrong, expected)
 
 
+def has_masks(target: dict[str, Any]) -> bool:
+    """Whether an entry of `targets` has masks: with layout folder it may do without, and names no classes then."""
+    return target["layout"] != "folder" or "classes" in target
+
+
 def check_targets(config: dict[str, Any]) -> None:
-    """Raises `UserError` for a target whose keys do not go with its layout."""
+    """Raises `UserError` for a target whose keys do not go with its layout, or not with each other or the folder."""
     for name in config["study"]["targets"]:
         target = config["targets"][name]
+        own = target.keys() & {"group", "classes", "window", "slices"}
+        low, high = target.get("window", (0, 1))
         wrong = ""
         if name in config["sources"]:
             wrong, expected = "the name of a source too", "a name that no source has"
-        elif target["layout"] != "folder" and target.keys() & {"group", "classes"}:
-            wrong, expected = f"group or classes with layout {target['layout']}", "these with layout folder only"
-        elif target["layout"] == "folder" and "classes" not in target:
-            wrong, expected = "no classes", "classes: [names of labels 1..K]"
+        elif target["layout"] != "folder" and own:
+            wrong, expected = (
+                f"{', '.join(sorted(own))} with layout {target['layout']}",
+                "these with layout folder only",
+            )
+        elif not has_masks(target) and os.path.isdir(f"{target['folder']}/masks"):
+            wrong = "no classes, but masks/ in its folder"
+            expected = "classes: [names of labels 1..K]; or no masks/, to use the images without labels"
+        elif not has_masks(target) and target.get("slices") == "labelled":
+            wrong, expected = "slices: labelled without classes", "a number of slices, as there are no labels"
+        elif low >= high:
+            wrong, expected = f"window [{low}, {high}]", "window: [low, high], low below high"
         else:
             try:
                 re.compile(target.get("group", {}).get("pattern", ""))

@@ -14,6 +14,7 @@ from functools import cache
 
 from workflow.lib.config import (
     check_config,
+    check_labelled,
     check_not_computed,
     check_released,
     check_same_run,

@@ -10,7 +10,7 @@ REQUIRED INPUTS:
 OUTPUTS:
 
     <data>/{dataset}/source.json                  where the raw data lie
-    <data>/{target}/cases.csv                     images and masks, all checked
+    <data>/{target}/cases.csv                     images and masks (if there are any), all checked
     <data>/{target}/{variant}/split.csv           training, validation and test part
     <data>/{target}/{variant}/images.npy, masks.npy, items.csv, card.json
     <data>/{source}/index.csv.gz                  images and labels of a pretraining source
@@ -171,6 +171,9 @@ rule prepare_target:
         image_size=config["image_size"],
         classes=of_target("classes"),
         crop=of_target("crop"),
+        volumes=volume_settings,
+        # `output` keeps Snakemake from tracking it: what it changes comes with the cases.
+        group=lambda wildcards, output: of_target("group")(wildcards),
     script:
         "../scripts/data/prepare_target.py"
 

@@ -23,7 +23,7 @@ rule finetune_network:
         data=f"<data>/{{target}}/{VARIANT}/card.json",
         table=f"<data>/{{target}}/{VARIANT}/items.csv",
         images=ancient(f"<data>/{{target}}/{VARIANT}/images.npy"),
-        masks=ancient(f"<data>/{{target}}/{VARIANT}/masks.npy"),
+        masks=ancient(masks_to_learn),
         weights=ancient("<pretrain>/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}.safetensors"),
         card="<pretrain>/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}.json",
     output:

@@ -25,6 +25,19 @@ def of_target(key):
     return lambda wildcards: config["targets"][wildcards.target].get(key)
 
 
+def volume_settings(wildcards):
+    """Settings of NIfTI volumes in one mapping, as Snakemake compares params without their names: a crop of 64 could hide 64
+    slices. None without any, as targets had none before these existed: their data, and all training on them, stay."""
+    target = config["targets"][wildcards.target]
+    return {key: target[key] for key in ("window", "slices") if key in target} or None
+
+
+def masks_to_learn(wildcards):
+    """The masks of a target; an error where it has none, before anything runs."""
+    check_labelled(config, wildcards.target)
+    return f"<data>/{wildcards.target}/{VARIANT}/masks.npy"
+
+
 def deposited_files(wildcards):
     folder = config["deposited"][wildcards.run]["folder"]
     return [f"{folder}/{name}" for name in ("downstream_scores.csv", "robustness_scores.csv")] if folder else []
@@ -186,10 +199,13 @@ def candidate_files(pattern):
     ]
 
 
-def rankings():
-    names = ["ranking.csv", "answer.txt", "finetune.yaml", "encoder"] + ["confirm.txt"] * (
-        config["rank"]["confirm"] > 0
-    )
+def rankings(wildcards):
+    """What is told of every target; an error where a ranking is to be confirmed on one without masks."""
+    names = ["ranking.csv", "answer.txt", "finetune.yaml", "encoder"]
+    if config["rank"]["confirm"]:
+        names.append("confirm.txt")
+        for target in GRID["targets"]:
+            check_labelled(config, target)
     return collect("<run>/rank/{target}/{name}", target=GRID["targets"], name=names)
 
 

@@ -46,7 +46,7 @@ def make_source(tmp_path: Path) -> Callable[..., Path]:
 def run_stage() -> Callable[..., Prepared]:
     """Verify, split, prepare and load a target."""
 
-    def run(source: Path, protocol: str, *, classes=None, group=None, crop=None, train_cases=None) -> Prepared:
+    def run(source: Path, protocol: str, *, classes=None, group=None, train_cases=None, **options) -> Prepared:
         place, folder = source.parent, source.parent / f"{protocol}-{SIZE}"
         cases, split = place / "cases.csv", folder / "split.csv"
         verify_target(source=source, cases=cases, registry=REGISTRY, target="own", classes=classes, group=group)
@@ -72,7 +72,8 @@ def run_stage() -> Callable[..., Prepared]:
             protocol=PROTOCOLS[protocol],
             image_size=SIZE,
             classes=classes,
-            crop=crop,
+            group=group,
+            **options,
         )
         return load_prepared(folder)
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from workflow.lib.data.prepare import Geometry, geometry, intensity_scale, resize_image, resize_mask
+from workflow.lib.data.prepare import intensity_scale
 from workflow.lib.data.prepared import load_prepared
+from workflow.lib.data.resize import Geometry, geometry, resize_image, resize_mask
 from workflow.lib.run import UserError
 
 HALF = Geometry(0.0, 2, 2, None)

@@ -2,41 +2,22 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
-import torch
-from torch.nn.functional import interpolate
 
 from workflow.lib.data.images import is_nifti, read_image, read_mask
-from workflow.lib.data.layouts import BINARY, class_names
+from workflow.lib.data.layouts import BINARY, class_names, group_source
+from workflow.lib.data.resize import Geometry, cut, geometry, resize_image, resize_mask
 from workflow.lib.data.table import read_table
+from workflow.lib.data.volumes import chosen_slices, only_for_volumes, windowed
 from workflow.lib.protocol import Protocol
 from workflow.lib.run import Progress, UserError, atomic_path, read_json, sha256_of, write_json
 
 log = logging.getLogger("medseg")
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """How a layout is brought to size: columns cut on each side (fraction), size after the resize, windows."""
-
-    cut: float
-    height: int
-    width: int
-    windows: dict[str, int] | None
-
-
-def geometry(layout: str, aspect: str, size: int) -> Geometry:
-    """The study's geometry in units of the image size; aspect `kept` nearly keeps that of IDRiD (4096:2848)."""
-    if layout != "idrid":
-        return Geometry(0.0, size, size, None)
-    windows = {"window": 2 * size, "stride": size // 2, "crop": size}
-    return Geometry(96 / 4288, 5 * size, (10 if aspect == "squeezed" else 7) * size, windows)
 
 
 def prepare_target(
@@ -52,20 +33,29 @@ def prepare_target(
     protocol: Protocol,
     image_size: int,
     classes: list[str] | None = None,
+    group: dict[str, Any] | None = None,
     crop: int | None = None,
+    window: list[float] | None = None,
+    slices: str | int | None = None,
 ) -> None:
     """Write `images` (N, C, H, W), `masks` (N, H, W), `items` and `card` as described in `prepared.Prepared`.
 
     Every slice of every case in `split` becomes an item: centre crop of side `crop` pixels (None: whole), then
-    `resize_image` and `resize_mask`. The files have passed `verify_target`: `UserError` for one that changed since.
+    `resize_image` and `resize_mask`; masks of a target without any are zeros. Of NIfTI volumes: `window` [low, high] of
+    intensities becomes 0..1; `slices` limits the training volumes, see `chosen_slices`. `UserError` for these two with
+    pictures, and for a file that changed since `verify_target` passed it.
     """
     described = read_json(source)
     folder, layout = Path(described["folder"]), described["layout"]
-    names = class_names(target, layout, classes)
+    names = class_names(target, layout, classes, folder)
     shape = geometry(layout, protocol["aspect"], image_size)
     table = _join(split, cases)
+    settings: dict[str, Any] = {"window": window, "slices": slices}
+    if any(settings.values()) and not is_nifti(table["image"][0]):
+        raise only_for_volumes(target, {key: value for key, value in settings.items() if value})
+    kept = {row["case"]: _kept(folder, row, slices) for row in table.to_dict("records")}
     with atomic_path(images) as image_path, atomic_path(masks) as mask_path:
-        (channels, kind), number = _common_type(folder, list(table["image"])), int(sum(table["slices"]))
+        (channels, kind), number = _common_type(folder, list(table["image"])), sum(map(len, kept.values()))
         sides, rows = (shape.height, shape.width), list[dict[str, Any]]()
         progress = Progress(len(table), f"{target}: cases prepared")
         # Written, not memory-mapped: where the disk fills up under a map, the process dies without a word.
@@ -73,14 +63,23 @@ def prepare_target(
             _write_header(image_file, (number, channels, *sides), kind)
             _write_header(mask_file, (number, *sides), np.dtype(np.uint8))
             for row in table.to_dict("records"):
-                image, mask, numbers = _prepare_case(folder, row, layout, protocol, len(names), shape, crop)
+                image, mask, numbers = _prepare_case(
+                    folder, row, layout, protocol, len(names), shape, crop, window, kept[row["case"]]
+                )
                 image_file.write(np.broadcast_to(image, (len(image), channels, *sides)).astype(kind).tobytes())
                 mask_file.write(mask.tobytes())
-                rows += _items(row, len(image), numbers)
+                rows += _items(row, kept[row["case"]], numbers)
                 progress.step()
         arrays = {"images": _describe(image_path), "masks": _describe(mask_path)}
-    facts = {"target": target, "protocol": protocol, "image_size": image_size, "classes": names}
-    _write_tables(items, card, rows, facts | {"windows": shape.windows, "arrays": arrays})
+    facts = {"target": target, "protocol": protocol, "image_size": image_size, "classes": names, **settings}
+    facts |= {"groups": group_source(layout, group, table["image"]), "windows": shape.windows, "arrays": arrays}
+    _write_tables(items, card, rows, facts)
+
+
+def _kept(folder: Path, row: dict[str, Any], slices: str | int | None) -> np.ndarray:
+    """The slices of a case that become items; all outside of the training part, as metrics are those of whole volumes."""
+    read = partial(_read, partial(read_mask, binary=False), folder / row["mask"])
+    return chosen_slices(row["slices"], slices if row["part"] == "train" else None, read)
 
 
 def _join(split: str | Path, cases: str | Path) -> pd.DataFrame:
@@ -107,22 +106,32 @@ def _write_tables(items: str | Path, card: str | Path, rows: list[dict[str, Any]
     write_json(card, facts | {"counts": counts})
 
 
-def _items(row: dict[str, Any], slices: int, numbers: dict[str, float]) -> list[dict[str, Any]]:
+def _items(row: dict[str, Any], slices: np.ndarray, numbers: dict[str, float]) -> list[dict[str, Any]]:
     """Rows of items.csv for the slices of one case; a picture's item is named as its case."""
-    names = [f"{row['case']}_z{z:02d}" for z in range(slices)] if is_nifti(row["image"]) else [row["case"]]
+    names = [f"{row['case']}_z{z:02d}" for z in slices] if is_nifti(row["image"]) else [row["case"]]
     return [{"item": name} | {key: row[key] for key in ("case", "group", "part")} | numbers for name in names]
 
 
 def _prepare_case(
-    folder: Path, row: dict[str, Any], layout: str, protocol: Protocol, classes: int, shape: Geometry, crop: int | None
+    folder: Path,
+    row: dict[str, Any],
+    layout: str,
+    protocol: Protocol,
+    classes: int,
+    shape: Geometry,
+    crop: int | None,
+    window: list[float] | None,
+    kept: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
-    """Images (slices, C, H, W), masks (slices, H, W) and scale, range and spacing of one case."""
+    """Images (slices, C, H, W), masks (slices, H, W) of the slices `kept`, and scale, range and spacing of one case."""
     image, mask = _read_case(folder, row, binary=layout in BINARY)
     mask = (mask > 0).astype(mask.dtype) if classes == 1 else mask  # one class: stored as 1 or as 255
-    if protocol["intensities"] == "scaled" and image.min() < 0:  # CT, for example: what is jittered must lie in 0..1
-        image = image - np.percentile(image, 0.5).astype(image.dtype)
-    scale, top = intensity_scale(image, protocol["intensities"], nifti=is_nifti(row["image"]))
-    image, mask = (_cut(array, shape.cut, crop) for array in (image, mask))
+    if window:
+        image, scale, top = windowed(image, window), 1.0, 1.0
+    else:
+        image = _above_zero(image) if protocol["intensities"] == "scaled" else image
+        scale, top = intensity_scale(image, protocol["intensities"], nifti=is_nifti(row["image"]))
+    image, mask = (cut(array[kept], shape.cut, crop) for array in (image, mask))
     spacing_y = row["spacing_y"] * image.shape[-2] / shape.height
     spacing_x = row["spacing_x"] * image.shape[-1] / shape.width
     numbers = {"scale": scale, "range": top, "spacing_z": row["spacing_z"]}
@@ -130,6 +139,11 @@ def _prepare_case(
     rule = "nearest" if protocol["masks"] == "nearest" else "any" if layout == "idrid" else "truncate"
     resized = resize_image(image, shape, antialias=protocol["images"] == "antialiased")
     return resized, resize_mask(mask, shape, rule), numbers
+
+
+def _above_zero(image: np.ndarray) -> np.ndarray:
+    """CT, for example, is shifted, as what is jittered must lie in 0..1."""
+    return image - np.percentile(image, 0.5).astype(image.dtype) if image.min() < 0 else image
 
 
 def intensity_scale(image: np.ndarray, intensities: str, *, nifti: bool) -> tuple[float, float]:
@@ -146,42 +160,6 @@ def intensity_scale(image: np.ndarray, intensities: str, *, nifti: bool) -> tupl
     return round(top, 6), round(top, 6)
 
 
-def resize_image(image: np.ndarray, shape: Geometry, *, antialias: bool) -> np.ndarray:
-    """Bilinear, corners not aligned, type kept; the study does without `antialias`."""
-    resized = _interpolate(image, shape, "bilinear", antialias=antialias)
-    return resized.round().clip(0, 255).astype(np.uint8) if image.dtype == np.uint8 else resized
-
-
-def resize_mask(mask: np.ndarray, shape: Geometry, rule: str) -> np.ndarray:
-    """Resize masks (N, H, W) to uint8.
-
-    `nearest`: labels stay as they are. The study interpolated labels as numbers: `truncate` cuts the result down to
-    whole numbers (a border between 0 and 3 gets false labels 1 and 2, a binary mask shrinks a little), `any` sets 1
-    wherever the result is above 0 (the mask grows).
-    """
-    if rule == "nearest":
-        return _interpolate(mask[:, None], shape, "nearest-exact")[:, 0].astype(np.uint8)
-    values = _interpolate(mask[:, None], shape, "bilinear")[:, 0]
-    return (values > 0).astype(np.uint8) if rule == "any" else values.astype(np.uint8)
-
-
-def _interpolate(array: np.ndarray, shape: Geometry, mode: str, *, antialias: bool = False) -> np.ndarray:
-    tensor = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
-    aligned = {"align_corners": False} if mode == "bilinear" else {}
-    return interpolate(tensor, size=(shape.height, shape.width), mode=mode, antialias=antialias, **aligned).numpy()
-
-
-def _cut(array: np.ndarray, cut: float, crop: int | None) -> np.ndarray:
-    """Cut the fraction `cut` of the columns on each side, then to the central square of side `crop`."""
-    columns = round(array.shape[-1] * cut)
-    array = array[..., columns : array.shape[-1] - columns]
-    if crop is None:
-        return array
-    height, width = (min(crop, n) for n in array.shape[-2:])
-    top, left = (array.shape[-2] - height) // 2, (array.shape[-1] - width) // 2
-    return array[..., top : top + height, left : left + width]
-
-
 def _common_type(folder: Path, images: list[str]) -> tuple[int, np.dtype]:
     """Channels (3 if any image has colour) and type (float32 if any image has more than 8 bits) of the array."""
     if is_nifti(images[0]):
@@ -193,8 +171,9 @@ def _common_type(folder: Path, images: list[str]) -> tuple[int, np.dtype]:
 def _read_case(folder: Path, row: dict[str, Any], *, binary: bool) -> tuple[np.ndarray, np.ndarray]:
     """Image (slices, C, H, W) and mask (slices, H, W) of a case, of the size that was verified."""
     image = _read(read_image, folder / row["image"])[0]
-    mask = _read(partial(read_mask, binary=binary), folder / row["mask"])
     verified = (row["slices"], row["height"], row["width"])
+    reader = partial(read_mask, binary=binary)
+    mask = _read(reader, folder / row["mask"]) if row["mask"] else np.zeros(verified, np.int32)
     for name, found in {"image": (len(image), *image.shape[2:]), "mask": mask.shape}.items():
         if found != verified:
             raise _changed(folder / row[name], f"size {found}", f"size {verified} (slices, height, width)")

@@ -16,11 +16,13 @@ class Prepared:
     """A target after rule `prepare_target`; row i of `items` describes `images[i]` and `masks[i]`.
 
     images: (N, C, H, W), C 1 or 3, uint8 (0..255) or float32 (raw intensities).
-    masks: (N, H, W) uint8, 0 background, 1..K the classes `card["classes"]`.
+    masks: (N, H, W) uint8, 0 background, 1..K the classes `card["classes"]`, which is [] for a target without masks.
     items: columns item, case, group, part (train | validation | test), scale, range, spacing_z, spacing_y, spacing_x.
         Training divides an image by `scale`; image / `range`, clipped, lies in 0..1. Spacings are those of the prepared
         pixels: mm for NIfTI, pixels of the original image for all other files.
-    card: target, protocol, image_size, classes, windows (None or window, stride, crop in pixels), counts, arrays.
+    card: target, protocol, image_size, classes, window and slices (of NIfTI volumes, as in the config), groups (layout |
+        table | pattern | sub-folders, what names the patients; unknown: each image counts as its own), windows (None or
+        window, stride, crop in pixels), counts, arrays.
     """
 
     images: np.ndarray

@@ -30,17 +30,21 @@ def split_target(
 
     The test part is the official one, else `test_fraction` of the groups. validation: `held_out` takes
     `validation_fraction` of the training groups; `test_part` makes no validation part, as the test part serves as one.
-    `train_cases` limits the training part, to whole groups; cases left out do not stand in the table.
+    `train_cases` limits the training part, to whole groups; cases left out do not stand in the table. Of a target without
+    masks, on which nothing is evaluated, all cases are for training.
     """
     table = read_table(cases, dtype=str, keep_default_na=False)
     rows = [{key: str(row[key]) for key in ("case", "group", "part")} for row in table.to_dict("records")]
+    labelled = any(table["labels"])
     if not any(row["part"] == "test" for row in rows):
-        rows = _part_off([row | {"part": "train"} for row in rows], test_fraction, "test", split_seed, target)
-    if validation == "held_out":
+        rows = [row | {"part": "train"} for row in rows]
+        rows = _part_off(rows, test_fraction, "test", split_seed, target) if labelled else rows
+    if labelled and validation == "held_out":
         rows = _part_off(rows, validation_fraction, "validation", split_seed, target)
     if train_cases is not None:
         rows = _limit_training(rows, train_cases, split_seed, target)
-    _check_foreground(rows, {row["case"]: row["labels"] for row in table.to_dict("records")}, target)
+    if labelled:
+        _check_foreground(rows, {row["case"]: row["labels"] for row in table.to_dict("records")}, target)
     rows.sort(key=lambda row: (PARTS.index(row["part"]), row["group"], row["case"]))
     for part in PARTS:
         groups = [row["group"] for row in rows if row["part"] == part]

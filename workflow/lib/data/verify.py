@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from workflow.lib.data.cases import Case
 from workflow.lib.data.images import geometry_problems, is_nifti, read_image, read_mask
-from workflow.lib.data.layouts import BINARY, Case, class_names, list_cases
+from workflow.lib.data.layouts import BINARY, class_names, list_cases
 from workflow.lib.data.registry import read_registry
 from workflow.lib.run import Progress, UserError, atomic_path, read_json
 
@@ -34,8 +35,8 @@ def verify_target(
     """
     card = read_json(source)
     folder, layout = Path(card["folder"]), card["layout"]
-    names = class_names(target, layout, classes)
-    listed, problems = list_cases(folder, layout, group)
+    names = class_names(target, layout, classes, folder)
+    listed, problems = list_cases(folder, layout, group, labelled=bool(names))
     if len({is_nifti(case.image) for case in listed}) > 1:
         problems.append("NIfTI volumes and pictures in one target; keep one kind")
     rows, progress = [], Progress(len(listed), f"{target}: cases checked")
@@ -49,14 +50,18 @@ def verify_target(
     if card["origin"] == "registry":
         problems += _wrong_counts(listed, read_registry(registry)[target].counts)
     if problems or not rows:
-        raise _broken_target(target, folder, problems or ["no case at all"])
+        raise _broken_target(target, folder, problems or ["no case at all"], labelled=bool(names))
     with atomic_path(cases) as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False)
-    log.info("%s: %d cases of %d groups are sound", target, len(rows), len({case.group for case in listed}))
+    kind = "" if names else ", without masks"
+    log.info("%s: %d cases of %d groups are sound%s", target, len(rows), len({case.group for case in listed}), kind)
 
 
 def check_case(folder: Path, case: Case, classes: int, *, binary: bool) -> tuple[dict[str, Any], list[str]]:
-    """The row of a case in the table, and its problems, one line each: unreadable, unequal sizes, label out of range."""
+    """The row of a case in the table, and its problems, one line each: unreadable, unequal sizes, label out of range.
+
+    A case without a mask has no labels, not even the background's.
+    """
     problems, row = [], vars(case).copy()
     image = mask = None
     try:
@@ -66,6 +71,8 @@ def check_case(folder: Path, case: Case, classes: int, *, binary: bool) -> tuple
         row |= {f"spacing_{axis}": round(value, 6) for axis, value in zip("zyx", spacing, strict=True)}
     except ValueError as error:
         problems.append(f"{case.image}: {error}")
+    if not case.mask:
+        return row, problems
     try:
         mask = read_mask(folder / case.mask, binary=binary)
         labels = [int(label) for label in np.unique(mask)]
@@ -115,13 +122,13 @@ def _wrong_counts(cases: list[Case], expected: dict[str, int]) -> list[str]:
     return problems
 
 
-def _broken_target(target: str, folder: Path, problems: list[str]) -> UserError:
+def _broken_target(target: str, folder: Path, problems: list[str], *, labelled: bool) -> UserError:
     left = len(problems) - SHOWN
     lines = problems[:SHOWN] + ([f"... and {left} more"] if left > 0 else [])
     return UserError(
         f"the data of target {target} cannot be used: {len(problems)} problem{'s'[: len(problems) > 1]}",
         found="".join(f"\n    {line}" for line in lines),
-        expected="readable images, each with a mask of equal size whose labels are in range",
+        expected="readable images" + ", each with a mask of equal size whose labels are in range" * labelled,
         where=folder,
         next="mend or remove these files, or `group` of this target where one is wanting; then run the same command again",
     )

@@ -21,5 +21,7 @@ prepare_target(
     protocol=snakemake.params.protocol,
     image_size=snakemake.params.image_size,
     classes=snakemake.params.classes,
+    group=snakemake.params.group,
     crop=snakemake.params.crop,
+    **(snakemake.params.volumes or {}),
 )
