@@ -291,7 +291,8 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
     def look() -> None:
         alive_together: dict[Path, int] = {}
         while not stop.wait(0.2):
-            for path in folder.rglob("*.lease"):
+            files = (Path(place, name) for place, _, names in os.walk(folder) for name in names)  # folders may vanish
+            for path in (file for file in files if file.suffix == ".lease"):
                 try:
                     holder = json.loads(path.read_text())
                 except (OSError, ValueError):

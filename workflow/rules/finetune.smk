@@ -1,5 +1,5 @@
 """
-This part of the workflow fine-tunes a U-Net from every checkpoint and gathers the run's two tables.
+This part of the workflow fine-tunes a U-Net from every checkpoint and gathers the run's tables.
 
 REQUIRED INPUTS:
 
@@ -11,7 +11,7 @@ OUTPUTS:
 
     <run>/finetune/{target}/{freeze}/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}-seed{seed}/
         cases.csv, history.csv, card.json
-    <run>/downstream_scores.csv, robustness_scores.csv, transferability_scores.csv
+    <run>/downstream_scores.csv, robustness_scores.csv, transferability_scores.csv, patient_scores.csv.gz
 
 Code is no input of the training: an edit never repeats it. After a change that matters: snakemake -R finetune_network
 """
@@ -59,11 +59,13 @@ if config["run"] not in config["deposited"]:  # the tables of deposited runs exi
         input:
             cards=finetune_files(),
             scores=score_files(),
+            groups=collect("<data>/{target}/{variant}/items.csv", target=GRID["targets"], variant=VARIANT),
             code=code("finetune/gather_tables.py"),
         output:
             downstream="<run>/downstream_scores.csv",
             robustness="<run>/robustness_scores.csv",
             transferability="<run>/transferability_scores.csv",
+            patients="<run>/patient_scores.csv.gz",
         log:
             f"<logs>/finetune/gather_tables-{config['run']}.log",
         benchmark:

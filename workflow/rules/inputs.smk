@@ -221,13 +221,17 @@ def cases_to_confirm(wildcards):
     ]
 
 
-def transferability_table(wildcards):
-    """The scores of all kinds, if the run has them: released ones hold the robustness scores only."""
-    if wildcards.run not in DEPOSITED:
-        return "<results>/{run}/transferability_scores.csv"
-    folder = DEPOSITED[wildcards.run]["folder"]
-    table = f"{folder}/transferability_scores.csv"
-    return table if folder and os.path.exists(table) else []
+def of_run(name):
+    """Input function: a table that own runs have, and deposited ones only where their folder holds it."""
+
+    def table(wildcards):
+        if wildcards.run not in DEPOSITED:
+            return f"<results>/{wildcards.run}/{name}"
+        folder = DEPOSITED[wildcards.run]["folder"]
+        path = f"{folder}/{name}"
+        return path if folder and os.path.exists(path) else []
+
+    return table
 
 
 def run_stats(run):

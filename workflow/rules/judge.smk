@@ -4,7 +4,7 @@ This part of the workflow asks what stopping rules and scores would have been wo
 REQUIRED INPUTS:
 
     <results>/{run}/downstream_scores.csv, robustness_scores.csv
-    <results>/{run}/transferability_scores.csv   (of deposited runs: where their folder has it)
+    <results>/{run}/transferability_scores.csv, patient_scores.csv.gz   (of deposited runs: where their folder has them)
 
 OUTPUTS:
 
@@ -18,7 +18,8 @@ rule replay_stopping:
     input:
         downstream="<results>/{run}/downstream_scores.csv",
         robustness="<results>/{run}/robustness_scores.csv",
-        transferability=transferability_table,
+        transferability=of_run("transferability_scores.csv"),
+        patients=of_run("patient_scores.csv.gz"),
         code=code("stats/replay_stopping.py"),
     output:
         table="<results>/{run}/tables/replay.csv",
@@ -48,7 +49,8 @@ rule judge_scores:
     input:
         downstream="<results>/{run}/downstream_scores.csv",
         robustness="<results>/{run}/robustness_scores.csv",
-        transferability=transferability_table,
+        transferability=of_run("transferability_scores.csv"),
+        patients=of_run("patient_scores.csv.gz"),
         code=code("stats/judge_scores.py"),
     output:
         table="<results>/{run}/tables/score_selection.csv",

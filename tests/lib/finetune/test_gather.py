@@ -35,12 +35,17 @@ def run(tmp_path: Path) -> dict:
         pd.DataFrame(rows).to_csv(tmp_path / f"epoch{epochs}.csv", index=False)
     card = {"names": NAMES | {"freeze": "tuned", "epochs": "1", "seed": "0"}, "metrics": {"dice index": 0.5}}
     write_json(tmp_path / "card.json", card | {"pretraining": {"accuracy": 0.4}})
+    cases = pd.DataFrame({"case": ["a", "a", "b", "c"], "class": ["x", "y", "x", "x"], "dice": [0.2, 0.4, 0.5, None]})
+    cases.to_csv(tmp_path / "cases.csv", index=False)
+    pd.DataFrame({"case": list("abc"), "group": ["p1", "p1", "p2"]}).to_csv(tmp_path / "items.csv", index=False)
     return {
         "cards": [str(tmp_path / "card.json")],
         "scores": [str(tmp_path / f"epoch{epochs}.csv") for epochs in (1, 2, 5)],
         "downstream": tmp_path / "downstream_scores.csv",
         "robustness": tmp_path / "robustness_scores.csv",
         "transferability": tmp_path / "transferability_scores.csv",
+        "patients": tmp_path / "patient_scores.csv.gz",
+        "items": {"T": tmp_path / "items.csv"},
         "schemes": {"unet": ["simple"]},
         "networks": {"unet": "basic U-Net"},
         "score": "robustness_sound",
@@ -53,6 +58,9 @@ def test_whole_files_become_tables(run: dict):
     scores = pd.read_csv(run["transferability"])
     assert len(scores) == 18 and set(scores["score"]) == {"robustness", "robustness_sound"}
     assert scores["setting"].iloc[0] == "l2_loss|m=0.25|pooled|level=1" and set(scores["better"]) == {"lower"}
+    patients = pd.read_csv(run["patients"])
+    assert patients[["patient", "dice index"]].to_numpy().tolist() == [["p1", pytest.approx(0.4)]]
+    assert patients[["dataset", "encoder", "pretraining length", "seed"]].to_numpy().tolist() == [["T", "unet", 1, 0]]
 
 
 @pytest.mark.parametrize(

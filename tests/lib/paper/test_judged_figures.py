@@ -27,8 +27,8 @@ GRIDS = {
 def draw(downstream: Path, robustness: Path, transferability: Path | None, folder: Path) -> None:
     """Both figures, from tables that the workflow's own functions made."""
     tables = [folder / f"{name}{end}.csv" for name in ("replay", "score_selection") for end in ("_table", "_summary")]
-    write_replay(downstream, robustness, transferability, *tables[:2])
-    write_judgement(downstream, robustness, transferability, *tables[2:])
+    write_replay(downstream, robustness, transferability, None, *tables[:2])
+    write_judgement(downstream, robustness, transferability, None, *tables[2:])
     for figure, table in ((replay, tables[1]), (score_selection, tables[3])):
         figure(str(table), **{kind: str(folder / f"{figure.__name__}.{kind}") for kind in ("pdf", "png", "csv")})
         with Image.open(folder / f"{figure.__name__}.png") as image:

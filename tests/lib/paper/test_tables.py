@@ -27,8 +27,8 @@ def test_all_tables_of_a_run(tmp_path: Path):
     correlation.write_correlations(*inputs, csv["correlations"])
     selection.write_selection(*inputs, csv["selection"], csv["selection_summary"])
     claims.write_claims(*inputs, csv["claims"])
-    replay.write_replay(*inputs, None, tmp_path / "replay.csv", csv["replay_summary"])
-    judgement.write_judgement(*inputs, None, tmp_path / "score_selection.csv", csv["score_selection_summary"])
+    replay.write_replay(*inputs, None, None, tmp_path / "replay.csv", csv["replay_summary"])
+    judgement.write_judgement(*inputs, None, None, tmp_path / "score_selection.csv", csv["score_selection_summary"])
     for name in csv.keys() - {"reproduction"}:
         tex = tmp_path / f"{name}.tex"
         set_table(name, csv[name], tex)

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from workflow.lib.data.prepared import load_prepared
+from workflow.lib.finetune.patients import patients_dice, patients_of
 from workflow.lib.rank.candidates import to_confirm
-from workflow.lib.rank.confirm import confirm, in_words, patients_dice, write_fold
+from workflow.lib.rank.confirm import confirm, in_words, write_fold
 from workflow.lib.run import UserError
 
 RANKED = [{"path": f"e{i}/pretrained/seed0/epoch9", "label": f"e{i}"} for i in range(4)]
@@ -83,5 +84,5 @@ def test_dice_of_patients_comes_from_all_folds(tmp_path: Path):
     for fold, rows in enumerate([[("c10", "a", 0.2), ("c10", "b", 0.4), ("c11", "a", 0.9)], [("c20", "a", 0.5)]]):
         tables.append(tmp_path / f"{fold}.csv")
         pd.DataFrame(rows, columns=["case", "class", "dice"]).to_csv(tables[-1], index=False)
-    found = patients_dice({"x": tables}, data / "items.csv")
-    assert found["x"].to_dict() == pytest.approx({"p1": (0.3 + 0.9) / 2, "p2": 0.5})
+    found = patients_dice(tables, patients_of(data / "items.csv"))
+    assert found.to_dict() == pytest.approx({"p1": (0.3 + 0.9) / 2, "p2": 0.5})

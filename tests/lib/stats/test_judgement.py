@@ -174,7 +174,7 @@ def test_summary_with_its_differences_and_pools(tmp_path: Path):
 
 def test_tables_of_a_run_without_choice(tmp_path: Path):
     downstream, robustness = write_run(tmp_path, targets=("x",), encoders=("unet",), lengths=(4,), seeds=1)
-    write_judgement(downstream, robustness, None, tmp_path / "t.csv", tmp_path / "s.csv")
+    write_judgement(downstream, robustness, None, None, tmp_path / "t.csv", tmp_path / "s.csv")
     assert {"last", "random"} <= set(read_table(tmp_path / "s.csv")["selector"])
     assert "is not a completed short one" in head_of(tmp_path / "s.csv")
 

@@ -134,7 +134,7 @@ def test_a_rule_that_stops_far_from_the_peak_is_contradicted():
 
 def test_tables_say_what_they_are(tmp_path: Path):
     downstream, robustness = write_run(tmp_path, targets=("x",))
-    write_replay(downstream, robustness, None, tmp_path / "r.csv", tmp_path / "s.csv")
+    write_replay(downstream, robustness, None, None, tmp_path / "r.csv", tmp_path / "s.csv")
     table = read_table(tmp_path / "r.csv")
     assert set(table["rule"]) == {NEVER, "fixed 1", "fixed 2", "fixed 8"}  # one data set: no parameters can be chosen
     for name in ("r.csv", "s.csv"):

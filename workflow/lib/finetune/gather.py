@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from workflow.lib.data.table import read_table
+from workflow.lib.finetune.patients import patients_dice, patients_of
 from workflow.lib.grid import RANDOM
 from workflow.lib.run import UserError, atomic_path, read_json
 from workflow.lib.stats.correlation import setting_name
@@ -132,23 +133,40 @@ def _incomplete(path: str, found: str, expected: str) -> UserError:
     return UserError("incomplete score file", found=found, expected=expected, where=path, next=advice)
 
 
+def patients_table(rows: pd.DataFrame, cards: Iterable[str], items: dict[str, str | Path]) -> pd.DataFrame:
+    """patient_scores.csv.gz: Dice of every test patient after every fine-tuning. rows: of downstream_scores.csv, in the order of
+    `cards`, beside which the tables of cases lie; items: items.csv of each prepared target."""
+    patients = {target: patients_of(path) for target, path in items.items()}
+    keys = rows.drop(columns=METRICS).to_dict("records")
+    tables = []
+    for key, card in zip(keys, cards, strict=True):
+        dice = patients_dice([Path(card).with_name("cases.csv")], patients[key["dataset"]])
+        tables.append(pd.DataFrame({**key, "patient": dice.index, "dice index": dice.to_numpy()}))
+    return pd.concat(tables, ignore_index=True).astype({"pretraining seed": "Int64"})
+
+
 def gather_tables(
     *,
     cards: Iterable[str],
     scores: Iterable[str],
+    items: dict[str, str | Path],
     downstream: Path,
     robustness: Path,
     transferability: Path,
+    patients: Path,
     schemes: dict[str, list[str]],
     networks: dict[str, str],
     score: str,
 ) -> None:
-    """Write the three tables from the cards of all fine-tunings and the files of all scores. Raises as `read_scores`."""
+    """Write the four tables from the cards of all fine-tunings and the files of all scores; items: see `patients_table`.
+    Raises as `read_scores`."""
+    cards = list(cards)
     table = pd.DataFrame([downstream_row(read_json(card), networks, schemes) for card in cards])
     table = table.astype({"pretraining seed": "Int64"})
     rows = read_scores(scores)
     frames = {downstream: table, robustness: robustness_table(rows, schemes, score)}
     frames[transferability] = transferability_table(rows, schemes)
+    frames[patients] = patients_table(table, cards, items)
     for path, frame in frames.items():
         with atomic_path(path) as temporary:
             frame.to_csv(temporary, index=False)

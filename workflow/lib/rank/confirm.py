@@ -9,6 +9,7 @@ import pandas as pd
 
 from workflow.lib.data.split import shuffled_groups
 from workflow.lib.data.table import read_table
+from workflow.lib.finetune.patients import patients_dice, patients_of
 from workflow.lib.rank.resolve import compare
 from workflow.lib.run import UserError, atomic_path, read_json, write_json
 
@@ -90,20 +91,6 @@ def in_words(target: str, facts: Mapping[str, Any], table: pd.DataFrame, found: 
     )
 
 
-def patients_dice(cases: Mapping[str, Sequence[str | Path]], items: str | Path) -> pd.DataFrame:
-    """Mean Dice (patients, candidates) from the tables of cases of all folds, by candidate; `items` knows the patients.
-
-    Cases are means over classes, patients over cases. Patients without any value in a candidate are left out of all.
-    """
-    group = read_table(items, dtype=TEXT, keep_default_na=False).drop_duplicates("case").set_index("case")["group"]
-    columns = {}
-    for path, tables in cases.items():
-        rows = pd.concat([read_table(table, dtype={"case": str}, keep_default_na=True) for table in tables])
-        per_case = rows.groupby("case")["dice"].mean()
-        columns[path] = per_case.groupby(per_case.index.map(group)).mean()
-    return pd.DataFrame(columns).dropna()
-
-
 def confirm_ranking(
     *, facts: str | Path, cases: Sequence[str], items: str | Path, folds: int, table: str | Path, text: str | Path
 ) -> None:
@@ -113,7 +100,10 @@ def confirm_ranking(
     for file in cases:
         path = next(c["path"] for c in known["ranked"] if f"/{c['path']}-seed" in file)
         paths.setdefault(path, []).append(file)
-    found, verdict = confirm(known, patients_dice(paths, items), folds)
+    patients = patients_of(items)
+    # Patients without any value in a candidate are left out of all.
+    dice = pd.DataFrame({path: patients_dice(tables, patients) for path, tables in paths.items()}).dropna()
+    found, verdict = confirm(known, dice, folds)
     for output, content in (
         (table, found.to_csv(index=False)),
         (text, in_words(known["target"], known, found, verdict, folds)),

@@ -20,6 +20,7 @@ from workflow.lib.stats.claims_rules import (
     superiority,
     verdict,
 )
+from workflow.lib.stats.patients import Patients
 from workflow.lib.stats.selection import neighbours
 from workflow.lib.stats.selection_summary import summary
 from workflow.lib.stats.tidy import CURVE
@@ -78,18 +79,20 @@ def contest(
     against: Mapping[str, Choices],
     also: Sequence[str] = (),
     intervals: Sequence[str] = (),
+    patients: Patients | None = None,
 ) -> pd.DataFrame:
     """A row per selector, setting (here: the budget), pool and data set (`ALL` first: all of them).
 
     Columns of `summary`, the means `also`; for each name in `against` the mean paired difference to these rows and its
     interval (`to_NAME`, `_low`, `_high`); in pool within_run likewise to_fixed and to_fixed_kept (`GOAL`), for each column in
     `intervals` `_low` and `_high`, and the verdicts goal and goal_kept. Intervals: within runs t over runs, in pool all over
-    seeds. Rows of `chosen` need epochs_trained, share_trained and share_kept (of the last length).
+    seeds; patients_low and patients_high over `patients`, where Dice of them is known. Rows of `chosen` need epochs_trained,
+    share_trained and share_kept (of the last length).
     """
     parts = []
     for target in [ALL, *chosen.frame["dataset"].unique()]:
         part, base = (_of(rows, target) for rows in (chosen, fixed))
-        table = summary(part, ["epochs_trained", "share_trained", "share_kept", *also])
+        table = summary(part, ["epochs_trained", "share_trained", "share_kept", *also], patients or {})
         key = list(table[["selector", "setting", "pool"]].itertuples(index=False, name=None))
         within = table["pool"] == "within_run"
         for end in ("low", "high"):

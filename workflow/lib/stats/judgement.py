@@ -10,6 +10,7 @@ from workflow.lib.stats.choice import Choices, choose_lowest, join
 from workflow.lib.stats.correlation import POOLS
 from workflow.lib.stats.goal import ALL, GOAL, contest
 from workflow.lib.stats.judgement_rules import CEILINGS, MEASURES, rank_table
+from workflow.lib.stats.patients import PATIENTS, Patients, read_patients
 from workflow.lib.stats.replay import FIXED, SNAPSHOTS, with_shares
 from workflow.lib.stats.replay_rules import CAPS
 from workflow.lib.stats.scores import read_scores
@@ -23,7 +24,18 @@ UNSCORED = r"(; )?score known for \d+ of \d+ checkpoints"
 AGAINST = {"accuracy": ACCURACY, "elsewhere": ELSEWHERE, "random": RANDOM}
 COLUMNS = ["selector", "budget", "pool", *CURVE, "setting", "chosen_epochs", "epochs_trained", "epochs_saved", "dice"]
 COLUMNS += ["diff_to_last", "regret", *MEASURES, *CEILINGS, "chosen", "note"]
-SUMMARY = ["selector", "budget", "pool", "dataset", "k", "diff_to_last", "diff_low", "diff_high"]
+SUMMARY = [
+    "selector",
+    "budget",
+    "pool",
+    "dataset",
+    "k",
+    "diff_to_last",
+    "diff_low",
+    "diff_high",
+    "patients_low",
+    "patients_high",
+]
 SUMMARY += [f"to_{name}{end}" for name in ("fixed", "fixed_kept", *AGAINST) for end in ("", "_low", "_high")]
 SUMMARY += ["goal", "goal_kept", "worst", "lowest_dropped", "highest_dropped", "regret", *MEASURES, *CEILINGS]
 SUMMARY += ["chosen_epochs", "epochs_trained", "epochs_saved", "note"]
@@ -57,7 +69,8 @@ lowest_dropped, highest_dropped: of diff_to_last when all is redone without one 
 worst: lowest diff_to_last of a single cell.
 {GOAL}
 The goal is asked of choices within a run only.
-Not covered by any interval: other pretraining runs of a recipe, patients, further test sets.
+{PATIENTS}
+Not covered by any interval: other pretraining runs of a recipe, further test sets.
 {SNAPSHOTS}"""
 
 
@@ -117,8 +130,9 @@ def score_selection(chosen: Choices) -> pd.DataFrame:
     return chosen.frame.reindex(columns=COLUMNS)
 
 
-def score_selection_summary(chosen: Choices, dropped: pd.DataFrame) -> pd.DataFrame:
-    """`SUMMARY`, a row per selector, budget, pool and data set. `dropped`: as of `stability`."""
+def score_selection_summary(chosen: Choices, dropped: pd.DataFrame, patients: Patients | None = None) -> pd.DataFrame:
+    """`SUMMARY`, a row per selector, budget, pool and data set. `dropped`: as of `stability`; `patients`: as of
+    `read_patients`, where they are known."""
     rows = Choices(chosen.frame.assign(setting=chosen.frame["budget"]), chosen.gain, chosen.means)
     names, whole = rows.frame["selector"], rows.frame["budget"] == "whole"
     parts = []
@@ -127,7 +141,7 @@ def score_selection_summary(chosen: Choices, dropped: pd.DataFrame) -> pd.DataFr
         base = {name: part.take(np.flatnonzero(part.frame["selector"] == one)) for name, one in AGAINST.items()}
         fixed = rows.take(np.flatnonzero(whole & names.str.startswith(FIXED) & (rows.frame["pool"] != "all")))
         if len(part.frame):
-            parts.append(contest(part, fixed, base, [*MEASURES, *CEILINGS]))
+            parts.append(contest(part, fixed, base, [*MEASURES, *CEILINGS], patients=patients))
     table = pd.concat(parts, ignore_index=True).rename(columns={"setting": "budget"})
     line = table["selector"].isin([LAST, ORACLE, RANDOM, "scratch"]) | table["selector"].str.startswith(FIXED)
     table[["goal", "goal_kept"]] = table[["goal", "goal_kept"]].mask(line, "")
@@ -156,12 +170,13 @@ def write_judgement(
     downstream: str | Path,
     robustness: str | Path,
     transferability: str | Path | None,
+    patients: str | Path | None,
     output: str | Path,
     means: str | Path,
 ) -> None:
     """Write `score_selection` of a run to `output` and `score_selection_summary` to `means`."""
     results, scores = read_downstream(downstream), read_scores(robustness, transferability)
-    chosen = judge(results, scores)
-    table = score_selection_summary(chosen, stability(results, scores))
+    chosen, known = judge(results, scores), read_patients(patients, results) if patients else None
+    table = score_selection_summary(chosen, stability(results, scores), known)
     write_table(score_selection(chosen), output, HEAD)
     write_table(table, means, HEAD_SUMMARY)

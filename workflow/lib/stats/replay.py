@@ -8,6 +8,7 @@ import pandas as pd
 from workflow.lib.stats.choice import Choices, choose_lowest, join
 from workflow.lib.stats.claims_register import MARGIN
 from workflow.lib.stats.goal import GOAL, contest
+from workflow.lib.stats.patients import PATIENTS, Patients, read_patients
 from workflow.lib.stats.replay_rules import CAPS, NEVER, THRIFTY, rules, thrift, walk
 from workflow.lib.stats.scores import read_scores
 from workflow.lib.stats.selection import by_other_data_sets, mean_regret
@@ -36,6 +37,8 @@ SUMMARY = [
     "diff_to_last",
     "diff_low",
     "diff_high",
+    "patients_low",
+    "patients_high",
     "epochs_saved",
     "epochs_saved_low",
 ]
@@ -43,7 +46,8 @@ SUMMARY += ["epochs_saved_high", "epochs_trained", "kept_epochs", "to_fixed", "t
 SUMMARY += ["to_fixed_kept", "to_fixed_kept_low", "to_fixed_kept_high", "worst", "goal", "goal_kept", "note"]
 SNAPSHOTS = """\
 A snapshot of a long schedule is not a completed short one: below the last length the learning rate has not decayed. A
-pretraining stopped by a rule would have to be finished (cooled down) from the chosen epoch; what that gives is not here."""
+pretraining stopped by a rule would have to be finished (cooled down) from the chosen epoch; what that gives is not here.
+`snakemake stopped` with stopping: {cool_down: n} does it, of encoders that are pretrained here (docs/stopping.md)."""
 HEAD = f"""\
 Stopping rules replayed on finished curves: a rule walks through the checkpoints of one pretraining run in order, sees the
 scores so far, says stop (epochs_trained) and keeps a checkpoint (kept_epochs). Dice: mean over fine-tuning seeds, 0..1.
@@ -61,7 +65,8 @@ Means of replay.csv (rules: see there) over the data sets, networks and freezing
 runs, with 95 % t intervals over runs (the two schemes of an encoder are not independent); dataset all, and each alone.
 epochs_saved: last minus epochs_trained, with its interval; kept_epochs: the checkpoint kept, which may be an earlier one.
 worst: lowest diff_to_last of a single cell. {GOAL}
-Not covered by any interval: other pretraining runs of a recipe, patients, further test sets.
+{PATIENTS}
+Not covered by any interval: other pretraining runs of a recipe, further test sets.
 {SNAPSHOTS}"""
 
 
@@ -102,13 +107,13 @@ def replay_table(chosen: Choices) -> pd.DataFrame:
     return frame.assign(epochs_saved=frame["last_epochs"] - frame["epochs_trained"])[COLUMNS]
 
 
-def replay_summary(chosen: Choices) -> pd.DataFrame:
-    """`SUMMARY`, a row per rule, budget and data set."""
+def replay_summary(chosen: Choices, patients: Patients | None = None) -> pd.DataFrame:
+    """`SUMMARY`, a row per rule, budget and data set. patients: as of `read_patients`, where they are known."""
     frame = chosen.frame.assign(setting=chosen.frame["budget"])
     frame["epochs_saved"] = frame["last_epochs"] - frame["epochs_trained"]
     rows = Choices(frame, chosen.gain, chosen.means)
     fixed = rows.take(np.flatnonzero(frame["selector"].str.startswith(FIXED)))
-    table = contest(rows, fixed, {}, intervals=["epochs_saved"])
+    table = contest(rows, fixed, {}, intervals=["epochs_saved"], patients=patients)
     line = table["selector"].str.startswith(FIXED) | (table["selector"] == NEVER)
     table[["goal", "goal_kept"]] = table[["goal", "goal_kept"]].mask(line, "")
     names = {"selector": "rule", "setting": "budget", "chosen_epochs": "kept_epochs"}
@@ -119,10 +124,13 @@ def write_replay(
     downstream: str | Path,
     robustness: str | Path,
     transferability: str | Path | None,
+    patients: str | Path | None,
     output: str | Path,
     means: str | Path,
 ) -> None:
     """Write `replay_table` of a run to `output` and `replay_summary` to `means`."""
-    chosen = replay(read_downstream(downstream), read_scores(robustness, transferability))
+    results = read_downstream(downstream)
+    chosen = replay(results, read_scores(robustness, transferability))
+    known = read_patients(patients, results) if patients else None
     write_table(replay_table(chosen), output, HEAD)
-    write_table(replay_summary(chosen), means, HEAD_SUMMARY)
+    write_table(replay_summary(chosen, known), means, HEAD_SUMMARY)

@@ -9,6 +9,7 @@ from scipy import sparse, stats
 
 from workflow.lib.stats.choice import OTHERS, Choices, choose
 from workflow.lib.stats.correlation import count_from_deepest
+from workflow.lib.stats.patients import Patients, patients_interval
 from workflow.lib.stats.selection import by_other_data_sets, t_interval
 from workflow.lib.stats.tidy import CELL, RUN
 
@@ -43,9 +44,9 @@ Not covered by any interval: other pretraining runs of a recipe, patients, test 
 un-annealed snapshots of one schedule, not completed shorter pretrainings."""
 
 
-def summary(chosen: Choices, also: Sequence[str] = ()) -> pd.DataFrame:
+def summary(chosen: Choices, also: Sequence[str] = (), patients: Patients | None = None) -> pd.DataFrame:
     """Mean per selector, setting and pool (`SUMMARY`, and further columns of the frame), see `HEAD`. The rows of `OTHERS`
-    have no single setting."""
+    have no single setting. With `patients` also patients_low, patients_high (`patients_interval`)."""
     frame = chosen.frame.assign(setting=chosen.frame["setting"].where(chosen.frame["selector"] != OTHERS, ""))
     within, by = frame["pool"] == "within_run", ["selector", "setting", "pool"]
     cells = frame.groupby(["dataset", "freeze"]).ngroup()
@@ -69,6 +70,11 @@ def summary(chosen: Choices, also: Sequence[str] = ()) -> pd.DataFrame:
     intervals = [(np.nan, np.nan) if pooled[i] else t_interval(values.get(i, np.empty(0))) for i in table.index]
     table[["diff_low", "diff_high"]] = np.array(intervals)
     table["seeds_low"], table["seeds_high"] = (table["diff_to_last"] + sign * seeds["half"] for sign in (-1, 1))
+    if patients is not None:
+        over_patients = patients_interval(gain.toarray(), patients)
+        table["patients_low"] = table["diff_to_last"] - over_patients
+        table["patients_high"] = table["diff_to_last"] + over_patients
+        also = ["patients_low", "patients_high", *also]
     parts = zip(table["pool"], table["k"].fillna(0).astype(int), seeds["reason"], strict=True)
     table["note"] = [_note(pool, k, total, reason) for pool, k, reason in parts]
     table["k"] = table["k"].mask(pooled).astype("Int64")

@@ -87,9 +87,13 @@ def read_downstream(path: str | Path) -> pd.DataFrame:
     refuse_impossible(frame, path)
     frame = settle(frame)
     refuse_conflicts(frame, DOWNSTREAM_KEY, path)
+    return told_apart(frame)[[*DOWNSTREAM_KEY, "accuracy", "dice"]].sort_values(DOWNSTREAM_KEY, ignore_index=True)
+
+
+def told_apart(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with the encoder's name added to a network name that several encoders share."""
     shared = frame.groupby("model")["encoder"].transform("nunique") > 1
-    frame["model"] = frame["model"].where(~shared, frame["model"] + " (" + frame["encoder"] + ")")
-    return frame[[*DOWNSTREAM_KEY, "accuracy", "dice"]].sort_values(DOWNSTREAM_KEY, ignore_index=True)
+    return frame.assign(model=frame["model"].where(~shared, frame["model"] + " (" + frame["encoder"] + ")"))
 
 
 def read_robustness(path: str | Path) -> pd.DataFrame:

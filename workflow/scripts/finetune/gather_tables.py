@@ -16,6 +16,8 @@ gather_tables(
     downstream=Path(snakemake.output.downstream),
     robustness=Path(snakemake.output.robustness),
     transferability=Path(snakemake.output.transferability),
+    patients=Path(snakemake.output.patients),
+    items=dict(zip(snakemake.config["study"]["targets"], snakemake.input.groups, strict=True)),
     schemes=snakemake.params.schemes,
     networks=snakemake.params.networks,
     score=snakemake.params.score,

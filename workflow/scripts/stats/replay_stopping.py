@@ -13,6 +13,7 @@ write_replay(
     downstream=snakemake.input.downstream,
     robustness=snakemake.input.robustness,
     transferability=snakemake.input.get("transferability"),
+    patients=snakemake.input.get("patients"),
     output=snakemake.output.table,
     means=snakemake.output.means,
 )

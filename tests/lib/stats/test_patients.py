@@ -1,0 +1,81 @@
+"""Intervals over patients: closed forms, and that every result finds its patients."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from tests.lib.stats.synthetic_run import write_run
+from workflow.lib.stats.judgement import write_judgement
+from workflow.lib.stats.patients import patients_interval, read_patients
+from workflow.lib.stats.replay import write_replay
+from workflow.lib.stats.summary import summarise
+from workflow.lib.stats.table import head_of, read_table
+from workflow.lib.stats.tidy import read_downstream
+
+
+def test_paired_difference_of_two_networks():
+    rng = np.random.default_rng(0)
+    dice = rng.uniform(size=(2, 9))
+    interval = stats.ttest_rel(dice[0], dice[1]).confidence_interval()
+    half = patients_interval(np.array([[1.0, -1.0], [0.0, 0.0]]), {"a": dice})
+    assert half == pytest.approx([(interval.high - interval.low) / 2, 0])
+
+
+def test_data_sets_add_their_variances():
+    rng = np.random.default_rng(1)
+    one, two = rng.uniform(size=(1, 8)), rng.uniform(size=(1, 20))
+    gap, unknown = np.full((1, 20), np.nan), np.full((1, 8), np.nan)
+    dice = {"a": np.vstack([one, unknown]), "b": np.vstack([gap, two])}
+    welch = stats.ttest_ind(one[0], two[0], equal_var=False).confidence_interval()
+    half = patients_interval(np.array([[1.0, -1.0]]), dice)
+    assert half == pytest.approx([(welch.high - welch.low) / 2])
+
+
+def test_without_patients_there_is_no_interval():
+    dice = np.array([[0.5, 0.6], [np.nan, np.nan], [0.1, 0.2]])
+    assert np.isnan(patients_interval(np.array([[1.0, -1.0, 0.0]]), {"a": dice})).all()
+    assert np.isnan(patients_interval(np.array([[1.0, 0.0, -1.0]]), {"a": dice[:, :1]})).all()
+    assert np.isnan(patients_interval(np.array([[1.0, 0.0, -1.0]]), {})).all()
+
+
+def write_patients(downstream: Path, count: int) -> Path:
+    """Patients whose mean is the result's Dice, and who differ much more among themselves than networks do."""
+    raw = pd.read_csv(downstream)
+    shift = np.random.default_rng(2).normal(scale=0.1, size=count)
+    shift -= shift.mean()
+    rows = raw.loc[raw.index.repeat(count)].assign(patient=np.tile([f"p{i}" for i in range(count)], len(raw)))
+    rows["dice index"] = rows["dice index"] + np.tile(shift, len(raw))
+    path = downstream.with_name("patient_scores.csv.gz")
+    rows.sample(frac=1, random_state=0).drop(columns="mean dice index").to_csv(path, index=False)
+    return path
+
+
+def test_patients_find_their_results(tmp_path: Path):
+    downstream, _ = write_run(tmp_path, pretrain_seeds=2)
+    results = read_downstream(downstream)
+    found = read_patients(write_patients(downstream, 5), results)
+    means = summarise(results)
+    for target in ("ACDC", "my-xrays"):
+        of_target = found[target].mean(axis=1).reshape(len(means), -1).mean(axis=1)
+        here = means["dataset"] == target
+        assert np.isnan(of_target[~here]).all() and of_target[here] == pytest.approx(means["dice_mean"][here])
+
+
+def test_tables_say_how_much_depends_on_the_patients(tmp_path: Path):
+    downstream, robustness = write_run(tmp_path)
+    patients = write_patients(downstream, 12)
+    for write, name in ((write_replay, "rule"), (write_judgement, "selector")):
+        for given in (patients, None):
+            write(downstream, robustness, None, given, tmp_path / "t.csv", tmp_path / "s.csv")
+            table = read_table(tmp_path / "s.csv")
+            assert "over the patients of the test parts" in head_of(tmp_path / "s.csv")
+            if given is None:
+                assert table["patients_low"].isna().all()
+                continue
+            known = table[table["diff_to_last"].notna() & (table["diff_to_last"] != 0)]
+            middle = (known["patients_low"] + known["patients_high"]) / 2
+            assert len(known) and middle.to_numpy() == pytest.approx(known["diff_to_last"].to_numpy())
+            assert table[name].nunique() > 3
