@@ -31,9 +31,14 @@ def config(**values: object) -> dict[str, object]:
     return check_config(plain, ROOT / "workflow/schemas/config.schema.yaml")
 
 
-def test_random_weights_are_candidates_even_where_the_grid_has_none():
+def test_random_weights_of_every_network_are_candidates_even_where_the_grid_has_none():
+    trained = [f"{e}/pretrained/seed0/epoch90" for e in "ab"]
     paths = [candidate.path for candidate in rank_candidates(config())]
-    assert paths == ["a/random/seed7/epoch0", "b/random/seed7/epoch0", *(f"{e}/pretrained/seed0/epoch90" for e in "ab")]
+    assert paths == ["a/random/seed7/epoch0", *trained]  # a and b are the same network
+    other = config()
+    other["encoders"]["b"]["architecture"] = "timm/resnet34"
+    paths = [candidate.path for candidate in rank_candidates(other)]
+    assert paths == ["a/random/seed7/epoch0", "b/random/seed7/epoch0", *trained]
 
 
 def test_unknown_default_and_scores_that_are_not_computed_are_refused():

@@ -95,7 +95,7 @@ def test_default_is_the_answer_where_nothing_is_told_from_it(tmp_path: Path):
     assert facts["best"]["path"] == GOOD.path and facts["choice"]["path"] == FAIR.path
     assert sorted(facts["undecided"]) == ["resnet, pretrained, 90 epochs", "unet, simple, 20 epochs"]
     assert words.startswith("T: take the default, unet, simple, 20 epochs (declared in the config).")
-    assert "can't be told from nothing" in words and facts["groups_needed"] > 12 and "would take about" in words
+    assert "an interval that includes none" in words and facts["groups_needed"] > 12 and "would take" in words
 
 
 def test_ties_are_undecided_and_keep_the_order_of_the_config(tmp_path: Path):

@@ -156,7 +156,7 @@ def in_words(target: str, facts: dict[str, Any]) -> str:
         if choice != default:
             told = f"It beats the default, {declared}, by {gain}"
         elif default in near:
-            told += ", which can't be told from nothing"
+            told += ", an interval that includes none"
         sentences.append(f"{told}; {_count(len(near), others)}.")
     sentences += _limits(facts, others)
     sentences += [TRUST[facts["by"]], *facts["notes"], SCOPE]
@@ -173,7 +173,7 @@ def _limits(facts: dict[str, Any], others: int) -> list[str]:
         text = f"These {images} of {groups} resolve differences of about {facts['resolvable']:.2g} or more"
         needed = facts["groups_needed"]
         if needed and facts["default"]["label"] in facts["undecided"]:
-            text += f"; to see the gain above as it stands would take about {_rounded(needed)} patients"
+            text += f"; to see the gain above as it stands would take {_rounded(needed)} patients"
         said.append(text + ".")
     if 1 < facts["groups"] < FEW:
         said.append(f"Warning: {groups} are few, and intervals over them are rough.")
@@ -187,9 +187,11 @@ def _limits(facts: dict[str, Any], others: int) -> list[str]:
 def _count(near: int, others: int) -> str:
     if near == 0:
         return "every other candidate is told from it" if others > 1 else "the other one is told from it"
-    return (
-        f"{near} of the {others} others can't be told from it" if others > 1 else "the other one can't be told from it"
-    )
+    if near == others:
+        return (
+            f"none of the {others} others can be told from it" if others > 1 else "the other one can't be told from it"
+        )
+    return f"{near} of the {others} others can't be told from it"
 
 
 def _shown(value: dict[str, Any]) -> str:
@@ -198,4 +200,4 @@ def _shown(value: dict[str, Any]) -> str:
 
 
 def _rounded(count: int) -> str:
-    return "more than 10,000" if count > 10_000 else f"{float(f'{count:.2g}'):,.0f}"
+    return "more than 10,000" if count > 10_000 else f"about {float(f'{count:.2g}'):,.0f}"

@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from workflow.lib.config import network_settings
 from workflow.lib.grid import RANDOM, Checkpoint, trained_checkpoints
 from workflow.lib.run import UserError
 
@@ -11,14 +12,17 @@ PROBE, ROBUSTNESS = "probe_all", "robustness_sound"  # what candidates can be ra
 
 
 def rank_candidates(config: dict[str, Any]) -> list[Checkpoint]:
-    """The checkpoints of the grid, and random weights of every encoder, of the first fine-tuning seed, whether or not the
-    grid has them.
+    """The checkpoints of the grid, and random weights of every network, of the first fine-tuning seed, whether or not the
+    grid has them; of encoders that differ in their weights only, the first one's.
 
     Raises `UserError` for a default that is none of them, or where nothing that ranks is computed.
     """
     study, asked = config["study"], config["rank"]["by"]
     seed = study["finetune_seeds"][0]
-    found = [Checkpoint(encoder, RANDOM, seed, 0) for encoder in study["encoders"]] + trained_checkpoints(config)
+    networks: dict[str, str] = {}
+    for encoder in study["encoders"]:
+        networks.setdefault(str(network_settings(config["encoders"][encoder])), encoder)
+    found = [Checkpoint(encoder, RANDOM, seed, 0) for encoder in networks.values()] + trained_checkpoints(config)
     if config["rank"]["default"] is not None:
         named(found, config["rank"]["default"])
     wanted = [asked] if asked else [PROBE, ROBUSTNESS]
