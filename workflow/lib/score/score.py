@@ -80,12 +80,10 @@ def score_checkpoint(
         log.warning("%s: %s", names["target"], warning)
     by_kind = {kind: [name for name in scores if SCORES[name].of == kind] for kind in ("view", "card")}
     on_pixels = [name for name in scores if SCORES[name].of not in by_kind]
-    passes = (2 * draws * len(by_kind["view"]) + bool(on_pixels and chosen.masks is not None)) * -(
-        -len(chosen.images) // CHUNK
-    )
-    passes += 1  # for the facts of the network
+    passes = 2 * draws * len(by_kind["view"]) + bool(on_pixels and chosen.masks is not None)
+    batches = passes * -(-len(chosen.images) // CHUNK) + 1  # one for the facts of the network
     with torch.inference_mode():
-        features = _feature_function(network, place, inputs, Progress(passes, "feature batches"))
+        features = _feature_function(network, place, inputs, Progress(batches, "feature batches"))
         rows = [row for name in by_kind["view"] for row in _view_rows(name, features, chosen, draws, seed)]
         if on_pixels:
             rows += label_rows(
