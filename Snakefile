@@ -67,7 +67,7 @@ rule scores:
 
 rule stopped:
     input:
-        stopped_files(),
+        stopped_files,
 
 
 rule rank:

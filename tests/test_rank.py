@@ -48,6 +48,19 @@ def test_unknown_default_and_scores_that_are_not_computed_are_refused():
         rank_candidates(config(protocol="sound", score={"scores": ["robustness_sound"]}))
 
 
+def test_the_config_for_anyones_images_plans_a_ranking(tmp_path: Path):
+    folder = copy_project(tmp_path / "p")
+    for name in ("images", "masks"):
+        (tmp_path / "mine" / name).mkdir(parents=True)
+        (tmp_path / "mine" / name / "p1_1.png").touch()
+    run = snakemake(folder, "-n", "rank", "--configfile", "configs/rank.yaml", MEDSEG_IMAGES=str(tmp_path / "mine"))
+    planned = jobs(run.stdout)
+    assert planned["adopt_weights"] == 3 and planned["random_weights"] == 2  # two ResNet50, one ConvNeXt
+    assert planned["score_checkpoint"] == 5 and planned["rank_target"] == 1 and "pretrain_encoder" not in planned
+    run = snakemake(folder, "-n", "stopped", "--configfile", "configs/rank.yaml", MEDSEG_IMAGES=str(tmp_path / "mine"))
+    assert run.returncode == 1 and "no encoder of this config is pretrained here" in run.stdout
+
+
 def test_rank_plans_no_fine_tuning(tmp_path: Path):
     folder = copy_project(tmp_path / "p")
     planned = jobs(snakemake(folder, "-n", "rank", *TINY).stdout)
@@ -70,7 +83,7 @@ def test_ranking_and_its_confirmation(tmp_path: Path):
         assert facts["choice"]["label"] in (place / "answer.txt").read_text()
         assert (place / "encoder/note.json").exists()
         cases = list(place.glob("confirm/fold*/tuned/*/*/*/*/cases.csv"))
-        assert len(cases) == 3 * (1 + (facts["best"]["path"] != facts["default"]["path"]))
+        assert len(cases) == 3 * 2  # folds x the first and the default
         assert facts["default"]["label"] in (place / "confirm.txt").read_text()
     again = snakemake(folder, "-n", "rank", *TINY, "more.yaml")
     assert "Nothing to be done" in again.stdout

@@ -49,6 +49,7 @@ def test_study_config_is_valid(study):
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_configs_are_valid(study, path, monkeypatch):
     monkeypatch.setenv("MEDSEG_REALDATA", "/data")
+    monkeypatch.setenv("MEDSEG_IMAGES", "/data")
     check_config(merged(study, yaml.safe_load(path.read_text())), SCHEMA)
 
 

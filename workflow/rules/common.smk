@@ -36,7 +36,7 @@ from workflow.lib.grid import (
 )
 from workflow.lib.protocol import DATA, FINETUNING, SCORE, part_of, protocol_of
 from workflow.lib.rank.candidates import rank_candidates, to_confirm
-from workflow.lib.run import read_json
+from workflow.lib.run import UserError, read_json
 
 # Packages keep their caches here, not in the home folder, which is small on clusters; jobs inherit it.
 for package in ("HF_HOME", "TORCH_HOME", "MPLCONFIGDIR"):

@@ -138,12 +138,20 @@ def stopping_recipe(wildcards):
     return values
 
 
-def stopped_files():
+def stopped_files(wildcards):
     """For every target and every pretraining of the grid: the decision, and the cool-down if one is asked for."""
     epochs = config["stopping"]["cool_down"]
     names = ["decision.json", *([f"cooled-{epochs}.safetensors"] if epochs else [])]
     trained = [checkpoint for checkpoint in all_checkpoints(config) if checkpoint.scheme in GRID["schemes"]]
     runs = dict.fromkeys(os.path.dirname(checkpoint.path) for checkpoint in trained if checkpoint.pretrain_seed > 0)
+    if not runs:
+        raise UserError(
+            "no encoder of this config is pretrained here, so that nothing can be stopped",
+            found=f"encoders {GRID['encoders']}",
+            expected="one without weights of its own, and pretraining.source: train",
+            where="config: study.encoders",
+            next="ask for `snakemake rank`, which compares finished checkpoints",
+        )
     return [f"<run>/stopped/{target}/{run}/{name}" for target in GRID["targets"] for run in runs for name in names]
 
 

@@ -236,7 +236,9 @@ def test_other_rules_do_not_go_on_with_a_killed_pretraining(job, tmp_path: Path,
     assert read_json(tmp_path / "seed5/decision.json")["last_epoch"] == 2
 
 
-@pytest.mark.parametrize(("score", "level"), [("probe", 2), ("robustness_sound", "deepest"), ("leep", 1)])
+@pytest.mark.parametrize(
+    ("score", "level"), [("probe", 2), ("probe_all", 1), ("robustness_sound", "deepest"), ("leep", 1)]
+)
 def test_the_score_is_the_one_of_the_score_table(score: str, level, job, tmp_path: Path):
     job["stopping"] = RULE | {"score": score, "level": level, "checks": [2]}
     folder = tmp_path / "seed5"
@@ -244,13 +246,15 @@ def test_the_score_is_the_one_of_the_score_table(score: str, level, job, tmp_pat
     names = {**NAMES, "epochs": "2"}
     keep = {key: job[key] for key in ("data_folder", "encoder", "inputs", "device", "threads")}
     table, weights = tmp_path / "scores.csv", folder / "kept.safetensors"
-    score_checkpoint(**keep, **SCORING, names=names, scores=[score], weights=weights, output=table)
+    by_group = tmp_path / "scores.json"
+    score_checkpoint(**keep, **SCORING, names=names, scores=[score], weights=weights, output=table, by_group=by_group)
     rows = pd.read_csv(table)
     if score == "robustness_sound":
         rows = rows[(rows["metric"] == "l2_loss") & (rows["margin"] == 0.25) & ~rows["pooled"].astype(bool)]
     else:
         rows = rows[rows["sample"] == "balanced"]
-    row = rows[rows["level"] == (level if score == "probe" else rows["level"].max())].iloc[0]
+    wanted = {"probe": 2, "probe_all": None}.get(score, rows["level"].max())
+    row = (rows[rows["level"] == wanted] if wanted else rows).iloc[0]
     check = read_json(folder / "decision.json")["checks"][0]
     for key in ("value", "ci_low", "ci_high"):
         assert check[key] == pytest.approx(row[key], rel=1e-12), key

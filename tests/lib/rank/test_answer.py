@@ -95,7 +95,7 @@ def test_default_is_the_answer_where_nothing_is_told_from_it(tmp_path: Path):
     assert facts["best"]["path"] == GOOD.path and facts["choice"]["path"] == FAIR.path
     assert sorted(facts["undecided"]) == ["resnet, pretrained, 90 epochs", "unet, simple, 20 epochs"]
     assert words.startswith("T: take the default, unet, simple, 20 epochs (declared in the config).")
-    assert "an interval that includes none" in words and facts["groups_needed"] > 12 and "would take" in words
+    assert "an interval that includes 0" in words and facts["groups_needed"] > 12 and "would take" in words
 
 
 def test_ties_are_undecided_and_keep_the_order_of_the_config(tmp_path: Path):
@@ -172,7 +172,7 @@ def test_job_writes_everything(tmp_path: Path, groups: int):
     files = score_files(
         tmp_path / "scores", {BAD: noise(1, groups), FAIR: noise(2, groups), GOOD: noise(3, groups) + 1}
     )
-    (tmp_path / "card.json").write_text('{"groups": "unknown"}')
+    (tmp_path / "card.json").write_text('{"groups": "unknown", "classes": []}')
     names = {
         "table": "ranking.csv",
         "facts": "ranking.json",
@@ -189,4 +189,5 @@ def test_job_writes_everything(tmp_path: Path, groups: int):
     assert "which images are of one patient is not known" in Path(outputs["text"]).read_text()
     with Image.open(outputs["png"]) as image:
         assert image.width > 1000
-    assert "encoders: [resnet]" in Path(outputs["snippet"]).read_text()
+    snippet = Path(outputs["snippet"]).read_text()
+    assert "encoders: [resnet]" in snippet and "no masks yet" in snippet

@@ -59,7 +59,8 @@ def test_too_few_patients_for_the_folds_are_refused(tmp_path: Path):
 
 def test_first_and_default_are_confirmed():
     assert [c["label"] for c in to_confirm(FACTS, 1)] == ["e0", "e2"]
-    assert [c["label"] for c in to_confirm(FACTS, 3)] == ["e0", "e1", "e2"]
+    assert [c["label"] for c in to_confirm(FACTS, 2)] == ["e0", "e1", "e2"]
+    assert [c["label"] for c in to_confirm(FACTS, 3)] == ["e0", "e1", "e2", "e3"]
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ class TimmEncoder(nn.Module):
 
     def __init__(self, name: str, image_size: int) -> None:
         super().__init__()
-        config, info = _config(name), _feature_info(name, image_size)
+        config, info = config_of(name), _feature_info(name, image_size)
         levels = {reduction: level for level, reduction in enumerate(info.reduction())}  # the deepest of each size
         self.levels, self.reductions = list(levels.values()), list(levels)
         self.channels = [info.channels()[level] for level in self.levels]
@@ -153,7 +153,7 @@ def _refused(what: str, *, found: object, expected: str, next: str) -> UserError
     return UserError(what, found=found, expected=expected, where=where, next=next)
 
 
-def _config(name: str) -> Any:
+def config_of(name: str) -> Any:
     """timm's record of a model. Raises `UserError` when there is no such model."""
     known = [*timm.list_models(), *timm.list_models(include_tags=True)]
     if name in known:
@@ -169,7 +169,7 @@ def _config(name: str) -> Any:
 
 def _create(name: str, image_size: int, **arguments: Any) -> Any:
     """A model of timm, for the image size if it needs one."""
-    if _config(name).fixed_input_size:
+    if config_of(name).fixed_input_size:
         arguments["img_size"] = image_size
     return timm.create_model(name, **arguments)
 
@@ -215,7 +215,7 @@ def _classifier(name: str, image_size: int) -> tuple[nn.Module, Callable[..., di
 
 
 def _download(name: str) -> dict[str, Tensor]:
-    hub = _config(name).hf_hub_id
+    hub = config_of(name).hf_hub_id
     try:
         return load_state_dict_from_hf(hub, weights_only=True)
     except Exception as error:  # the hub's client and its HTTP library have errors of their own beside OSError

@@ -63,7 +63,10 @@ def pretrain_until(
     if rank() == 0:
         score = scorer(plan.model, data_folder, stopping, scoring, training["inputs"])  # type: ignore[arg-type]
         if not saved_states(resume):  # what is wrong with the score shows before the first epoch
-            log.info("untrained: %s %.5g", stopping["score"], score()["score"])
+            untrained = score()["score"]
+            log.info("untrained: %s %.5g", stopping["score"], untrained)
+            if not math.isfinite(untrained):
+                raise _no_value(stopping["score"], "no value for the untrained encoder; the log says why", data_folder)
 
     def after_epoch(row: Row, history: list[Row]) -> Row:
         measured = plan.after_epoch(row, history)

@@ -90,14 +90,14 @@ def rank(
 
 def _choose(scored: Scored, asked: str | None) -> tuple[str, dict[str, str]]:
     """The score to rank by, and the reasons of those before it that have no values."""
-    has = [name for name, values in scored.values.items() if np.isfinite(values).all(axis=1).any()]
-    missing = {name: scored.missing.get(name, "") for name in (PROBE, ROBUSTNESS) if name not in has}
     wanted = [asked] if asked else [PROBE, ROBUSTNESS]
+    has = [name for name, values in scored.values.items() if np.isfinite(values).all(axis=1).any()]
+    missing = {name: scored.missing[name] for name in wanted if name not in has and name in scored.missing}
     found = [name for name in wanted if name in has]
     if not found:
         raise UserError(
             "no candidate has a value of the score to rank by",
-            found="; ".join(f"{name}: {missing[name] or 'not computed'}" for name in wanted),
+            found="; ".join(f"{name}: {missing.get(name) or 'not computed'}" for name in wanted),
             expected="finite values",
             where="config: rank.by, score.scores",
             next="rank by another score, or give the target masks or more images",
@@ -156,7 +156,7 @@ def in_words(target: str, facts: dict[str, Any]) -> str:
         if choice != default:
             told = f"It beats the default, {declared}, by {gain}"
         elif default in near:
-            told += ", an interval that includes none"
+            told += ", an interval that includes 0"
         sentences.append(f"{told}; {_count(len(near), others)}.")
     sentences += _limits(facts, others)
     sentences += [TRUST[facts["by"]], *facts["notes"], SCOPE]

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from workflow.lib.config import network_settings
+from workflow.lib.config_checks import has_masks
 from workflow.lib.grid import RANDOM, Checkpoint, trained_checkpoints
 from workflow.lib.run import UserError
 
@@ -21,11 +22,16 @@ def rank_candidates(config: dict[str, Any]) -> list[Checkpoint]:
     seed = study["finetune_seeds"][0]
     networks: dict[str, str] = {}
     for encoder in study["encoders"]:
-        networks.setdefault(str(network_settings(config["encoders"][encoder])), encoder)
+        network = network_settings(config["encoders"][encoder])
+        architecture, _, _ = network["architecture"].partition(
+            "."
+        )  # timm: what follows names weights, not another network
+        networks.setdefault(str(network | {"architecture": architecture}), encoder)
     found = [Checkpoint(encoder, RANDOM, seed, 0) for encoder in networks.values()] + trained_checkpoints(config)
     if config["rank"]["default"] is not None:
         named(found, config["rank"]["default"])
-    wanted = [asked] if asked else [PROBE, ROBUSTNESS]
+    labelled = {has_masks(config["targets"][target]) for target in study["targets"]}
+    wanted = [asked] if asked else [PROBE] * (True in labelled) + [ROBUSTNESS] * (False in labelled)
     missing = [name for name in wanted if name not in config["score"]["scores"]]
     if missing:
         raise UserError(
@@ -87,5 +93,6 @@ def label(candidate: Checkpoint, candidates: Sequence[Checkpoint]) -> str:
 
 
 def to_confirm(facts: Mapping[str, Any], k: int) -> list[dict[str, Any]]:
-    """The first k candidates of a ranking, and the default."""
-    return [c for i, c in enumerate(facts["ranked"]) if i < k or c["path"] == facts["default"]["path"]]
+    """The first k candidates of a ranking besides the default, and the default, in the order of the ranking."""
+    others = [candidate["path"] for candidate in facts["ranked"] if candidate["path"] != facts["default"]["path"]]
+    return [c for c in facts["ranked"] if c["path"] in {*others[:k], facts["default"]["path"]}]

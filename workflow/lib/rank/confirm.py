@@ -44,7 +44,7 @@ def write_fold(*, data: Path, output: Path, fold: int, folds: int, split_seed: i
     for name in ("images.npy", "masks.npy"):
         link = output.with_name(name)
         link.unlink(missing_ok=True)
-        link.symlink_to(os.path.relpath(data / name, link.parent))
+        link.symlink_to(os.path.relpath((data / name).resolve(), link.parent.resolve()))
     with atomic_path(output.with_name("items.csv")) as temporary:
         items.to_csv(temporary, index=False)
     write_json(output, {key: card[key] for key in card.keys() - {"counts"}} | {"fold": [fold, folds]})
@@ -103,6 +103,14 @@ def confirm_ranking(
     patients = patients_of(items)
     # Patients without any value in a candidate are left out of all.
     dice = pd.DataFrame({path: patients_dice(tables, patients) for path, tables in paths.items()}).dropna()
+    if len(dice) < 2:
+        raise UserError(
+            f"too few patients of {known['target']} with a Dice to confirm the ranking",
+            found=f"{len(dice)} patients",
+            expected="2 or more whose masks show something",
+            where=items,
+            next="add patients, or choose confirm: 0",
+        )
     found, verdict = confirm(known, dice, folds)
     for output, content in (
         (table, found.to_csv(index=False)),

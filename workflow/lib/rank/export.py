@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from workflow.lib.networks.build import TIMM, build_encoder, load_encoder
+from workflow.lib.networks.pyramid import config_of
 from workflow.lib.pretrain.checkpoint import trained_as
 from workflow.lib.run import atomic_folder, read_json, write_json
 
@@ -55,7 +56,7 @@ def export_encoder(
     with atomic_folder(folder) as place:
         _save(network.state_dict(), place / "encoder.safetensors")
         if encoder["architecture"].startswith(TIMM):
-            note |= _export_timm(network, encoder["architecture"].removeprefix(TIMM), place)
+            note |= _export_timm(network, encoder["architecture"].removeprefix(TIMM), image_size, place)
         else:
             module = type(network).__module__
             note |= {"encoder.safetensors": OWN, "class": f"{module}.{type(network).__name__}"}
@@ -66,13 +67,14 @@ def _after(inputs: str) -> str:
     return ", each image then brought to mean 0 and standard deviation 1" if inputs == "standardised" else ""
 
 
-def _export_timm(network: nn.Module, name: str, place: Path) -> dict[str, Any]:
+def _export_timm(network: nn.Module, name: str, image_size: int, place: Path) -> dict[str, Any]:
     """Write the files for timm and segmentation_models_pytorch; the notes on them."""
     maps: dict[str, Tensor] = network.network.state_dict()  # type: ignore[union-attr, operator, assignment]
     _save(model_names(name, maps), place / "timm.safetensors")
     _save({f"model.{key}": tensor for key, tensor in maps.items()}, place / "segmentation_models_pytorch.safetensors")
     mean, std = (getattr(network, key).flatten().tolist() for key in ("mean", "std"))
-    loading = f"timm.create_model('{name}', features_only=True, pretrained=True, pretrained_cfg_overlay="
+    size = f"img_size={image_size}, " if config_of(name).fixed_input_size else ""
+    loading = f"timm.create_model('{name}', {size}features_only=True, pretrained=True, pretrained_cfg_overlay="
     loading += "{'file': 'timm.safetensors'}); without features_only: num_classes=0"
     note = {
         "then": f"(image - mean) / std of timm's weights of that name: mean {mean}, std {std}",

@@ -10,10 +10,12 @@ from workflow.lib.rank.figure import draw_ranking
 from workflow.lib.rank.table import read_scored
 from workflow.lib.run import atomic_path, read_json, write_json
 
-UNKNOWN_GROUPS = (
-    "Warning: which images are of one patient is not known. If some are, the probe has seen the patients that it is judged "
-    "on, and all intervals are too narrow: name the patients (`group` of this target)."
-)
+NOTES = {  # by what the groups of the target's card come from
+    "unknown": "Warning: which images are of one patient is not known. If some are, all intervals are too narrow, and a probe has "
+    "seen the patients that it is judged on: name the patients (`group` of this target).",
+    "sub-folders": "The sub-folders of images/ were taken for patients: if they are classes or sites, name the patients (`group` of "
+    "this target).",
+}
 
 
 def rank_target(
@@ -38,25 +40,27 @@ def rank_target(
     scores, by_group: the score files of all candidates; card: of the prepared target; shortest: the least length > 0 of the
     config. Raises as `read_scored` and `rank`.
     """
-    notes = [UNKNOWN_GROUPS] if read_json(card).get("groups") == "unknown" else []
+    data = read_json(card)
+    notes = [note for kind, note in NOTES.items() if kind == data.get("groups")]
     ranking, found = rank(read_scored(scores, by_group), by=by, default=default, notes=notes)
     draw_ranking(
         ranking, f"{target}: {found['images']} images of {found['groups']} patients", pdf=pdf, png=png, csv=table
     )
     for path, content in (
         (text, in_words(target, found)),
-        (snippet, finetune_config(target, run, found["choice"], shortest)),
+        (snippet, finetune_config(target, run, found["choice"], shortest, masks=data["classes"] != [])),
     ):
         with atomic_path(path) as temporary:
             temporary.write_text(content)
     write_json(facts, {"target": target, **found})
 
 
-def finetune_config(target: str, run: str, choice: dict[str, Any], shortest: int) -> str:
-    """A config, to go on top of the run's own, that fine-tunes one candidate on the target."""
+def finetune_config(target: str, run: str, choice: dict[str, Any], shortest: int, *, masks: bool) -> str:
+    """A config, to go on top of the run's own, that fine-tunes one candidate on the target; without `masks` it says so."""
     lines = [
         f"# Fine-tunes {choice['label']} on {target}. On top of the config of run {run}:",
         f"#   snakemake finetune --configfile <that of run {run}> finetune.yaml",
+        *(["# This target has no masks yet: add them, and `classes` to its entry, first."] if not masks else []),
         f"run: {run}-{target}",
         "study:",
         f"  encoders: [{choice['encoder']}]",

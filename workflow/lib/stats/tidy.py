@@ -116,7 +116,7 @@ def read_raw(path: str | Path, columns: list[str]) -> pd.DataFrame:
     """The table as it stands; `UserError` when it is unreadable, empty or lacks a column."""
     step = "check that the file is the one written by rule gather_tables or released by the study, then run again"
     try:
-        raw = pd.read_csv(path)
+        raw = pd.read_csv(path, dtype={"patient": str})  # 3.1 and 3.10 are two patients
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise UserError("unreadable table", found=error, expected="a CSV table", where=path, next=step) from error
     missing = [column for column in columns if column not in raw]
