@@ -11,10 +11,10 @@ from workflow.lib.rank.table import read_scored
 from workflow.lib.run import atomic_path, read_json, write_json
 
 NOTES = {  # by what the groups of the target's card come from
-    "unknown": "Warning: which images are of one patient is not known. If some are, all intervals are too narrow, and a probe has "
-    "seen the patients that it is judged on: name the patients (`group` of this target).",
-    "sub-folders": "The sub-folders of images/ were taken for patients: if they are classes or sites, name the patients (`group` of "
-    "this target).",
+    "unknown": "Warning: which images are of one patient is not known. If some are, all intervals are too narrow, and a probe "
+    "has seen the patients that it is judged on: name the patients (`group` of this target).",
+    "sub-folders": "The sub-folders of images/ were taken for patients: if they are classes or sites, name the patients "
+    "(`group` of this target).",
 }
 
 
