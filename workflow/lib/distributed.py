@@ -105,6 +105,12 @@ class NormStatistics:
             norm.num_batches_tracked.copy_(count + micro_batches)  # type: ignore[union-attr]
 
 
+def requested(resources: Any) -> tuple[int, int]:
+    """Nodes, and processes on each of them, that a job asks for by nodes, tasks_per_node or gpu (of all nodes)."""
+    nodes = resources.get("nodes", 1)
+    return nodes, resources.get("tasks_per_node") or max(1, resources.get("gpu", 1) // nodes)
+
+
 def run_on(count: int, nodes: int, function: str, log_file: str | Path, arguments: Mapping[str, Any]) -> None:
     """Call `function` ("module:name") with keyword `arguments` (JSON types) in `count` processes on `nodes` nodes.
 

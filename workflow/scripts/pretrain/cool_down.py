@@ -3,15 +3,14 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workflow.lib.distributed import run_on
+from workflow.lib.distributed import requested, run_on
 from workflow.lib.run import start_job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 start_job(snakemake.log[0], snakemake.output)
-nodes = snakemake.resources.get("nodes", 1)
-per_node = snakemake.resources.get("tasks_per_node") or max(1, snakemake.resources.get("gpu", 1) // nodes)
+nodes, per_node = requested(snakemake.resources)
 run_on(
     nodes * per_node,
     nodes,
