@@ -80,10 +80,16 @@ def _images_of(place: Path, *, deep: bool = True) -> dict[str, list[Path]]:
         raise no_layout(Path(error.filename), reason(error), "a folder that can be read")
 
     named: dict[str, list[Path]] = {}
+    seen = {os.path.realpath(place), *map(os.path.realpath, place.parents)}  # links may lead back up, or in circles
     for where, folders, files in os.walk(place, followlinks=True, onerror=refuse):
         for file in sorted(Path(where, name) for name in files if is_image(name)):
             named.setdefault(_without_suffix(file.relative_to(place)), []).append(file)
-        folders[:] = [name for name in folders if deep and not name.startswith(".")]
+        inside = [name for name in sorted(folders) if deep and not name.startswith(".")]
+        folders.clear()
+        for name in inside:
+            if (real := os.path.realpath(Path(where, name))) not in seen:
+                seen.add(real)
+                folders.append(name)
     return named
 
 
