@@ -8,7 +8,7 @@ SNAKEMAKE = .venv/bin/snakemake --profile profiles/laptop --configfile configs/d
 
 help:
 	@echo "make demo   the whole pipeline on generated data (a few minutes on 2 cores)"
-	@echo "make test   all tests (about 10 minutes on 2 cores)"
+	@echo "make test   all tests (about half an hour on 2 cores)"
 	@echo "make lint   style, types and workflow checks"
 
 install: .venv/ready
