@@ -105,10 +105,15 @@ class NormStatistics:
             norm.num_batches_tracked.copy_(count + micro_batches)  # type: ignore[union-attr]
 
 
-def requested(resources: Any) -> tuple[int, int]:
-    """Nodes, and processes on each of them, that a job asks for by nodes, tasks_per_node or gpu (of all nodes)."""
+def run_training(
+    function: str, log_file: str | Path, resources: Any, threads: int, arguments: Mapping[str, Any]
+) -> None:
+    """`run_on` the processes that a job's resources ask for by nodes, tasks_per_node or gpu (of all nodes); each gets its share
+    of the job's `threads` as a further argument."""
     nodes = resources.get("nodes", 1)
-    return nodes, resources.get("tasks_per_node") or max(1, resources.get("gpu", 1) // nodes)
+    per_node = resources.get("tasks_per_node") or max(1, resources.get("gpu", 1) // nodes)
+    shared = {**arguments, "threads": max(1, threads // per_node)}
+    run_on(nodes * per_node, nodes, function, log_file, shared)
 
 
 def run_on(count: int, nodes: int, function: str, log_file: str | Path, arguments: Mapping[str, Any]) -> None:

@@ -89,13 +89,18 @@ def pretraining_source(wildcards):
     return {} if finished else {"source": source_file("source.json"), "index": source_file("index.csv.gz")}
 
 
-def pretraining_recipe(wildcards):
-    """The recipe; an error where finished checkpoints were made otherwise, so that they are never lost unasked."""
+def pretraining_settings(wildcards):
+    """What the cards of a pretraining's checkpoints must say."""
     values = recipe(config, wildcards.encoder, wildcards.scheme)
     settings = {"recipe": values, "encoder": encoder_settings(wildcards), "precision": config["precision"]}
-    settings |= {"inputs": network_inputs(wildcards), "image_size": config["image_size"]}
+    return settings | {"inputs": network_inputs(wildcards), "image_size": config["image_size"]}
+
+
+def pretraining_recipe(wildcards):
+    """The recipe; an error where finished checkpoints were made otherwise, so that they are never lost unasked."""
+    settings = pretraining_settings(wildcards)
     check_unchanged(checkpoint_folder(wildcards), settings, source_file("index.csv.gz"))
-    return values
+    return settings["recipe"]
 
 
 def stopped_folder(wildcards):
@@ -130,12 +135,9 @@ def scoring(wildcards):
 
 def stopping_recipe(wildcards):
     """The recipe; an error where a finished pretraining was stopped under other settings, so that it is never lost unasked."""
-    values = recipe(config, wildcards.encoder, wildcards.scheme)
-    settings = {"recipe": values, "encoder": encoder_settings(wildcards), "precision": config["precision"]}
-    settings |= {"inputs": network_inputs(wildcards), "image_size": config["image_size"]}
-    settings |= {"stopping": stopping_rule(wildcards), "scoring": scoring(wildcards)}
+    settings = pretraining_settings(wildcards) | {"stopping": stopping_rule(wildcards), "scoring": scoring(wildcards)}
     check_unchanged(stopped_folder(wildcards), settings, source_file("index.csv.gz"), cards="kept.json")
-    return values
+    return settings["recipe"]
 
 
 def stopped_files(wildcards):

@@ -395,7 +395,9 @@ def test_the_workflow_stops_a_killed_pretraining_as_an_unbroken_one(tmp_path: Pa
                 command("stopped", *options), cwd=folder, start_new_session=True, stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )  # fmt: skip
-            while not list(folder.glob(f"{STOPPED}.resume/best/state-*.pt")):
+            # The best checkpoint is saved first; without a state the job would rightly begin anew.
+            places = (f"{STOPPED}.resume/best/state-*.pt", f"{STOPPED}.resume/state-*.pt")
+            while not all(list(folder.glob(place)) for place in places):
                 assert run.poll() is None, "the run ended before it could be killed"
                 time.sleep(0.05)
             os.killpg(run.pid, signal.SIGKILL)

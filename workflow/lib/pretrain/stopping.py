@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -89,7 +90,7 @@ def pretrain_until(
     history = train(dataclasses.replace(plan, after_epoch=after_epoch, ends=ends), resume, fingerprint)
     if rank():
         return
-    rows = [{str(name): value for name, value in row.items()} for row in history.to_dict("records")]
+    rows = _rows(history)
     kept = judge(rows, stopping).best
     if kept is None:
         raise _no_value(stopping["score"], "no value in any check; the log says why", resume)
@@ -107,6 +108,11 @@ def pretrain_until(
     write_json(folder / "decision.json", record)
     log.info("kept epoch %d of %d trained; %s", kept["epoch"], len(rows), record["why"])
     discard_resume(resume)
+
+
+def _rows(history: pd.DataFrame) -> list[Row]:
+    """The epochs of a finished training, as they were in its history."""
+    return [{str(name): value for name, value in row.items()} for row in history.to_dict("records")]
 
 
 def _target(name: str, folder: str | Path) -> dict[str, str]:
@@ -237,7 +243,7 @@ def cool_down(*, folder: str | Path, epochs: int, **training: Any) -> None:
     history = train(dataclasses.replace(plan, epochs=total, rate=rate), resume, fingerprint)
     if rank():
         return
-    rows = [{str(name): value for name, value in row.items()} for row in history.to_dict("records")]
+    rows = _rows(history)
     card = epoch_card(rows) | {"cooled_from_epoch": kept, "cool_down_epochs": total - kept, "config_hash": fingerprint}
     with atomic_path(weights.with_suffix(".csv")) as temporary:
         history.to_csv(temporary, index=False)

@@ -57,8 +57,8 @@ def summary(chosen: Choices, also: Sequence[str] = (), patients: Patients | None
     size = known.groupby(["group", "unit"])["unit"].transform("size")
     weight = 1 / size / known.groupby("group")["unit"].transform("nunique")
     shape = (frame["group"].max() + 1, len(frame))
-    gain = sparse.csr_array((weight, (known["group"], known.index)), shape=shape) @ chosen.gain
-    seeds = seeds_interval(gain.toarray(), chosen.means)
+    gain = (sparse.csr_array((weight, (known["group"], known.index)), shape=shape) @ chosen.gain).toarray()
+    seeds = seeds_interval(gain, chosen.means)
     numbers = ["diff_to_last", "regret", "epochs_saved", "chosen_epochs", *also]
     table = frame.drop_duplicates("group").set_index("group")[by].copy()
     units = known.groupby(["group", "unit"])[numbers].mean()
@@ -71,7 +71,7 @@ def summary(chosen: Choices, also: Sequence[str] = (), patients: Patients | None
     table[["diff_low", "diff_high"]] = np.array(intervals)
     table["seeds_low"], table["seeds_high"] = (table["diff_to_last"] + sign * seeds["half"] for sign in (-1, 1))
     if patients is not None:
-        over_patients = patients_interval(gain.toarray(), patients)
+        over_patients = patients_interval(gain, patients)
         table["patients_low"] = table["diff_to_last"] - over_patients
         table["patients_high"] = table["diff_to_last"] + over_patients
         also = ["patients_low", "patients_high", *also]

@@ -3,25 +3,23 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workflow.lib.distributed import requested, run_on
+from workflow.lib.distributed import run_training
 from workflow.lib.run import start_job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 start_job(snakemake.log[0], snakemake.output)
-nodes, per_node = requested(snakemake.resources)
-run_on(
-    nodes * per_node,
-    nodes,
+run_training(
     "workflow.lib.pretrain.stopping:pretrain_until",
     snakemake.log[0],
+    snakemake.resources,
+    snakemake.threads,
     {
         "folder": str(Path(snakemake.output.weights).parent),
         "names": dict(snakemake.wildcards.items()),
         "seed": int(snakemake.wildcards.pretrain_seed),
         "device": snakemake.config["device"],
-        "threads": max(1, snakemake.threads // per_node),
         **snakemake.params,
     },
 )
