@@ -42,6 +42,32 @@ def test_the_plan_counts_the_jobs_of_a_dry_run(project: Path, settings: tuple[st
     assert {name: planned[name] for name in rows} == {name: counted[name] for name in rows}
 
 
+@pytest.mark.parametrize("target", ["rank", "stopped"])
+def test_rankings_and_stopped_pretrainings_have_a_plan_of_their_own(project: Path, target: str):
+    counted = jobs(snakemake(project, "-n", target, *DEMO).stdout)
+    planned = first_numbers(printed(project, "plan", target, *DEMO))
+    assert planned.pop("total") == sum(counted.values()) - counted.pop(target)
+    assert planned == {name: counted[name] for name in planned}
+    assert planned.keys() == counted.keys() - {"total"}
+    assert f"Status of {target} of run demo" in printed(project, "status", target, *DEMO)
+
+
+def test_trainings_that_confirm_a_ranking_are_planned_before_it_is_there(project: Path):
+    (project / "confirm.yaml").write_text("rank: {confirm: 2, folds: 3}")
+    planned = first_numbers(printed(project, "plan", "rank", *DEMO, "confirm.yaml"))
+    assert (planned["make_fold"], planned["finetune_fold"]) == (2 * 3, 2 * 3 * (2 + 1))
+    assert planned["confirm_ranking"] == 2
+
+
+def test_targets_without_masks_are_planned_for_rankings_alone(project: Path, tmp_path: Path):
+    (tmp_path / "images").mkdir()
+    target = f"{{layout: folder, folder: '{tmp_path}'}}"
+    (project / "unlabelled.yaml").write_text(f"study: {{targets: [mine]}}\ntargets: {{mine: {target}}}")
+    assert first_numbers(printed(project, "plan", "rank", *DEMO, "unlabelled.yaml"))["rank_target"] == 1
+    run = snakemake(project, "plan", *DEMO, "unlabelled.yaml")
+    assert run.returncode == 1 and "mine has no masks" in run.stdout and "snakemake scores" in run.stdout
+
+
 def test_only_the_text_is_printed_with_and_without_a_profile(project: Path):
     for arguments in (["plan"], ["-n", "plan"], ["plan", "--profile", "slurm"], ["plan", "-c2", *DEMO]):
         assert printed(project, *arguments).startswith("Plan of run ")
@@ -55,12 +81,12 @@ def test_a_cluster_shares_out_what_is_submitted(project: Path):
         assert (rows[0] == rows[1]) is same, rows
 
 
-def test_they_are_listed_and_stand_alone(project: Path):
+def test_they_are_listed_and_know_what_they_tell_of(project: Path):
     listed = printed(project, "--list-target-rules")
-    assert "plan (Print what the run will cost" in listed and "status (Print" in listed
-    run = snakemake(project, "plan", "all")
+    assert "plan (Print what the run (or" in listed and "status (Print" in listed
+    run = snakemake(project, "plan", "scores")
     assert run.returncode == 1
-    assert "plan stands alone" in run.stdout
+    assert "snakemake plan rank" in run.stdout
 
 
 def test_a_lock_is_neither_minded_nor_removed(tmp_path: Path):

@@ -221,12 +221,20 @@ def rankings(wildcards):
 
 def cases_to_confirm(wildcards):
     """The fine-tunings of the first candidates and the default, known once there is a ranking."""
-    facts = read_json(checkpoints.rank_target.get(target=wildcards.target).output.facts)
+    checkpoints.rank_target.get(target=wildcards.target)
+    return confirmed_cases(wildcards.target)
+
+
+def confirmed_cases(target):
+    """The same, of a target; until there is a ranking, as many others stand for them."""
+    number, facts = config["rank"]["confirm"], workflow.pathvars.apply(f"<run>/rank/{target}/ranking.json")
+    paths = [candidate.path for candidate in rank_candidates(config)[: number + 1]]
+    if os.path.exists(facts):
+        paths = [candidate["path"] for candidate in to_confirm(read_json(facts), number)]
     freeze, seed = "frozen" if GRID["freeze"][0] else "tuned", GRID["finetune_seeds"][0]
-    folder = f"<run>/rank/{wildcards.target}/confirm"
     return [
-        f"{folder}/fold{fold}/{freeze}/{candidate['path']}-seed{seed}/cases.csv"
-        for candidate in to_confirm(facts, config["rank"]["confirm"])
+        f"<run>/rank/{target}/confirm/fold{fold}/{freeze}/{path}-seed{seed}/cases.csv"
+        for path in paths
         for fold in range(config["rank"]["folds"])
     ]
 
@@ -268,3 +276,37 @@ def one_product(run, name):
 
 def run_products(run):
     return [*run_figures(run), *run_tables(run), *run_stats(run), f"<results>/{run}/answer.txt"]
+
+
+def data_sets_for(target):
+    """The data sets behind `all`, `rank` or `stopped`; none where the run begins with deposited tables."""
+    if target == "all" and config["run"] in config["deposited"]:
+        return []
+    trains = any(is_trained_here(config, encoder) for encoder in GRID["encoders"])
+    return [*([config["pretraining"]["images"]] if trains else []), *GRID["targets"]]
+
+
+def files_for(target):
+    """All that is made for `all`, `rank` or `stopped`, on the way to it too. What `rank` will confirm is known once it has
+    ranked; until then, as many others stand for it."""
+    needed = [*collect("<data>/{dataset}/source.json", dataset=data_sets_for(target))]
+    if needed:
+        needed += collect("<data>/{target}/cases.csv", target=GRID["targets"])
+        needed += collect("<data>/{target}/{variant}/split.csv", target=GRID["targets"], variant=VARIANT)
+        needed += prepared_data()
+    if target == "stopped":
+        return [*needed, *stopped_files(None)]
+    if target == "rank":
+        candidates = rank_candidates(config)
+        needed += [f"<pretrain>/{candidate.path}.safetensors" for candidate in candidates]
+        needed += [f"<run>/scores/{name}/{candidate.path}.csv" for name in GRID["targets"] for candidate in candidates]
+        if config["rank"]["confirm"]:
+            fold = "<run>/rank/{target}/confirm/fold{fold}/data/card.json"
+            needed += collect(fold, target=GRID["targets"], fold=range(config["rank"]["folds"]))
+            needed += [file for name in GRID["targets"] for file in confirmed_cases(name)]
+        return [*needed, *rankings(None)]
+    if needed:
+        for name in GRID["targets"]:
+            check_labelled(config, name)
+        needed += [*checkpoint_files(), *score_files(), *finetune_files()]
+    return [*needed, "<run>/downstream_scores.csv", *run_products(config["run"])]

@@ -15,7 +15,8 @@ from workflow.lib.run import read_json
 
 Config = Mapping[str, Any]
 Costs = Mapping[str, float]
-HEAVY = ("pretrain_encoder", "score_checkpoint", "finetune_network")
+PRETRAININGS = ("pretrain_encoder", "pretrain_until", "cool_down")
+HEAVY = (*PRETRAININGS, "score_checkpoint", "finetune_network", "finetune_fold")
 # The defaults of workflow/lib/data/generate.py: images, or cases, for training and for the test.
 GENERATED = {"imagenet": (2400, 240), "acdc": (20, 12), "idrid": (12, 6), "covid_qu": (40, 20)}
 
@@ -103,6 +104,7 @@ def work(job: Job, study: Study) -> float | None:
     """Operations of a job that trains or scores, in TFLOP; None where they can't be told.
 
     An architecture that the table of costs does not know counts as one with 1 GFLOP per image: of use only to compare jobs.
+    A pretraining that stops by itself counts as its whole schedule, a fold of a cross-validation as the whole target.
     """
     encoder = study.config["encoders"][job.wildcards["encoder"]]
     kind, costs = encoder["architecture"], study.costs
@@ -113,9 +115,10 @@ def work(job: Job, study: Study) -> float | None:
     both = 1 + costs["backward"]
     if job.rule == "score_checkpoint":
         settings = study.config["score"]
-        return 2 * settings["draws"] * len(settings["scores"]) * settings["images"] * forward
-    if job.rule == "pretrain_encoder":
-        epochs = study.config["schemes"][job.wildcards["scheme"]]["epochs"]
+        on_views = sum(name.startswith("robustness") for name in settings["scores"])
+        return (2 * settings["draws"] * on_views + 1) * settings["images"] * forward
+    if job.rule in PRETRAININGS:
+        epochs = float(job.wildcards.get("epochs", study.config["schemes"][job.wildcards["scheme"]]["epochs"]))
         return epochs * (study.source[0] * both + study.source[1]) * forward if study.source else None
     target, values = study.targets.get(job.wildcards["target"]), study.config["finetune"]
     if target is None:
@@ -165,7 +168,7 @@ class Estimator:
         if job.rule not in HEAVY:
             return [(job.rule,)]
         same = [job.wildcards[key] for key in ("encoder", "target", "freeze") if key in job.wildcards]
-        scheme = [job.wildcards["scheme"]] if job.rule == "pretrain_encoder" else []
+        scheme = [job.wildcards["scheme"]] if job.rule in PRETRAININGS else []
         return [(job.rule, *same, *scheme), (job.rule, job.wildcards["encoder"])]
 
     def _assumed(self, job: Job, units: float | None) -> float | None:
@@ -174,7 +177,7 @@ class Estimator:
             if job.rule in ("fetch_dataset", "fetch_released"):
                 name = job.wildcards.get("dataset", "released")
                 return costs["data_job"] + costs.get(f"{name}.download", 0) * 1000 / costs["download"]
-            return costs["data_job" if set(job.wildcards) & {"dataset", "target", "source"} else "small_job"]
+            return costs["data_job" if self._rules[job.rule].stage == "data" else "small_job"]
         known = f"{config['encoders'][job.wildcards['encoder']]['architecture']}.encoder" in costs
         speed = costs[config["device"]] * max(1, self._rules[job.rule].gpus)
         return costs["start"] + units / speed if known and units is not None else None

@@ -9,12 +9,14 @@ STAGES = {  # by rule file
     "data": "data",
     "pretrain": "pretrain",
     "released": "pretrain",
+    "stop": "pretrain",
     "score": "scores",
     "finetune": "finetune",
     "stats": "statistics",
     "claims": "statistics",
     "judge": "statistics",
     "paper": "figures and tables",
+    "rank": "ranking",
 }
 
 

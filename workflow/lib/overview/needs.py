@@ -83,9 +83,15 @@ def bytes_to_come(job: Job, study: Study) -> float:
     config, costs = study.config, study.costs
     if encoder := job.wildcards.get("encoder"):
         settings = config["encoders"][encoder]
-        kind, files = settings["architecture"], sum(path.endswith(".safetensors") for path in job.outputs)
-        width = settings.get("width", 1) / costs.get(f"{kind}.width", 1)
-        return files * costs.get(f"{kind}.classifier", 0) * 4e6 * width**2
+        kind, width = settings["architecture"], settings.get("width", 1)
+        width /= costs.get(f"{kind}.width", 1)
+        copies = {".safetensors": 1, ".pt": 3}  # a training state holds two moments of every weight, too
+        return (
+            sum(copies.get(Path(path).suffix, 0) for path in job.outputs)
+            * costs.get(f"{kind}.classifier", 0)
+            * 4e6
+            * width**2
+        )
     if job.rule == "prepare_target" and (target := study.targets.get(job.wildcards["target"])):
         layout, protocol = config["targets"][job.wildcards["target"]]["layout"], protocol_of(dict(config))
         images = {"acdc": 4, "idrid": 3}.get(layout, 1)  # float32 of MRI, colours, grey

@@ -81,7 +81,11 @@ def plan_text(
     head = ["rule", "jobs", "done", "to do", "GPU time", "wall time", "figures", "stored", "to store"]
     body = [row.cells(name) for name, row in [*rows.items(), ("total", total)]]
     lines = [title, "", *table(head, body), ""]
-    lines += [*_basis(study, limits), "", _share(jobs, study)]
+    lines += _basis(study, limits)
+    if any(job.rule == "pretrain_until" for job in jobs):
+        lines += ["", "Pretrainings that stop by themselves are counted with their whole schedule."]
+    if any(job.rule == "finetune_network" for job in jobs):
+        lines += ["", _share(jobs, study)]
     lines += ["", "Data sets and licences:", *(f"  {line}" for line in data_sets)] if data_sets else []
     lines += ["", "Done means that the outputs exist. `snakemake -n` says exactly which jobs would run, and why."]
     return "\n".join(lines)

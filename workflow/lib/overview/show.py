@@ -20,28 +20,33 @@ from workflow.lib.overview.status import status_text
 from workflow.lib.run import UserError
 
 TEXTS = ("plan", "status")
+OF = ("all", "rank", "stopped")  # targets that they can be asked about
 REGISTRY = Path(__file__).parents[2] / "registry"
 
 
-def text_asked_for(arguments: Sequence[str]) -> str | None:
-    """`plan` or `status` if that is the target on Snakemake's command line, else None. Raises `UserError` where there are
-    other targets beside it, as these would not be made."""
+def text_asked_for(arguments: Sequence[str]) -> tuple[str, str] | None:
+    """`plan` or `status` if that is a target on Snakemake's command line, and the target of `OF` that it is asked about;
+    else None. Raises `UserError` where there are other targets beside it, as these would not be made."""
     # Snakemake knows its targets only after it has read the rules.
     targets = list(parse_args(list(arguments))[1].targets)
     asked = [target for target in targets if target in TEXTS]
-    if asked and len(targets) > 1:
+    if not asked:
+        return None
+    about = [target for target in targets if target not in asked] or ["all"]
+    if len(asked) > 1 or len(about) > 1 or about[0] not in OF:
         raise UserError(
-            f"{asked[0]} stands alone: it prints a text and makes nothing",
+            f"{asked[0]} prints a text and makes nothing",
             found=f"targets {' '.join(targets)}",
-            expected=f"snakemake {asked[0]}",
+            expected=", ".join(f"snakemake {asked[0]}{f' {name}' * (name != 'all')}" for name in OF),
             where="command line",
-            next="call them one after another",
+            next="ask one of these",
         )
-    return asked[0] if asked else None
+    return asked[0], about[0]
 
 
 def overview(
     text: str,
+    target: str,
     *,
     workflow: Any,
     config: Mapping[str, Any],
@@ -51,9 +56,9 @@ def overview(
     cards: Mapping[str, str],
     downloads: str,
 ) -> str:
-    """The text `plan` or `status`.
+    """The text `plan` or `status` about a target of `OF`.
 
-    workflow: Snakemake's; files: all that the run makes; data_sets: folder and origin (folder | generated | registry) by
+    workflow: Snakemake's; files: all that is made for the target; data_sets: folder and origin (folder | generated | registry) by
     name; index: the pretraining source's list of images; cards: of prepared targets, by name; downloads: folder of archives.
     """
     place = workflow.pathvars.apply
@@ -72,7 +77,7 @@ def overview(
         source_size(place(index), counts.get(source), source in generated),
         {name: size for name, size in targets.items() if size},
     )
-    about = f"run {config['run']}: protocol {config['protocol']}, device {config['device']}, {config['precision']}"
+    about = f"{f'{target} of ' * (target != 'all')}run {config['run']}: protocol {config['protocol']}, device {config['device']}, {config['precision']}"
     if text == "status":
         moment = time.strftime("%Y-%m-%d %H:%M")
         return status_text(f"Status of {about}, {moment}\n{_mains()}", jobs, rules, study)
