@@ -77,7 +77,8 @@ def overview(
         source_size(place(index), counts.get(source), source in generated),
         {name: size for name, size in targets.items() if size},
     )
-    about = f"{f'{target} of ' * (target != 'all')}run {config['run']}: protocol {config['protocol']}, device {config['device']}, {config['precision']}"
+    run = f"run {config['run']}" if target == "all" else f"{target} of run {config['run']}"
+    about = f"{run}: protocol {config['protocol']}, device {config['device']}, {config['precision']}"
     if text == "status":
         moment = time.strftime("%Y-%m-%d %H:%M")
         return status_text(f"Status of {about}, {moment}\n{_mains()}", jobs, rules, study)
