@@ -13,7 +13,7 @@ from workflow.lib.data.archive import unpack
 from workflow.lib.data.download import download
 from workflow.lib.data.generate import generate
 from workflow.lib.data.registry import Archive, Dataset, read_registry
-from workflow.lib.run import UserError, atomic_folder, atomic_path, write_json
+from workflow.lib.run import Progress, UserError, atomic_folder, atomic_path, write_json
 
 log = logging.getLogger("medseg")
 
@@ -83,7 +83,6 @@ def check_archive(path: Path, checksum: str) -> dict[str, Any]:
     A checksum that the registry does not know is recorded at first sight in `path`.sha256 (readable by sha256sum -c);
     a later change is refused. Raises `UserError` when a checksum differs.
     """
-    log.info("checking %s", path.name)
     found = _digests(path)
     kind, _, expected = checksum.partition(":")
     record = path.with_name(path.name + ".sha256")
@@ -110,10 +109,12 @@ def check_archive(path: Path, checksum: str) -> dict[str, Any]:
 def _digests(path: Path) -> dict[str, str]:
     """MD5 and SHA-256 in one pass: the archives may be larger than 100 GB."""
     digests = {"md5": hashlib.md5(usedforsecurity=False), "sha256": hashlib.sha256()}
+    progress = Progress(max(1, path.stat().st_size >> 20), f"MiB of {path.name} checked")
     with open(path, "rb") as file:
         while block := file.read(1 << 22):
             for digest in digests.values():
                 digest.update(block)
+            progress.step(len(block) >> 20)
     return {name: digest.hexdigest() for name, digest in digests.items()}
 
 
