@@ -276,5 +276,8 @@ finetune: {{epochs: 1, steps_per_epoch: 2}}
     moved = f"released={{folder: {tmp_path / 'server'}}}"
     for change in ([], ["--config", moved]):  # another way to the same files repeats nothing
         assert "Nothing to be done" in snakemake(project, "-n", "all", *arguments, *change).stdout
+    torch.save(timm.create_model("resnet10t", num_classes=7).state_dict(), timm_file)
+    replaced = jobs(snakemake(project, "-n", "all", *arguments).stdout)
+    assert replaced["adopt_weights"] == 1 and replaced["score_checkpoint"] >= 1
     level = scores[scores["encoder"] == "resnet10t"]
     assert set(level.loc[level["pretraining_length"] == 0, "pretraining_scheme"]) == {"pretrained"}

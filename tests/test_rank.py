@@ -88,6 +88,9 @@ def test_ranking_and_its_confirmation(tmp_path: Path):
     assert facts["default"]["label"] in (place / "confirm.txt").read_text()
     again = snakemake(folder, "-n", "rank", *TINY, "more.yaml")
     assert "Nothing to be done" in again.stdout
+    (folder / "fewer.yaml").write_text("study: {lengths: [0, 1]}\n")
+    fewer = jobs(snakemake(folder, "-n", "rank", *TINY, "more.yaml", "fewer.yaml").stdout)
+    assert fewer["rank_target"] == 1 and not {"score_checkpoint", "finetune_fold"} & fewer.keys()
     # The config that it hands out fine-tunes one candidate.
     planned = jobs(
         snakemake(folder, "-n", "finetune", *TINY, "more.yaml", "results/tiny/rank/ACDC/finetune.yaml").stdout

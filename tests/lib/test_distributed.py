@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 from tests.lib.pretrain.test_classification import RECIPE, job  # noqa: F401  (a fixture)
-from workflow.lib.distributed import run_on
+from workflow.lib import distributed
+from workflow.lib.distributed import run_on, run_training
 from workflow.lib.run import UserError
 
 PRETRAIN = "workflow.lib.pretrain.classification:pretrain_encoder"
@@ -50,3 +51,21 @@ def test_more_processes_than_micro_batches_are_refused(job, tmp_path: Path, monk
 def test_processes_are_shared_equally_among_nodes(tmp_path: Path):
     with pytest.raises(UserError, match="shared equally"):
         run_on(3, 2, PRETRAIN, tmp_path / "log", {})
+
+
+@pytest.mark.parametrize(
+    ("resources", "processes", "threads"),
+    [
+        ({"gpu": 1}, 1, 16),
+        ({"gpu": 4}, 4, 4),  # one task with 16 CPUs
+        ({"gpu": 0, "nodes": 2, "tasks_per_node": 4}, 8, 16),  # SLURM reserves 16 for each of 8 tasks
+    ],
+)
+def test_processes_have_the_threads_that_the_cluster_reserves(
+    resources: dict, processes: int, threads: int, monkeypatch: pytest.MonkeyPatch
+):
+    called: list = []
+    monkeypatch.setattr(distributed, "run_on", lambda *arguments: called.append(arguments))
+    run_training("module:name", "log", resources, 16, {"epochs": 2})
+    [(count, _, _, _, arguments)] = called
+    assert count == processes and arguments == {"epochs": 2, "threads": threads}

@@ -146,7 +146,7 @@ def check_unchanged(
         return
     card = read_json(found[0])
     if Path(index).exists():
-        settings = settings | {"index": _cached_sha256(str(index))}
+        settings = settings | {"index": cached_sha256(str(index))}
     for section, values in settings.items():
         old, new = card.get(section), values
         if isinstance(values, dict) and isinstance(old, dict):
@@ -162,7 +162,7 @@ def check_unchanged(
             )
 
 
-_cached_sha256 = cache(sha256_of)  # the list of ImageNet's files has tens of MB, and every pretraining asks
+cached_sha256 = cache(sha256_of)  # the list of ImageNet's files has tens of MB, and every pretraining asks
 
 
 def check_same_run(folder: str | Path, settings: dict[str, Any]) -> None:

@@ -109,10 +109,11 @@ def run_training(
     function: str, log_file: str | Path, resources: Any, threads: int, arguments: Mapping[str, Any]
 ) -> None:
     """`run_on` the processes that a job's resources ask for by nodes, tasks_per_node or gpu (of all nodes); each gets its share
-    of the job's `threads` as a further argument."""
+    of the job's `threads` as a further argument. Of tasks_per_node, each has as many: so SLURM reserves them."""
     nodes = resources.get("nodes", 1)
-    per_node = resources.get("tasks_per_node") or max(1, resources.get("gpu", 1) // nodes)
-    shared = {**arguments, "threads": max(1, threads // per_node)}
+    tasks = resources.get("tasks_per_node")
+    per_node = tasks or max(1, resources.get("gpu", 1) // nodes)
+    shared = {**arguments, "threads": threads if tasks else max(1, threads // per_node)}
     run_on(nodes * per_node, nodes, function, log_file, shared)
 
 

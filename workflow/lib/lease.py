@@ -123,7 +123,7 @@ def _beat(path: Path, token: str) -> None:
         try:
             os.utime(path)
             lost = json.loads(path.read_text())["token"] != token
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):  # gone, or empty, as another job is just taking it
             lost = True
         except OSError:  # the file system does not answer well: that says nothing about the lease
             continue

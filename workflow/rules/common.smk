@@ -13,6 +13,7 @@ import re
 from functools import cache
 
 from workflow.lib.config import (
+    cached_sha256,
     check_config,
     check_labelled,
     check_not_computed,

@@ -103,6 +103,15 @@ def pretraining_recipe(wildcards):
     return settings["recipe"]
 
 
+def given_weights(wildcards):
+    return config["encoders"][wildcards.encoder]["weights"]
+
+
+def given_sha256(wildcards):
+    source = given_weights(wildcards)
+    return None if source == "timm" else cached_sha256(source)
+
+
 def stopped_folder(wildcards):
     names = f"{wildcards.target}/{wildcards.encoder}/{wildcards.scheme}/seed{wildcards.pretrain_seed}"
     return workflow.pathvars.apply(f"<run>/stopped/{names}")

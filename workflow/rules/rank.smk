@@ -53,6 +53,7 @@ checkpoint rank_target:
         runtime=10,
     params:
         run=config["run"],
+        candidates=lambda wildcards: [list(checkpoint) for checkpoint in rank_candidates(config)],  # others: ranked anew
         by=config["rank"]["by"],
         default=config["rank"]["default"],
         shortest=min(length for length in GRID["lengths"] if length),

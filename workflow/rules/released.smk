@@ -81,7 +81,8 @@ rule adopt_weights:
         runtime=60,
     params:
         encoder=encoder_settings,
-        source=lambda wildcards: config["encoders"][wildcards.encoder]["weights"],
+        source=given_weights,
+        sha256=given_sha256,  # other weights under the same name are adopted anew
         image_size=config["image_size"],
     script:
         "../scripts/pretrain/adopt_weights.py"

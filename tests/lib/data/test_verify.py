@@ -190,3 +190,28 @@ def test_a_patient_table_with_two_patients_for_one_image(tmp_path, make_source):
     (folder / "table.csv").write_text("file,patient\ncase1.png,1\ncase1.png,2\n")
     with pytest.raises(UserError, match="several groups for case1"):
         verify(make_source(folder, "folder"), ["a"], {"table": "table.csv", "key": "file", "column": "patient"})
+
+
+def test_files_of_several_pages_and_pictures_to_be_turned_are_refused(tmp_path, make_source):
+    folder = own_data(tmp_path / "raw")
+    pages = [Image.fromarray(np.full((20, 20), value, np.uint8)) for value in range(5)]
+    (folder / "images/case1.png").unlink()
+    pages[0].save(folder / "images/case1.tif", save_all=True, append_images=pages[1:])
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.open(folder / "images/case2.png").save(folder / "images/case2.png", exif=turned)
+    upright = Image.Exif()
+    upright[0x0112] = 1
+    Image.open(folder / "images/case3.png").save(folder / "images/case3.png", exif=upright)
+    message = problems_of(make_source(folder, "folder"), ["lesion"])
+    assert "2 problems" in message
+    assert "case1.tif: unreadable (5 pages, expected one" in message and "case2.png: EXIF says" in message
+
+
+def test_a_folder_without_images_that_can_be_read_shows_what_is_there(tmp_path, make_source):
+    folder = own_data(tmp_path / "raw", number=0)
+    (folder / "images/1.dcm").touch()
+    (folder / "masks/1.dcm").touch()
+    with pytest.raises(UserError, match="1.dcm") as error:
+        verify(make_source(folder, "folder"), ["lesion"])
+    assert "nii.gz" in str(error.value)

@@ -18,7 +18,7 @@ from workflow.lib.finetune.batches import (
     rotated_crop,
     training_places,
 )
-from workflow.lib.finetune.evaluate import assembled, evaluation_tiles, selection_dice
+from workflow.lib.finetune.evaluate import assembled, evaluate, evaluation_tiles, selection_dice
 from workflow.lib.finetune.finetune import finetune_network, freeze, polynomial_rate
 from workflow.lib.finetune.gather import downstream_row, robustness_table
 from workflow.lib.networks.build import build_classifier, build_segmenter
@@ -171,6 +171,30 @@ def test_sound_calibration_has_no_stochastic_depth():
         return network.encoder.encoder.stages[3][2].branch[7].running_mean
 
     assert torch.equal(statistics(1), statistics(2))
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+def test_dice_of_an_epoch_is_that_of_the_table_of_cases(tmp_path: Path, classes: int):
+    rng = np.random.default_rng(classes)
+    masks = rng.integers(0, classes + 1, (7, 16, 16)) * (np.arange(7) != 3)[:, None, None]  # one slice shows nothing
+    images = rng.integers(0, 255, (7, 1, 16, 16)).astype(np.uint8)
+    folder = prepared(tmp_path / "d", images, masks, ["train"] + ["test"] * 6)
+    items = pd.read_csv(folder / "items.csv").assign(case=["x", "b", "a", "b", "c", "a", "b"])
+    items.to_csv(folder / "items.csv", index=False)
+    card = read_json(folder / "card.json") | {"classes": [f"c{i}" for i in range(classes)]}
+    write_json(folder / "card.json", card)
+    network = build_segmenter(ENCODER, 1 if classes == 1 else 3, seed=0)
+    tiles = evaluation_tiles(load_prepared(folder), "test", PROTOCOLS["sound"], "unchanged", seed=0)
+    table, _ = evaluate(network, tiles, 4, "float32", "pooled")
+    tp, fp, fn = (table[name].sum() for name in ("tp", "fp", "fn"))
+    assert tp and fp and fn
+    assert selection_dice(network, tiles, 4, "float32", "pooled") == pytest.approx(
+        (2 * tp + 1) / (2 * tp + fp + fn + 1)
+    )
+    per_case = table.groupby(["case", "class"])[["tp", "fp", "fn"]].sum()
+    dice = 2 * per_case["tp"] / (2 * per_case["tp"] + per_case["fp"] + per_case["fn"])
+    wanted = dice.groupby("case").mean().mean()
+    assert selection_dice(network, tiles, 4, "float32", "per_case") == pytest.approx(wanted)
 
 
 def test_a_part_without_anything_to_find_counts_as_zero(tmp_path: Path):

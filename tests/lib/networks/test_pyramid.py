@@ -15,6 +15,7 @@ from torch import Tensor
 
 from workflow.lib.networks import pyramid
 from workflow.lib.networks.pyramid import PyramidDecoder, TimmEncoder, pretrained_tensors
+from workflow.lib.networks.weights import read_weights
 from workflow.lib.run import UserError
 
 SIZE = 64
@@ -284,3 +285,13 @@ def test_without_the_hub_the_user_is_told_to_bring_a_file(name: str, words: list
         pretrained_tensors(name, "timm", SIZE)
     for word in words:
         assert word in str(error.value)
+
+
+def test_files_without_tensors_say_what_is_in_them(tmp_path: Path):
+    (tmp_path / "text.pth").write_text("hello\n")
+    with pytest.raises(UserError, match="no file that torch.save wrote"):
+        read_weights(tmp_path / "text.pth", next="")
+    torch.save({"net": {"conv": torch.ones(2)}, "epoch": 3}, tmp_path / "wrapped.pth")
+    with pytest.raises(UserError, match="no tensors but a dict of net, epoch") as error:
+        read_weights(tmp_path / "wrapped.pth", next="")
+    assert "under state_dict_ema, model_ema, state_dict, model" in str(error.value)

@@ -1,11 +1,12 @@
 """Estimates: counted operations agree with the networks, measured times go before assumed ones and are scaled."""
 
+import pandas as pd
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from workflow.lib.networks.build import build_classifier, build_segmenter
-from workflow.lib.overview.costs import Estimator, seconds_taken, target_size, work
+from workflow.lib.overview.costs import Estimator, seconds_taken, source_size, target_size, work
 from workflow.lib.overview.jobs import Job
 
 
@@ -82,3 +83,16 @@ def test_windows_of_idrid_are_counted(study):
 
 def test_nothing_is_known_of_a_folder_before_it_was_read(study):
     assert target_size(study.config, "IDRiD", "nowhere/card.json", None, False, study.costs) is None
+
+
+def test_images_are_counted_in_the_list_whatever_their_layout(tmp_path):
+    rows = [("a.tar", "train")] * 3 + [("ILSVRC/Data/b.JPEG", "train"), ("v.tar", "val"), ("val/c/d.JPEG", "val")]
+    table = pd.DataFrame([(*row, 1) for row in rows], columns=["file", "part", "label"])
+    table.to_csv(tmp_path / "index.csv.gz", index=False)
+    assert source_size(tmp_path / "index.csv.gz", None, generated=False) == (4, 2)
+
+
+def test_scores_of_views_have_passes_of_their_own_and_all_others_one(study):
+    job = Job("score_checkpoint", {"encoder": "unet", "target": "ACDC"}, ("x",), "", "")
+    study.config["score"] |= {"draws": 3, "images": 10, "scores": ["robustness", "robustness_sound", "knn", "logme"]}
+    assert work(job, study) == pytest.approx((2 * 3 * 2 + 1) * 10 * 29.77e-3)

@@ -139,7 +139,7 @@ def test_a_pickle_with_code_in_it_is_not_run(job, tmp_path: Path, monkeypatch: p
             convert_released(**job)
     assert not Path("trapped").exists()
     torch.save([1, 2], tmp_path / FILE)
-    with pytest.raises(UserError, match=r"no tensors but \[1, 2\]"):
+    with pytest.raises(UserError, match="no tensors but a list"):
         convert_released(**job | {"files": listed(tmp_path / FILE)})
 
 

@@ -30,9 +30,9 @@ def score_files(
     robustness: dict[Checkpoint, Any] | None = None,
     accuracy: dict[Checkpoint, float] | None = None,
     missing: str = "",
-) -> dict[str, list[str]]:
-    """Score files as `score_checkpoint` writes them; probe, robustness: values of patients, None for no value."""
-    files: dict[str, list[str]] = {"scores": [], "by_group": []}
+) -> dict[str, list[Any]]:
+    """Candidates and score files as `score_checkpoint` writes them; probe, robustness: values of patients, None for none."""
+    files: dict[str, list[Any]] = {"candidates": [*(probe or robustness or {})], "scores": [], "by_group": []}
     for checkpoint in probe or robustness or {}:
         values, reasons = {}, {}
         for name, found in (("probe_all", probe), ("robustness_sound", robustness or {})):
@@ -67,7 +67,7 @@ def ranked(
     folder: Path, probe: dict[Checkpoint, Any], *, default: str | None = None, by: str | None = None, **options: Any
 ):
     files = score_files(folder, probe, **options)
-    table, facts = rank(read_scored(files["scores"], files["by_group"]), by=by, default=default, notes=[])
+    table, facts = rank(read_scored(**files), by=by, default=default, notes=[])
     return table.set_index("candidate"), facts, in_words("T", facts)
 
 
@@ -125,6 +125,7 @@ def test_without_labels_the_robustness_score_ranks_but_overrules_no_default(tmp_
     assert facts["by"] == "robustness_sound" and facts["missing"] == {"probe_all": "needs labels"}
     assert facts["best"]["path"] == GOOD.path and table["gain_low"].iloc[0] > 0
     assert facts["choice"]["path"] == FAIR.path and words.startswith("T: take the default")
+    assert "but this score overrules no default; the other one is told from it" in words
     assert "probe_all (needs labels)" in words and "C9" in words
 
 
@@ -164,7 +165,7 @@ def test_unknown_default_and_scores_of_nobody_are_refused(tmp_path: Path):
 def test_candidates_of_other_images_are_refused(tmp_path: Path):
     files = score_files(tmp_path, {FAIR: noise(1), GOOD: noise(2, 11)})
     with pytest.raises(UserError, match="scored on other images"):
-        read_scored(files["scores"], files["by_group"])
+        read_scored(**files)
 
 
 @pytest.mark.parametrize("groups", [12, 1])

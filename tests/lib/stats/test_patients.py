@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from tests.lib.stats.synthetic_run import write_run
+from workflow.lib.run import UserError
 from workflow.lib.stats.judgement import write_judgement
 from workflow.lib.stats.patients import patients_interval, read_patients
 from workflow.lib.stats.replay import write_replay
@@ -20,8 +21,9 @@ def test_paired_difference_of_two_networks():
     rng = np.random.default_rng(0)
     dice = rng.uniform(size=(2, 9))
     interval = stats.ttest_rel(dice[0], dice[1]).confidence_interval()
-    half = patients_interval(np.array([[1.0, -1.0], [0.0, 0.0]]), {"a": dice})
-    assert half == pytest.approx([(interval.high - interval.low) / 2, 0])
+    middle, half = patients_interval(np.array([[1.0, -1.0], [0.0, 0.0]]), {"a": dice})
+    assert middle - half == pytest.approx([interval.low, 0])
+    assert middle + half == pytest.approx([interval.high, 0])
 
 
 def test_data_sets_add_their_variances():
@@ -30,15 +32,32 @@ def test_data_sets_add_their_variances():
     gap, unknown = np.full((1, 20), np.nan), np.full((1, 8), np.nan)
     dice = {"a": np.vstack([one, unknown]), "b": np.vstack([gap, two])}
     welch = stats.ttest_ind(one[0], two[0], equal_var=False).confidence_interval()
-    half = patients_interval(np.array([[1.0, -1.0]]), dice)
-    assert half == pytest.approx([(welch.high - welch.low) / 2])
+    middle, half = patients_interval(np.array([[1.0, -1.0]]), dice)
+    assert [middle - half, middle + half] == pytest.approx(np.array([[welch.low], [welch.high]]))
 
 
 def test_without_patients_there_is_no_interval():
     dice = np.array([[0.5, 0.6], [np.nan, np.nan], [0.1, 0.2]])
-    assert np.isnan(patients_interval(np.array([[1.0, -1.0, 0.0]]), {"a": dice})).all()
-    assert np.isnan(patients_interval(np.array([[1.0, 0.0, -1.0]]), {"a": dice[:, :1]})).all()
-    assert np.isnan(patients_interval(np.array([[1.0, 0.0, -1.0]]), {})).all()
+    for gain, patients in (
+        ([1.0, -1.0, 0.0], {"a": dice}),
+        ([1.0, 0.0, -1.0], {"a": dice[:, :1]}),
+        ([1.0, 0.0, -1.0], {}),
+    ):
+        assert np.isnan(patients_interval(np.array([gain]), patients)[1]).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_coverage_where_dice_of_runs_is_pooled_over_unlike_patients(seed: int):
+    """The interval is of the mean over patients, and holds that in 95 % of test parts: pooled Dice is another number."""
+    rng = np.random.default_rng(seed)
+    held = 0
+    for _ in range(400):
+        size = rng.lognormal(sigma=1.5, size=40)
+        gain = 0.1 * np.tanh(np.log(size) / 2) + rng.normal(scale=0.05, size=40)  # large patients gain, small ones lose
+        dice = np.vstack([0.5 + gain, np.full(40, 0.5)])
+        middle, half = patients_interval(np.array([[1.0, -1.0]]), {"a": dice})
+        held += abs(middle[0]) < half[0]  # the mean over patients is 0
+    assert 0.92 < held / 400 < 0.98
 
 
 def write_patients(downstream: Path, count: int) -> Path:
@@ -80,3 +99,13 @@ def test_tables_say_how_much_depends_on_the_patients(tmp_path: Path):
             middle = (known["patients_low"] + known["patients_high"]) / 2
             assert len(known) and middle.to_numpy() == pytest.approx(known["diff_to_last"].to_numpy())
             assert table[name].nunique() > 3
+
+
+def test_one_patient_twice_is_refused(tmp_path: Path):
+    downstream, _ = write_run(tmp_path)
+    path = write_patients(downstream, 5)
+    rows = pd.read_csv(path, dtype={"patient": str})
+    again = rows.iloc[:1].assign(**{"dice index": rows["dice index"].iloc[0] / 2})
+    pd.concat([rows, again]).to_csv(path, index=False)
+    with pytest.raises(UserError, match="two rows of the same cell"):
+        read_patients(path, read_downstream(downstream))

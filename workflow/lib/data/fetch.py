@@ -23,8 +23,8 @@ def use_folder(*, dataset: str, layout: str, folder: str, source: str | Path, re
     place = Path(folder).expanduser().absolute()
     if not place.is_dir():
         raise UserError(
-            f"the folder of data set {dataset} is absent",
-            found="no such folder",
+            f"the folder of data set {dataset} is {'no folder' if place.exists() else 'absent'}",
+            found="a file" if place.exists() else "no such folder",
             expected="a folder that can be read from this machine",
             where=place,
             next=f"correct `folder` of {dataset} in the config",

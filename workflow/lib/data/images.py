@@ -9,7 +9,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
 from workflow.lib.run import reason
 
@@ -82,10 +82,23 @@ def _picture_labels(picture: Image.Image, binary: bool) -> np.ndarray:
 def _read_picture(path: Path) -> Image.Image:
     try:
         with Image.open(path) as picture:
+            if picture.format == "TIFF" and (pages := getattr(picture, "n_frames", 1)) > 1:
+                raise ValueError(f"{pages} pages, expected one: save them as single files, or as a NIfTI volume")
             picture.load()
             return picture
     except Exception as error:  # a damaged file can raise anything
         raise ValueError(f"unreadable ({reason(error)})") from error
+
+
+def orientation_problems(path: Path) -> list[str]:
+    """One line where a picture is stored turned or mirrored, and EXIF says how to show it: programs heed that, or do not, so
+    that nobody knows which way its mask lies."""
+    try:
+        with Image.open(path) as picture:
+            turned = picture.getexif().get(ExifTags.Base.Orientation, 1) not in (0, 1)
+    except Exception:  # unreadable: found elsewhere
+        return []
+    return [f"{path.name}: EXIF says that it is to be turned; save it upright, without that"] if turned else []
 
 
 def geometry_problems(image: Path, mask: Path) -> list[str]:

@@ -65,7 +65,10 @@ def _found(folder: Path, labelled: bool) -> dict[str, dict[str, list[Path]]]:
         if place == folder or not (folder / "masks").is_dir():
             expected = "images/ and masks/ with equal stems (png, jpg, tif, nii.gz); or no `classes`, without masks"
             raise no_layout(folder, glimpse(folder), expected)
-        return {what: _images_of(folder / what) for what in ("images", "masks")}
+        both = {what: _images_of(folder / what) for what in ("images", "masks")}
+        if not both["images"]:
+            raise no_layout(place, glimpse(place), "images (png, jpg, tif, nii.gz) here or in its sub-folders")
+        return both
     # Not below the folder itself, where anything may lie, masks of another name too.
     found = _images_of(place, deep=place != folder)
     if not found:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from workflow.lib.data.cases import Case
-from workflow.lib.data.images import geometry_problems, is_nifti, read_image, read_mask
+from workflow.lib.data.images import geometry_problems, is_nifti, orientation_problems, read_image, read_mask
 from workflow.lib.data.layouts import BINARY, class_names, list_cases
 from workflow.lib.data.registry import read_registry
 from workflow.lib.run import Progress, UserError, atomic_path, read_json
@@ -44,6 +44,8 @@ def verify_target(
         row, found = check_case(folder, case, len(names), binary=layout in BINARY)
         rows.append(row)
         problems += found
+        if layout == "folder" and case.mask and not is_nifti(case.image):
+            problems += orientation_problems(folder / case.image)
         progress.step()
     problems += _absent_classes(rows, names) if not problems else []
     problems += _mixed_values(rows) if layout == "folder" and len(names) == 1 else []
@@ -128,7 +130,7 @@ def _broken_target(target: str, folder: Path, problems: list[str], *, labelled: 
     return UserError(
         f"the data of target {target} cannot be used: {len(problems)} problem{'s'[: len(problems) > 1]}",
         found="".join(f"\n    {line}" for line in lines),
-        expected="readable images" + ", each with a mask of equal size whose labels are in range" * labelled,
+        expected="readable images" + ", each with a mask of equal name and size whose labels are in range" * labelled,
         where=folder,
         next="mend or remove these files, or `group` of this target where one is wanting; then run the same command again",
     )

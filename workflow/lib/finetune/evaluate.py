@@ -6,12 +6,12 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from workflow.lib.compute import autocast, chunks, data_loader
 from workflow.lib.data.prepared import Prepared
 from workflow.lib.finetune.batches import Place, Tiles, evaluation_places
-from workflow.lib.finetune.losses import probabilities
+from workflow.lib.finetune.losses import labels_of, probabilities
 from workflow.lib.finetune.metrics import (
     Array,
     Case,
@@ -33,26 +33,26 @@ def evaluation_tiles(data: Prepared, part: str, protocol: Protocol, inputs: str,
     return Tiles(data, places, inputs)
 
 
-def predict(network: nn.Module, tiles: Tiles, *, batch: int, precision: str) -> tuple[list[Array], list[Array]]:
-    """Probabilities (K+1, s, s) and masks (s, s) of all tiles, in their order."""
+def predict(network: nn.Module, tiles: Tiles, *, batch: int, precision: str) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of probabilities (n, K+1, s, s), on the network's device, and masks (n, s, s), of all tiles in their order."""
     device = next(network.parameters()).device
-    guesses: list[Array] = []
-    masks: list[Array] = []
     network.eval()
     with torch.inference_mode():
-        for images, truth in data_loader(tiles, chunks(range(len(tiles)), batch)):
+        for images, masks in data_loader(tiles, chunks(range(len(tiles)), batch)):
             with autocast(device, precision):
                 logits = network(images.to(device, memory_format=torch.channels_last))
-            guesses.extend(probabilities(logits.float()).cpu().numpy())
-            masks.extend(truth.numpy())
-    return guesses, masks
+            yield probabilities(logits.float()), masks
 
 
 def evaluate(
     network: nn.Module, tiles: Tiles, batch: int, precision: str, metrics: str
 ) -> tuple[pd.DataFrame, dict[str, float]]:
     """A row per case and class, and the columns of the run's table; metrics: `pooled` over all tiles | `per_case`."""
-    guesses, masks = predict(network, tiles, batch=batch, precision=precision)
+    guesses: list[Array] = []
+    masks: list[Array] = []
+    for found, truth in predict(network, tiles, batch=batch, precision=precision):
+        guesses.extend(found.cpu().numpy())
+        masks.extend(truth.numpy())
     classes = tiles.data.card["classes"]
     if metrics == "per_case":
         table = case_table(assembled(tiles.data, tiles.places, guesses, masks), classes)
@@ -61,14 +61,26 @@ def evaluate(
 
 
 def selection_dice(network: nn.Module, tiles: Tiles, batch: int, precision: str, metrics: str) -> float:
-    """Dice by which the epoch is chosen: over the whole set, classes together (`pooled`); mean over cases (`per_case`)."""
-    guesses, masks = predict(network, tiles, batch=batch, precision=precision)
-    cases = confusion_table(_case_names(tiles), guesses, masks, tiles.data.card["classes"])
-    if metrics == "per_case":
-        dice = float(cases.groupby("case")["dice"].mean().mean())
-        return dice if math.isfinite(dice) else 0.0  # nothing to find in the part, and nothing found
-    tp, fp, fn = (cases[name].sum() for name in ("tp", "fp", "fn"))
-    return float((2 * tp + 1) / (2 * tp + fp + fn + 1))
+    """Dice by which the epoch is chosen: over the whole set, classes together (`pooled`); mean over cases (`per_case`).
+
+    Counted on the device: it is asked for after every epoch, and the probabilities of all tiles may not fit into memory.
+    """
+    counts = []
+    for guesses, masks in predict(network, tiles, batch=batch, precision=precision):
+        classes = torch.arange(1, guesses.shape[1], device=guesses.device).view(-1, 1, 1)
+        found, shown = (labels[:, None] == classes for labels in (labels_of(guesses), masks.to(guesses.device)))
+        counts.append(torch.stack([part.sum(dim=(2, 3)) for part in (found & shown, found, shown)], dim=2))
+    table = torch.cat(counts).cpu().numpy()  # (tiles, classes, 3): pixels found rightly, found, shown
+    if metrics == "pooled":
+        right, found, shown = table.sum(axis=(0, 1))
+        return float((2 * right + 1) / (found + shown + 1))
+    cases = pd.factorize(np.array(_case_names(tiles)))[0]
+    summed = np.zeros((cases.max() + 1, *table.shape[1:]))
+    np.add.at(summed, cases, table)
+    both = summed[..., 1] + summed[..., 2]
+    dice = np.divide(2 * summed[..., 0], both, out=np.full(both.shape, np.nan), where=both > 0)
+    value = float(pd.DataFrame(dice).mean(axis=1).mean())
+    return value if math.isfinite(value) else 0.0  # nothing to find in the part, and nothing found
 
 
 def assembled(data: Prepared, places: list[Place], probabilities: list[Array], masks: list[Array]) -> Iterator[Case]:

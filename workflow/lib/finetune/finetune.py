@@ -120,7 +120,7 @@ def finetune_network(
         workers = threads - 1 if place.type == "cuda" else 0
         epoch_items = items(epoch=epoch, count=items_per_epoch(recipe))
         parts = chunks(range(len(epoch_items)), micro_batch(recipe))
-        yield from data_loader(epoch_items, [parts[number] for number in chosen], workers)
+        yield from data_loader(epoch_items, [parts[number] for number in chosen], workers, pinned=place.type == "cuda")
 
     def after_epoch(row: Row, history: list[Row]) -> Row:
         return {"validation dice": selection_dice(network, validation, recipe["batch"], precision, protocol["metrics"])}

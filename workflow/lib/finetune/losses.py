@@ -20,6 +20,11 @@ def probabilities(logits: Tensor) -> Tensor:
     return two_sided(logits).softmax(dim=1)
 
 
+def labels_of(probabilities: Tensor) -> Tensor:
+    """Labels (n, h, w) of probabilities (n, K + 1, h, w): at least 0.5 for one class, else the largest."""
+    return (probabilities[:, 1] >= 0.5).long() if probabilities.shape[1] == 2 else probabilities.argmax(dim=1)
+
+
 def dice_loss(logits: Tensor, masks: Tensor) -> Tensor:
     """The study's soft Dice over the whole batch, background included: 1 - mean over classes of
     (2 sum(y p) + 1e-5) / (sum(y) + sum(p^2) + 1e-5). Labels without a channel belong to no class."""

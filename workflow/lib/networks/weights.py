@@ -11,6 +11,8 @@ from torch import Tensor
 
 from workflow.lib.run import UserError, read_json, reason, sha256_of
 
+WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")  # where programs put their tensors; timm's order
+
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     """All tensors of a checkpoint of ours, after `check_checkpoint`."""
@@ -45,14 +47,17 @@ def read_weights(path: str | Path, *, next: str) -> dict[str, Tensor]:
                 content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can raise anything
         # The inner error: the outer one of torch advises to load without weights_only.
-        raise _unreadable(path, reason(error.__context__ or error), next) from error
-    for key in ("state_dict_ema", "model_ema", "state_dict", "model"):  # timm's order
+        inner = error.__context__ or error
+        found = "no file that torch.save wrote" if isinstance(inner, KeyError) else reason(inner)
+        raise _unreadable(path, found, next) from error
+    for key in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     items = content.items() if isinstance(content, Mapping) else ()
     tensors = {str(key).removeprefix("module."): value for key, value in items if isinstance(value, Tensor)}
     if not tensors:
-        raise _unreadable(path, f"no tensors but {content!r:.100}", next)
+        names = f" of {', '.join(map(str, list(content)[:8]))}" if isinstance(content, Mapping) else ""
+        raise _unreadable(path, f"no tensors but a {type(content).__name__}{names}", next)
     return tensors
 
 
@@ -77,5 +82,6 @@ def mismatches(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> lis
 
 
 def _unreadable(path: str | Path, found: object, next: str) -> UserError:
-    expected = "a complete .safetensors file, or one of torch.save with tensors by name and no code"
+    expected = "a complete .safetensors file, or one of torch.save with tensors by name (alone, or under "
+    expected += f"{', '.join(WRAPPERS)}) and no code"
     return UserError("unreadable weights", found=found, expected=expected, where=path, next=next)

@@ -55,7 +55,7 @@ def source_size(index: str | Path, counts: Mapping[str, int] | None, generated: 
     """Training and validation images of a pretraining source, from its list, else the registry, else as generated."""
     if Path(index).exists():
         with gzip.open(index, "rt") as file:
-            parts = [line.split("/", 1)[0] for line in file]
+            parts = [row["part"] for row in csv.DictReader(file)]
         if parts.count("train") and parts.count("val"):
             return parts.count("train"), parts.count("val")
     if generated:
@@ -177,7 +177,10 @@ class Estimator:
             if job.rule in ("fetch_dataset", "fetch_released"):
                 name = job.wildcards.get("dataset", "released")
                 return costs["data_job"] + costs.get(f"{name}.download", 0) * 1000 / costs["download"]
-            return costs["data_job" if self._rules[job.rule].stage == "data" else "small_job"]
+            name = next(iter(job.wildcards.values()), "")  # of rules on data sets, the first is the data set's
+            settings = {**config["sources"], **config["targets"]}.get(name, {})
+            small = config["data"]["generate"] or settings.get("folder") or self._rules[job.rule].stage != "data"
+            return costs["small_job" if small else "data_job"]
         known = f"{config['encoders'][job.wildcards['encoder']]['architecture']}.encoder" in costs
         speed = costs[config["device"]] * max(1, self._rules[job.rule].gpus)
         return costs["start"] + units / speed if known and units is not None else None

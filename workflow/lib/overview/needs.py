@@ -27,13 +27,13 @@ def data_set_lines(
     ready: the workflow has it; origin: folder | generated | registry, as the config says; row: of the registry, None where
     it has none; downloads: folder of archives.
     """
+    if origin == "folder":
+        there = "is there" if Path(str(folder)).expanduser().is_dir() else "is ABSENT: correct it in the config"
+        return [f"{name}: your folder {folder} {there}{', and was read' * ready}"]
     if ready:
         return [f"{name}: ready"]
     if origin == "generated":
         return [f"{name}: will be generated"]
-    if origin == "folder":
-        there = "is there" if Path(str(folder)).expanduser().is_dir() else "is ABSENT: correct it in the config"
-        return [f"{name}: your folder {folder} {there}"]
     if row is None:
         return [f"{name}: MISSING, not in the registry: set its `folder` in the config"]
     return [f"{name} (licence: {row.licence})", *_archive_lines(row, Path(downloads), environment)]

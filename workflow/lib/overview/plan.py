@@ -82,6 +82,8 @@ def plan_text(
     body = [row.cells(name) for name, row in [*rows.items(), ("total", total)]]
     lines = [title, "", *table(head, body), ""]
     lines += _basis(study, limits)
+    if total.unknown:
+        lines += ["?, unknown: told once the data are prepared, or a job with such a network was measured."]
     if any(job.rule == "pretrain_until" for job in jobs):
         lines += ["", "Pretrainings that stop by themselves are counted with their whole schedule."]
     if any(job.rule == "finetune_network" for job in jobs):

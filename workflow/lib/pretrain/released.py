@@ -50,11 +50,13 @@ def convert_released(
     write_checkpoint(network, weights, card | {"encoder": dict(encoder), "from": row["file"], "from_sha256": sha256})
 
 
-def adopt_weights(*, weights: Path, encoder: Mapping[str, Any], source: str, epochs: int, image_size: int) -> None:
+def adopt_weights(
+    *, weights: Path, encoder: Mapping[str, Any], source: str, sha256: str | None, epochs: int, image_size: int
+) -> None:
     """Write the weights that an encoder of the config brings along as a checkpoint of length `epochs`.
 
-    source: timm (the model's own weights, downloaded) or a file. Its ImageNet accuracy is unknown here. Raises `UserError`
-    as `pretrained_tensors` does.
+    source: timm (the model's own weights, downloaded) or a file of that `sha256`. Its ImageNet accuracy is unknown here.
+    Raises `UserError` as `pretrained_tensors` does.
     """
     from workflow.lib.networks.pyramid import pretrained_tensors  # here, as timm takes a second to import
 
@@ -62,7 +64,7 @@ def adopt_weights(*, weights: Path, encoder: Mapping[str, Any], source: str, epo
     network = torch.nn.ModuleDict({"encoder": build_encoder(encoder, image_size=image_size, use="simple")})
     network["encoder"].load_state_dict(pretrained_tensors(name, source, image_size))
     card = {"epoch": epochs, "accuracy": None, "seconds": None, "encoder": dict(encoder), "from": source}
-    write_checkpoint(network, weights, card | {"from_sha256": None if source == "timm" else sha256_of(source)})
+    write_checkpoint(network, weights, card | {"from_sha256": sha256})
 
 
 def _listed(files: str | Path, name: str) -> tuple[Path, str]:

@@ -157,6 +157,8 @@ def in_words(target: str, facts: dict[str, Any]) -> str:
             told = f"It beats the default, {declared}, by {gain}"
         elif default in near:
             told += ", an interval that includes 0"
+        else:
+            told += ", but this score overrules no default"
         sentences.append(f"{told}; {_count(len(near), others)}.")
     sentences += _limits(facts, others)
     sentences += [TRUST[facts["by"]], *facts["notes"], SCOPE]

@@ -13,6 +13,7 @@ from workflow.lib.finetune.patients import patients_dice, patients_of
 from workflow.lib.rank.resolve import compare
 from workflow.lib.run import UserError, atomic_path, read_json, write_json
 
+LEARNT = 0.05  # Dice below which no network of a comparison found its classes
 TEXT: Any = {"item": str, "case": str, "group": str, "part": str}
 
 
@@ -81,6 +82,8 @@ def in_words(target: str, facts: Mapping[str, Any], table: pd.DataFrame, found: 
         "can't be told": f"whether the ranking held can't be told: {first} changes Dice by {gain} against the default, {default}",
         "default": f"the default, {default}, was ranked first",
     }[found["verdict"]]
+    if table["dice"].max() < LEARNT:
+        said += f". But no Dice reaches {LEARNT}: the networks have hardly learnt, so that this says little (finetune.epochs)"
     near = int(table["undecided"].sum()) - 1
     others = len(table) - 1
     return (

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from workflow.lib.grid import GIVEN, RANDOM
+from workflow.lib.grid import GIVEN, RANDOM, Checkpoint
 from workflow.lib.rank.answer import in_words, rank
 from workflow.lib.rank.figure import draw_ranking
 from workflow.lib.rank.table import read_scored
@@ -22,6 +22,7 @@ def rank_target(
     *,
     target: str,
     run: str,
+    candidates: Sequence[tuple[str, str, int, int]],
     scores: Sequence[str],
     by_group: Sequence[str],
     card: str | Path,
@@ -37,12 +38,13 @@ def rank_target(
 ) -> None:
     """Write ranking.csv (`table`), ranking.json (`facts`), the figure, the answer (`text`) and finetune.yaml (`snippet`).
 
-    scores, by_group: the score files of all candidates; card: of the prepared target; shortest: the least length > 0 of the
-    config. Raises as `read_scored` and `rank`.
+    candidates: encoder, scheme, pretraining seed and epochs of each; scores, by_group: their score files; card: of the
+    prepared target; shortest: the least length > 0 of the config. Raises as `read_scored` and `rank`.
     """
     data = read_json(card)
     notes = [note for kind, note in NOTES.items() if kind == data.get("groups")]
-    ranking, found = rank(read_scored(scores, by_group), by=by, default=default, notes=notes)
+    scored = read_scored([Checkpoint(*candidate) for candidate in candidates], scores, by_group)
+    ranking, found = rank(scored, by=by, default=default, notes=notes)
     draw_ranking(
         ranking, f"{target}: {found['images']} images of {found['groups']} patients", pdf=pdf, png=png, csv=table
     )

@@ -35,12 +35,14 @@ class Scored:
     warnings: list[str]
 
 
-def read_scored(tables: Sequence[str | Path], by_group: Sequence[str | Path]) -> Scored:
-    """Read the score files (`tables`) and their values of groups (`by_group`, JSON), one each per candidate.
+def read_scored(
+    candidates: Sequence[Checkpoint], scores: Sequence[str | Path], by_group: Sequence[str | Path]
+) -> Scored:
+    """Read the `scores` files and their values of groups (`by_group`, JSON), one each per candidate.
 
     Raises `UserError` where the candidates were not scored on the same images.
     """
-    rows = [read_table(path) for path in tables]
+    rows = [read_table(path) for path in scores]
     facts = [read_json(path) for path in by_group]
     groups: dict[str, int] = facts[0]["groups"]
     for path, found in zip(by_group, facts, strict=True):
@@ -55,7 +57,7 @@ def read_scored(tables: Sequence[str | Path], by_group: Sequence[str | Path]) ->
     names = [name for name in (PROBE, ROBUSTNESS) if any(name in {**f["values"], **f["missing"]} for f in facts)]
     better = {name: side for table in rows for name, side in zip(table["score"], table["better"], strict=True)}
     return Scored(
-        candidates=[Checkpoint(*(kind(table[key].iloc[0]) for key, kind in _TYPES.items())) for table in rows],
+        candidates=list(candidates),
         groups=groups,
         values={name: np.array([_values(found, name, groups) for found in facts]) for name in names},
         missing={name: next((f["missing"][name] for f in facts if name in f["missing"]), "") for name in names},
@@ -64,9 +66,6 @@ def read_scored(tables: Sequence[str | Path], by_group: Sequence[str | Path]) ->
         seconds=np.array([found["seconds"] for found in facts]),
         warnings=[_warnings(table) for table in rows],
     )
-
-
-_TYPES: dict[str, Any] = {"encoder": str, "scheme": str, "pretrain_seed": int, "epochs": int}
 
 
 def _values(facts: dict[str, Any], name: str, groups: dict[str, int]) -> list[float]:

@@ -71,9 +71,8 @@ def summary(chosen: Choices, also: Sequence[str] = (), patients: Patients | None
     table[["diff_low", "diff_high"]] = np.array(intervals)
     table["seeds_low"], table["seeds_high"] = (table["diff_to_last"] + sign * seeds["half"] for sign in (-1, 1))
     if patients is not None:
-        over_patients = patients_interval(gain, patients)
-        table["patients_low"] = table["diff_to_last"] - over_patients
-        table["patients_high"] = table["diff_to_last"] + over_patients
+        middle, half = patients_interval(gain, patients)
+        table["patients_low"], table["patients_high"] = middle - half, middle + half
         also = ["patients_low", "patients_high", *also]
     parts = zip(table["pool"], table["k"].fillna(0).astype(int), seeds["reason"], strict=True)
     table["note"] = [_note(pool, k, total, reason) for pool, k, reason in parts]
