@@ -1,5 +1,6 @@
 """The DAG: the study's grid, the commands that the README promises, style, and errors on the command line."""
 
+import json
 import re
 import subprocess
 import sys
@@ -103,6 +104,16 @@ def test_fine_tuning_without_masks_is_refused_before_anything_runs(project: Path
 
 
 @pytest.mark.slow
+def test_an_absent_folder_is_named_before_anything_runs(project: Path, tmp_path: Path):
+    settings = {"study": {"targets": ["mine"]}}
+    settings["targets"] = {"mine": {"layout": "folder", "folder": str(tmp_path / "nowhere"), "classes": ["lesion"]}}
+    (project / "absent.yaml").write_text(json.dumps(settings))
+    run = snakemake(project, "-n", "data", "--configfile", "configs/demo.yaml", "absent.yaml")
+    assert run.returncode == 1
+    for word in ("the folder of data set mine is absent", str(tmp_path / "nowhere"), "correct `folder`"):
+        assert word in run.stdout
+
+
 def test_other_slices_or_window_prepare_anew(project: Path):
     (project / "volumes" / "images").mkdir(parents=True)
     for i in range(3):
@@ -184,6 +195,7 @@ def test_rule_files_import_nothing_heavy():
         "sys",
         "functools",
         "workflow.lib.config",
+        "workflow.lib.config_checks",
         "workflow.lib.grid",
         "workflow.lib.protocol",
         "workflow.lib.rank.candidates",

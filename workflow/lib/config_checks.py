@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from workflow.lib.grid import brings_weights, is_trained_here, weights_from
@@ -224,3 +225,17 @@ def _check_exists(where: str, path: str | None) -> None:
             where=f"config: {where}",
             next="correct the path, or put the weights there",
         )
+
+
+def check_folder(dataset: str, folder: str | Path) -> Path:
+    """The user's folder of a data set, whole. Raises `UserError` where it is absent."""
+    place = Path(folder).expanduser().absolute()
+    if not place.is_dir():
+        raise UserError(
+            f"the folder of data set {dataset} is {'no folder' if place.exists() else 'absent'}",
+            found="a file" if place.exists() else "no such folder",
+            expected="a folder that can be read from this machine",
+            where=place,
+            next=f"correct `folder` of {dataset} in the config",
+        )
+    return place

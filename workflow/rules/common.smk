@@ -26,6 +26,7 @@ from workflow.lib.config import (
     pretrain_variant,
     recipe,
 )
+from workflow.lib.config_checks import check_folder
 from workflow.lib.grid import (
     GIVEN,
     all_checkpoints,

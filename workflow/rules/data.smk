@@ -41,7 +41,7 @@ rule use_folder:
         runtime=minutes(120),
     params:
         layout=of_dataset("layout"),
-        folder=of_dataset("folder"),
+        folder=own_folder,
     script:
         "../scripts/data/use_folder.py"
 

@@ -21,6 +21,15 @@ def of_dataset(key):
     return lambda wildcards: DATASETS[wildcards.dataset][key]
 
 
+def own_folder(wildcards):
+    """The user's folder; an error where it is absent, before anything runs, unless it was read already."""
+    folder = DATASETS[wildcards.dataset]["folder"]
+    source = workflow.pathvars.apply(f"<data>/{wildcards.dataset}/source.json")
+    if not (os.path.exists(source) and read_json(source)["folder"] == os.path.abspath(folder)):
+        check_folder(wildcards.dataset, folder)
+    return folder
+
+
 def of_target(key):
     return lambda wildcards: config["targets"][wildcards.target].get(key)
 

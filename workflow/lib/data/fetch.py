@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from workflow.lib.config_checks import check_folder
 from workflow.lib.data.archive import unpack
 from workflow.lib.data.download import download
 from workflow.lib.data.generate import generate
@@ -20,15 +21,7 @@ log = logging.getLogger("medseg")
 
 def use_folder(*, dataset: str, layout: str, folder: str, source: str | Path, registry: str | Path) -> None:
     """Data set in the user's own folder, read where it lies; archives of ImageNet found in it are checked."""
-    place = Path(folder).expanduser().absolute()
-    if not place.is_dir():
-        raise UserError(
-            f"the folder of data set {dataset} is {'no folder' if place.exists() else 'absent'}",
-            found="a file" if place.exists() else "no such folder",
-            expected="a folder that can be read from this machine",
-            where=place,
-            next=f"correct `folder` of {dataset} in the config",
-        )
+    place = check_folder(dataset, folder)
     archives = [archive for row in read_registry(registry).values() for archive in row.archives]
     known = [archive for archive in archives if archive.checksum != "unknown" and (place / archive.file).is_file()]
     files = [check_archive(place / archive.file, archive.checksum) for archive in known] if layout == "imagenet" else []
