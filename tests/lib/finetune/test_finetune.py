@@ -215,7 +215,7 @@ def test_cases_are_assembled_from_tiles_in_any_order(tmp_path: Path):
     places = evaluation_places(data, "test", "whole")
     places = [places[i] for i in (5, 2, 7, 0, 1, 4, 3, 6)]
     tiles = [np.asarray(masks[row, top : top + 16, left : left + 16]) for row, top, left in places]
-    (case,) = assembled(data, places, [np.stack([1 - tile, tile]) for tile in tiles], tiles)
+    (case,) = assembled(data, places, ((np.stack([1 - tile, tile]), tile) for tile in tiles))
     assert case.name == "b" and case.spacing == (7, 1, 2)
     assert np.array_equal(case.truth, masks[1:]) and np.array_equal(case.probability[1], masks[1:])
 

@@ -1,7 +1,8 @@
 """Evaluation of a fine-tuned network on a part of its target."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 
 import numpy as np
 import pandas as pd
@@ -48,15 +49,16 @@ def evaluate(
     network: nn.Module, tiles: Tiles, batch: int, precision: str, metrics: str
 ) -> tuple[pd.DataFrame, dict[str, float]]:
     """A row per case and class, and the columns of the run's table; metrics: `pooled` over all tiles | `per_case`."""
-    guesses: list[Array] = []
-    masks: list[Array] = []
-    for found, truth in predict(network, tiles, batch=batch, precision=precision):
-        guesses.extend(found.cpu().numpy())
-        masks.extend(truth.numpy())
     classes = tiles.data.card["classes"]
+    found = (
+        tile
+        for guesses, masks in predict(network, tiles, batch=batch, precision=precision)
+        for tile in zip(guesses.cpu().numpy(), masks.numpy(), strict=True)
+    )
     if metrics == "per_case":
-        table = case_table(assembled(tiles.data, tiles.places, guesses, masks), classes)
+        table = case_table(assembled(tiles.data, tiles.places, found), classes)
         return table, case_metrics(table)
+    guesses, masks = (list(arrays) for arrays in zip(*found, strict=True))
     return confusion_table(_case_names(tiles), guesses, masks, classes), study_metrics(guesses, masks, batch)
 
 
@@ -83,24 +85,25 @@ def selection_dice(network: nn.Module, tiles: Tiles, batch: int, precision: str,
     return value if math.isfinite(value) else 0.0  # nothing to find in the part, and nothing found
 
 
-def assembled(data: Prepared, places: list[Place], probabilities: list[Array], masks: list[Array]) -> Iterator[Case]:
+def assembled(data: Prepared, places: list[Place], tiles: Iterable[tuple[Array, Array]]) -> Iterator[Case]:
     """Whole cases from tiles: the slices of a volume in their order, tiles in their places, background where there is none.
 
-    probabilities: (K+1, s, s) and masks: (s, s) of the tile at each place.
+    tiles: probabilities (K+1, s, s) and mask (s, s) of the tile at each place. Those of a case follow each other; only they
+    are kept, as the probabilities of a whole test part may not fit into memory.
     """
     height, width = data.masks.shape[1:]
-    rows = data.items.iloc[sorted({place.row for place in places})]
-    for name, items in rows.groupby("case", sort=False):
-        truth = np.zeros((len(items), height, width), np.uint8)
-        probability = np.zeros((len(probabilities[0]), *truth.shape), np.float32)
+    cases = data.items["case"].to_numpy()
+    for name, members in groupby(zip(places, tiles, strict=True), key=lambda tile: cases[tile[0].row]):
+        found = list(members)
+        rows = sorted({place.row for place, _ in found})
+        truth = np.zeros((len(rows), height, width), np.uint8)
+        probability = np.zeros((len(found[0][1][0]), *truth.shape), np.float32)
         probability[0] = 1
-        slices = {row: z for z, row in enumerate(items.index)}
-        for place, p, mask in zip(places, probabilities, masks, strict=True):
-            if place.row in slices:
-                side = mask.shape[-1]
-                there = (slices[place.row], slice(place.top, place.top + side), slice(place.left, place.left + side))
-                truth[there], probability[:, *there] = mask, p
-        first = items.iloc[0]
+        for place, (p, mask) in found:
+            side = mask.shape[-1]
+            there = (rows.index(place.row), slice(place.top, place.top + side), slice(place.left, place.left + side))
+            truth[there], probability[:, *there] = mask, p
+        first = data.items.iloc[rows[0]]
         spacing = (float(first["spacing_z"]), float(first["spacing_y"]), float(first["spacing_x"]))
         yield Case(str(name), truth, probability, spacing)
 
