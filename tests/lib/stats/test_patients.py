@@ -101,6 +101,17 @@ def test_tables_say_how_much_depends_on_the_patients(tmp_path: Path):
             assert table[name].nunique() > 3
 
 
+def test_where_a_choice_is_not_known_there_is_no_interval(tmp_path: Path):
+    downstream, robustness = write_run(
+        tmp_path, lengths=(0, 1), freezings=(True,), seeds=1
+    )  # an oracle needs two seeds
+    patients = write_patients(downstream, 5)
+    write_judgement(downstream, robustness, None, patients, tmp_path / "t.csv", tmp_path / "s.csv")
+    table = read_table(tmp_path / "s.csv")
+    unknown = table["diff_to_last"].isna()
+    assert unknown.any() and table.loc[unknown, ["patients_low", "patients_high"]].isna().all(axis=None)
+
+
 def test_one_patient_twice_is_refused(tmp_path: Path):
     downstream, _ = write_run(tmp_path)
     path = write_patients(downstream, 5)

@@ -140,7 +140,7 @@ def _to_fixed(part: Choices, fixed: Choices, row: pd.Series, epochs: float) -> C
 
 def _goal(row: pd.Series, fixed: str, share: str) -> str:
     """Verdict on the goal (`GOAL`) of a row of `contest`."""
-    if row["k"] < FEWEST_RUNS or math.isnan(row[fixed]):
+    if pd.isna(row["k"]) or row["k"] < FEWEST_RUNS or math.isnan(row[fixed]):
         return UNTESTED
     last = Found(row["diff_to_last"], row["diff_low"], row["diff_high"])
     better = Found(row[fixed], row[f"{fixed}_low"], row[f"{fixed}_high"])

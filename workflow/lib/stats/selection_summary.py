@@ -72,6 +72,7 @@ def summary(chosen: Choices, also: Sequence[str] = (), patients: Patients | None
     table["seeds_low"], table["seeds_high"] = (table["diff_to_last"] + sign * seeds["half"] for sign in (-1, 1))
     if patients is not None:
         middle, half = patients_interval(gain, patients)
+        half = np.where(table["diff_to_last"].isna(), np.nan, half)
         table["patients_low"], table["patients_high"] = middle - half, middle + half
         also = ["patients_low", "patients_high", *also]
     parts = zip(table["pool"], table["k"].fillna(0).astype(int), seeds["reason"], strict=True)
