@@ -25,7 +25,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from tests.slurm_cluster import Cluster, NoSlurm, cluster, environment_of, name_of, wait_until, write_program
+from tests.slurm_cluster import NODES, Cluster, NoSlurm, cluster, environment_of, name_of, wait_until, write_program
 from tests.workflow_copy import ROOT, command, copy_project
 from workflow.lib.lease import process_start
 
@@ -368,6 +368,10 @@ def several_processes(lab: Lab) -> None:
     alone = lab.project("one-process", FEW_STEPS, {})
     make_here("pretrain", alone)
     nodes = {"gpu": 0, "gres": "'gpu:2'", "nodes": 2, "tasks_per_node": 2, "mpi": "'srun'"}
+    for node in NODES:  # one GPU of each is taken: those of a job must not be gathered from both
+        lab.cluster.ask(
+            "sbatch", "-w", node, "--gpus=1", "--mem=100", "-t", "1", "-o", "/dev/null", "--wrap", "sleep 20"
+        )
     for name, resources in (("two-processes", {"gpu": 2}), ("two-nodes", nodes)):
         site = {"set-resources": {"pretrain_encoder": resources}, "set-threads": {"pretrain_encoder": 2}, "retries": 0}
         project = lab.project(name, FEW_STEPS, site)

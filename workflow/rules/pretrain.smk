@@ -43,6 +43,7 @@ rule pretrain_encoder:
     threads: 16
     resources:
         gpu=GPUS,
+        nodes=1,  # else SLURM may spread several GPUs over nodes, of which one process starts all
         mem=gigabytes(64),
         runtime=minutes(1440),
     params:

@@ -39,6 +39,7 @@ rule pretrain_until:
     threads: 16
     resources:
         gpu=GPUS,
+        nodes=1,
         mem=gigabytes(64),
         runtime=minutes(1440),
     params:
@@ -77,6 +78,7 @@ rule cool_down:
     threads: 16
     resources:
         gpu=GPUS,
+        nodes=1,
         mem=gigabytes(64),
         runtime=minutes(1440),
     params:

@@ -34,15 +34,15 @@ def evaluation_tiles(data: Prepared, part: str, protocol: Protocol, inputs: str,
     return Tiles(data, places, inputs)
 
 
+@torch.inference_mode()  # not `with`, which would stay on between batches in whatever uses them
 def predict(network: nn.Module, tiles: Tiles, *, batch: int, precision: str) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of probabilities (n, K+1, s, s), on the network's device, and masks (n, s, s), of all tiles in their order."""
     device = next(network.parameters()).device
     network.eval()
-    with torch.inference_mode():
-        for images, masks in data_loader(tiles, chunks(range(len(tiles)), batch)):
-            with autocast(device, precision):
-                logits = network(images.to(device, memory_format=torch.channels_last))
-            yield probabilities(logits.float()), masks
+    for images, masks in data_loader(tiles, chunks(range(len(tiles)), batch)):
+        with autocast(device, precision):
+            logits = network(images.to(device, memory_format=torch.channels_last))
+        yield probabilities(logits.float()), masks
 
 
 def evaluate(

@@ -86,12 +86,8 @@ def bytes_to_come(job: Job, study: Study) -> float:
         kind, width = settings["architecture"], settings.get("width", 1)
         width /= costs.get(f"{kind}.width", 1)
         copies = {".safetensors": 1, ".pt": 3}  # a training state holds two moments of every weight, too
-        return (
-            sum(copies.get(Path(path).suffix, 0) for path in job.outputs)
-            * costs.get(f"{kind}.classifier", 0)
-            * 4e6
-            * width**2
-        )
+        weights = sum(copies.get(Path(path).suffix, 0) for path in job.outputs)
+        return weights * costs.get(f"{kind}.classifier", 0) * 4e6 * width**2
     if job.rule == "prepare_target" and (target := study.targets.get(job.wildcards["target"])):
         layout, protocol = config["targets"][job.wildcards["target"]]["layout"], protocol_of(dict(config))
         images = {"acdc": 4, "idrid": 3}.get(layout, 1)  # float32 of MRI, colours, grey
