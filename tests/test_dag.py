@@ -103,7 +103,6 @@ def test_fine_tuning_without_masks_is_refused_before_anything_runs(project: Path
     assert jobs(snakemake(project, "-n", "scores", "--configfile", "bare.yaml").stdout)["score_checkpoint"] == 69
 
 
-@pytest.mark.slow
 def test_an_absent_folder_is_named_before_anything_runs(project: Path, tmp_path: Path):
     settings = {"study": {"targets": ["mine"]}}
     settings["targets"] = {"mine": {"layout": "folder", "folder": str(tmp_path / "nowhere"), "classes": ["lesion"]}}
@@ -114,6 +113,7 @@ def test_an_absent_folder_is_named_before_anything_runs(project: Path, tmp_path:
         assert word in run.stdout
 
 
+@pytest.mark.slow
 def test_other_slices_or_window_prepare_anew(project: Path):
     (project / "volumes" / "images").mkdir(parents=True)
     for i in range(3):

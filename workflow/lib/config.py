@@ -162,7 +162,7 @@ def check_unchanged(
             )
 
 
-cached_sha256 = cache(sha256_of)  # the list of ImageNet's files has tens of MB, and every pretraining asks
+cached_sha256 = cache(sha256_of)  # for lists and weights of tens of MB and more, which several jobs ask about
 
 
 def check_same_run(folder: str | Path, settings: dict[str, Any]) -> None:
