@@ -1,5 +1,5 @@
 """
-This part of the workflow says what rules ask for: input functions, params that depend on wildcards, the files of a target.
+This part of the workflow says what rules ask for: input functions, and params that depend on wildcards.
 
 REQUIRED INPUTS: the names of common.smk
 
@@ -65,6 +65,8 @@ def source_file(name):
 
 
 # Arguments of the pretraining jobs. That they take `output` keeps Snakemake from tracking these paths: moved data repeat nothing.
+
+
 def source_card(wildcards, output):
     return source_file("source.json")
 
@@ -158,23 +160,6 @@ def stopping_recipe(wildcards):
     return settings["recipe"]
 
 
-def stopped_files(wildcards):
-    """For every target and every pretraining of the grid: the decision, and the cool-down if one is asked for."""
-    epochs = config["stopping"]["cool_down"]
-    names = ["decision.json", *([f"cooled-{epochs}.safetensors"] if epochs else [])]
-    trained = [checkpoint for checkpoint in all_checkpoints(config) if checkpoint.scheme in GRID["schemes"]]
-    runs = dict.fromkeys(os.path.dirname(checkpoint.path) for checkpoint in trained if checkpoint.pretrain_seed > 0)
-    if not runs:
-        raise UserError(
-            "no encoder of this config is pretrained here, so that nothing can be stopped",
-            found=f"encoders {GRID['encoders']}",
-            expected="one without weights of its own, and pretraining.source: train",
-            where="config: study.encoders",
-            next="ask for `snakemake rank`, which compares finished checkpoints",
-        )
-    return [f"<run>/stopped/{target}/{run}/{name}" for target in GRID["targets"] for run in runs for name in names]
-
-
 def released_weights(wildcards):
     """The study's files, until the checkpoint exists, so that moving or fetching them again repeats nothing."""
     card = f"<pretrain>/{wildcards.encoder}/{wildcards.scheme}/seed0/epoch{wildcards.epochs}.json"
@@ -195,46 +180,11 @@ def own_schemes():
     return {name: [GIVEN] if brings_weights(config, name) else GRID["schemes"] for name in GRID["encoders"]}
 
 
-def prepared_data():
-    trained = any(is_trained_here(config, encoder) for encoder in GRID["encoders"])
-    return [
-        *collect("<data>/{target}/{variant}/card.json", target=GRID["targets"], variant=VARIANT),
-        *([source_file("index.csv.gz")] if trained else []),
-        *(["<data>/released/files.json"] if released_runs(config) else []),
-    ]
-
-
-def checkpoint_files():
-    return [f"<pretrain>/{checkpoint.path}.safetensors" for checkpoint in all_checkpoints(config)]
-
-
-def score_files():
-    return [
-        f"<run>/scores/{target}/{checkpoint.path}.csv"
-        for target in GRID["targets"]
-        for checkpoint in all_checkpoints(config)
-    ]
-
-
-def finetune_files():
-    return [f"<run>/finetune/{finetuning.path}/card.json" for finetuning in all_finetunings(config)]
-
-
 def candidate_files(pattern):
     """Input function: one file of every candidate; `pattern` has {path}, and the target's wildcard."""
     return lambda wildcards: [
         pattern.format(path=checkpoint.path, target=wildcards.target) for checkpoint in rank_candidates(config)
     ]
-
-
-def rankings(wildcards):
-    """What is told of every target; an error where a ranking is to be confirmed on one without masks."""
-    names = ["ranking.csv", "answer.txt", "finetune.yaml", "encoder"]
-    if config["rank"]["confirm"]:
-        names.append("confirm.txt")
-        for target in GRID["targets"]:
-            check_labelled(config, target)
-    return collect("<run>/rank/{target}/{name}", target=GRID["targets"], name=names)
 
 
 def cases_to_confirm(wildcards):
@@ -268,63 +218,3 @@ def of_run(name):
         return path if folder and os.path.exists(path) else []
 
     return table
-
-
-def run_stats(run):
-    table = "<results>/{run}/tables/{name}.csv"
-    return [
-        *collect(table, run=run, name=TABLES),
-        f"<results>/{run}/tables/data_quality.txt",
-        f"<results>/{run}/answer.json",
-    ]
-
-
-def run_figures(run):
-    return collect("<results>/{run}/figures/{name}.{kind}", run=run, name=FIGURES, kind=["pdf", "png", "csv"])
-
-
-def run_tables(run):
-    return collect("<results>/{run}/tables/{name}.{kind}", run=run, name=TABLES, kind=["tex", "csv"])
-
-
-def one_product(run, name):
-    folder, kinds = ("figures", ["pdf", "png", "csv"]) if name in FIGURES else ("tables", ["tex", "csv"])
-    return collect("<results>/{run}/{folder}/{name}.{kind}", run=run, folder=folder, name=name, kind=kinds)
-
-
-def run_products(run):
-    return [*run_figures(run), *run_tables(run), *run_stats(run), f"<results>/{run}/answer.txt"]
-
-
-def data_sets_for(target):
-    """The data sets behind `all`, `rank` or `stopped`; none where the run begins with deposited tables."""
-    if target == "all" and config["run"] in config["deposited"]:
-        return []
-    trains = any(is_trained_here(config, encoder) for encoder in GRID["encoders"])
-    return [*([config["pretraining"]["images"]] if trains else []), *GRID["targets"]]
-
-
-def files_for(target):
-    """All that is made for `all`, `rank` or `stopped`, on the way to it too. What `rank` will confirm is known once it has
-    ranked; until then, as many others stand for it."""
-    needed = [*collect("<data>/{dataset}/source.json", dataset=data_sets_for(target))]
-    if needed:
-        needed += collect("<data>/{target}/cases.csv", target=GRID["targets"])
-        needed += collect("<data>/{target}/{variant}/split.csv", target=GRID["targets"], variant=VARIANT)
-        needed += prepared_data()
-    if target == "stopped":
-        return [*needed, *stopped_files(None)]
-    if target == "rank":
-        candidates = rank_candidates(config)
-        needed += [f"<pretrain>/{candidate.path}.safetensors" for candidate in candidates]
-        needed += [f"<run>/scores/{name}/{candidate.path}.csv" for name in GRID["targets"] for candidate in candidates]
-        if config["rank"]["confirm"]:
-            fold = "<run>/rank/{target}/confirm/fold{fold}/data/card.json"
-            needed += collect(fold, target=GRID["targets"], fold=range(config["rank"]["folds"]))
-            needed += [file for name in GRID["targets"] for file in confirmed_cases(name)]
-        return [*needed, *rankings(None)]
-    if needed:
-        for name in GRID["targets"]:
-            check_labelled(config, name)
-        needed += [*checkpoint_files(), *score_files(), *finetune_files()]
-    return [*needed, "<run>/downstream_scores.csv", *run_products(config["run"])]
