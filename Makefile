@@ -1,15 +1,17 @@
 # medseg-transfer: `make demo` runs the whole pipeline on small generated data, `make test` runs all tests.
-# After `. .venv/bin/activate` plain `snakemake` does the rest.
+# After `. .venv/bin/activate`, plain `snakemake` does everything else.
 
 PYTHON ?= python3
 SNAKEMAKE = .venv/bin/snakemake --profile profiles/laptop --configfile configs/demo.yaml
 
-.PHONY: help install demo test lint clean
+.PHONY: help install develop demo quick test lint clean
 
 help:
-	@echo "make demo   the whole pipeline on generated data (a few minutes on 2 cores)"
-	@echo "make test   all tests (about half an hour on 2 cores)"
-	@echo "make lint   style, types and workflow checks"
+	@echo "make demo   the whole pipeline on generated data (5 minutes on 2 cores)"
+	@echo "make quick  tests that take under two seconds each, in several processes: before a commit (2 minutes on 2 cores)"
+	@echo "make test   all tests (20 minutes on 2 cores)"
+	@echo "make lint   style, types and workflow checks (.pre-commit-config.yaml)"
+	@echo "All of them install what they need into .venv first; \`make install\` does only that, for runs."
 
 install: .venv/ready
 
@@ -20,6 +22,13 @@ install: .venv/ready
 	  { echo "Python's venv is missing; next: sudo apt-get install python3-venv, then make $(MAKECMDGOALS) again"; exit 1; }
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r envs/requirements.lock
+	@touch $@
+
+# Tools of tests and style checks; a run needs none of them.
+develop: .venv/develop
+
+.venv/develop: envs/dev.lock .venv/ready
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r envs/dev.lock
 	@touch $@
 
 demo: install
@@ -36,14 +45,15 @@ results/demo/report.html: results/demo/answer.txt $(wildcard results/demo/figure
 	$(SNAKEMAKE) --report $@ --quiet all
 	touch $@
 
-test: install
-	.venv/bin/python -m pytest
+quick: develop
+	.venv/bin/python -m pytest -n auto -m "not slow and not slurm"
 
-lint: install
-	.venv/bin/ruff check . && .venv/bin/ruff format --check .
-	.venv/bin/mypy workflow/lib
-	.venv/bin/snakefmt --check Snakefile workflow/rules
-	.venv/bin/snakemake --lint
+# By file, in one process more than two cores have: that of the tests on SLURM mostly waits.
+test: develop
+	.venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+lint: develop
+	PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/pre-commit run --all-files
 
 clean:
 	rm -rf results/demo tests/.out

@@ -2,7 +2,7 @@
 
 from snakemake.utils import min_version
 
-from workflow.lib.cluster import register_main
+from workflow.lib.job.slurm import register_main
 
 min_version("9.27")
 
@@ -12,13 +12,14 @@ configfile: "config.yaml"
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/inputs.smk"
+include: "workflow/rules/inputs_pretrain.smk"
 include: "workflow/rules/targets.smk"
 
 
 pathvars:
     results="results",
     data="<results>/data",
-    pretrain=f"<results>/pretrain/{config['pretraining']['images']}/{pretrain_variant(config)}",
+    pretrain=f"<results>/pretrain/{config['pretraining']['source']}/{pretrain_variant(config)}",
     run=f"<results>/{config['run']}",
     logs=f"<results>/{config['run']}/logs",
     benchmarks=f"<results>/{config['run']}/benchmarks",
@@ -29,20 +30,23 @@ report: "workflow/report/workflow.rst"
 
 include: "workflow/rules/data.smk"  # download or generate, verify, split, prepare
 include: "workflow/rules/pretrain.smk"  # ImageNet checkpoints of every encoder and scheme
-include: "workflow/rules/released.smk"  # the same from weights that were trained elsewhere
-include: "workflow/rules/stop.smk"  # pretrainings that stop by themselves
+include: "workflow/rules/pretrain_released.smk"  # the same from weights that were trained elsewhere
+include: "workflow/rules/pretrain_until.smk"  # early stopping of pretraining
 include: "workflow/rules/score.smk"  # transferability scores of every checkpoint on every target
-include: "workflow/rules/finetune.smk"  # U-Nets from every checkpoint, and the run's two tables
-include: "workflow/rules/stats.smk"  # audit, means, effects of length, noise
-include: "workflow/rules/claims.smk"  # correlations, selection, claims, the answer
-include: "workflow/rules/judge.smk"  # stopping rules replayed, every score judged as a selector
-include: "workflow/rules/paper.smk"  # every figure, and the tables in LaTeX
+include: "workflow/rules/finetune.smk"  # U-Nets from every checkpoint
+include: "workflow/rules/tables.smk"  # the tables of a run: all that follows knows only these
+include: "workflow/rules/curves.smk"  # means, effects of length, noise, correlations
+include: "workflow/rules/selection.smk"  # which checkpoint every rule and score would choose; the answer
+include: "workflow/rules/claims.smk"  # which claims hold
+include: "workflow/rules/paper.smk"  # every figure; the names of all products of a run
 include: "workflow/rules/rank.smk"  # what to start from on your own data, from scores alone
 include: "workflow/rules/overview.smk"  # plan and status: what a run will cost, and how far it is
 
 
 onstart:
     register_main(log)  # and cancel what a killed run left in the queue
+    # With a limit of jobs per second, the default, Snakemake 9.27 schedules once more a second for every job that has ended.
+    workflow.scheduler.job_rate_limiter = None
 
 
 rule all:
@@ -99,6 +103,11 @@ rule tables:
 rule published:
     input:
         run_products("published"),
+
+
+rule realdata_study:
+    input:
+        run_products("realdata_study"),
 
 
 for name in [*FIGURES, *TABLES, "reproduction"]:  # one figure or table by name

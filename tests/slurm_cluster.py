@@ -53,7 +53,9 @@ ReturnToService=2
 MinJobAge=7200
 Licenses=sigint:1,sigterm:1,sigkill:1
 KillWait=5
-SlurmdTimeout=10
+SlurmdTimeout={silence}
+MessageTimeout=100
+TCPTimeout=30
 NodeName=node1 NodeHostname=localhost NodeAddr=127.0.0.1 Port={ports[1]} {hardware}
 NodeName=node2 NodeHostname=localhost NodeAddr=127.0.0.1 Port={ports[2]} {hardware}
 PartitionName=main Nodes=node[1-2] Default=YES MaxTime=INFINITE DefaultTime=10 State=UP PriorityTier=1 PreemptMode=OFF
@@ -141,8 +143,10 @@ def wait_until(true: Callable[[], object], what: str, seconds: float = 240) -> N
 
 
 @contextmanager
-def cluster(folder: Path) -> Iterator[Cluster]:
+def cluster(folder: Path, silence: int = 300) -> Iterator[Cluster]:
     """Start a cluster with its state in `folder` (its path must be short: sockets), stop it and all its processes at the end.
+
+    A node that has been silent for `silence` seconds is taken as dead, its jobs are requeued.
 
     Raises `NoSlurm` where SLURM is not installed or doesn't start.
     """
@@ -157,17 +161,17 @@ def cluster(folder: Path) -> Iterator[Cluster]:
         del os.environ[name]
     here = Cluster(folder, {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": path})
     try:
-        _write_files(folder)
+        _write_files(folder, silence)
         _start_daemons(here)
         yield here
     finally:
         _stop(here)
 
 
-def _write_files(folder: Path) -> None:
+def _write_files(folder: Path, silence: int) -> None:
     user = subprocess.check_output(["id", "-un"], text=True).strip()
     (folder / "slurm.conf").write_text(
-        CONFIG.format(folder=folder, user=user, ports=_free_ports(3), hardware=HARDWARE).lstrip()
+        CONFIG.format(folder=folder, user=user, ports=_free_ports(3), hardware=HARDWARE, silence=silence).lstrip()
     )
     (folder / "gres.conf").write_text("NodeName=node[1-2] Name=gpu File=/dev/null,/dev/zero\n")
     (folder / "cgroup.conf").write_text("CgroupAutomount=no\n")

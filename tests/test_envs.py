@@ -1,7 +1,8 @@
-"""One lock for all: the environments of the rules have its pins, and nothing in the project names a package index."""
+"""Locks: the environments of the rules and the development tools have the same pins. No package index is named. One version."""
 
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,10 @@ ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {"python_full_version": "3.11.9", "python_version": "3.11", "sys_platform": "linux"}
 
 
-def locked() -> dict[str, str]:
-    """Pins of the lock that hold for Python 3.11 on Linux."""
+def locked(name: str = "requirements") -> dict[str, str]:
+    """Pins of a lock that hold for Python 3.11 on Linux."""
     pins = {}
-    for line in (ROOT / "envs/requirements.lock").read_text().splitlines():
+    for line in (ROOT / f"envs/{name}.lock").read_text().splitlines():
         if match := re.match(r"^([A-Za-z0-9._-]+)==([^ ;]+)(?: ; (.*))?$", line):
             name, version, marker = match.groups()
             if marker is None or Marker(marker).evaluate(ENVIRONMENT):
@@ -35,12 +36,27 @@ def test_conda_environments_have_the_pins_of_the_lock(path: Path):
         assert pins[name] == version, f"{path.name}: {package}, the lock has {pins[name]}"
 
 
-def test_every_direct_dependency_is_locked():
-    pins = locked()
-    for line in (ROOT / "envs/requirements.in").read_text().splitlines():
-        if line and not line.startswith("#"):
+@pytest.mark.parametrize("name", ["requirements", "dev"])
+def test_every_direct_dependency_is_locked(name: str):
+    pins = locked(name)
+    for line in (ROOT / f"envs/{name}.in").read_text().splitlines():
+        if line and not line.startswith(("#", "-c ")):
             requirement = Requirement(line.split("#")[0])
             assert requirement.specifier.contains(pins[requirement.name]), line
+
+
+def test_development_tools_change_no_pin_of_a_run():
+    run, tools = locked(), locked("dev")
+    assert not run.keys() & {"pytest", "ruff", "mypy", "snakefmt", "pre-commit"}
+    shared = run.keys() & tools.keys()
+    assert "packaging" in shared and {name: tools[name] for name in shared} == {name: run[name] for name in shared}
+
+
+def test_one_version():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
+    released = re.findall(r"^## \[(\d[^]]*)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert released[0] == version
 
 
 def test_paper_environment_has_no_gpu_library():
@@ -49,8 +65,6 @@ def test_paper_environment_has_no_gpu_library():
 
 
 def test_no_file_names_a_package_index():
-    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
-    hosts = re.compile("pypi" + r"\.org|files\.pythonhosted|download\.pytorch" + r"\.org|anaconda\.org", re.IGNORECASE)
-    for name in filter(None, files):
-        if not name.endswith((".png", ".pdf")):
-            assert not hosts.search((ROOT / name).read_text()), name
+    hosts = "pypi" + r"\.org|files\.pythonhosted|download\.pytorch" + r"\.org|anaconda\.org"
+    found = subprocess.run(["git", "grep", "-I", "-i", "-l", "-E", hosts], cwd=ROOT, capture_output=True, text=True)
+    assert (found.returncode, found.stdout) == (1, ""), found.stdout + found.stderr  # 1: git grep found nothing

@@ -32,9 +32,9 @@ from workflow.lib.data.prepared import load_prepared
 from workflow.lib.data.source import load_source
 from workflow.lib.data.split import split_target
 from workflow.lib.data.verify import verify_target
-from workflow.lib.pretrain.checkpoint import write_checkpoint
-from workflow.lib.protocol import PROTOCOLS
-from workflow.lib.run import UserError, atomic_folder, atomic_path, write_json
+from workflow.lib.job.run import UserError, atomic_folder, atomic_path, write_json
+from workflow.lib.networks.checkpoint import write_checkpoint
+from workflow.lib.study.protocol import PROTOCOLS
 
 ROOT = Path(__file__).parents[1]
 REGISTRY = ROOT / "workflow/registry/datasets.tsv"
@@ -200,7 +200,7 @@ def target(folder: Path, names: list[str]) -> Path:
 
 
 def verify(source: Path, **options: Any) -> Path:
-    cases = source.with_name("cases.csv")
+    cases = source.with_name("images.csv")
     verify_target(source=source, cases=cases, registry=REGISTRY, target="own", classes=["lesion"], **options)
     return cases
 
@@ -216,10 +216,11 @@ def prepare(source: Path, image_size: int = 16) -> Path:
     folder = source.with_name("prepared")
     prepare_target(
         source=source,
-        cases=source.with_name("cases.csv"),
+        cases=source.with_name("images.csv"),
         split=source.with_name("split.csv"),
         images=folder / "images.npy",
         masks=folder / "masks.npy",
+        truth=folder / "truth.npz",
         items=folder / "items.csv",
         card=folder / "card.json",
         target="own",
@@ -249,15 +250,14 @@ def test_quota_while_arrays_are_written(verified: Path):
     before = {path: path.read_bytes() for path in verified.with_name("prepared").iterdir()}
     with limit(1500), pytest.raises(UserError, match="cannot write") as error:
         prepare(verified)
-    assert ".npy" in str(error.value)
+    assert "images.npy" in str(error.value) or "truth.npz" in str(error.value)
     assert {path: path.read_bytes() for path in verified.with_name("prepared").iterdir()} == before
 
 
 def test_full_disk_while_arrays_are_written(verified: Path, small_disk: Path):
     verified.with_name("prepared").symlink_to(small_disk)
-    with pytest.raises(
-        UserError, match="No space left on device"
-    ):  # and no signal, as memory-mapped arrays would bring
+    # And no signal, as memory-mapped arrays would bring.
+    with pytest.raises(UserError, match="No space left on device"):
         prepare(verified, image_size=64)
     assert list(small_disk.iterdir()) == []
 
@@ -290,16 +290,16 @@ def cut_a_line(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [cut_in_a_line, Path.unlink])
-@pytest.mark.parametrize("name", ["cases.csv", "split.csv"])
+@pytest.mark.parametrize("name", ["images.csv", "split.csv"])
 def test_damaged_tables_of_a_target(verified: Path, name: str, damage: Callable[[Path], None]):
     damage(verified.with_name(name))
     with pytest.raises(UserError, match="unreadable table") as error:
-        split(verified.with_name(name)) if name == "cases.csv" else prepare(verified)
+        split(verified.with_name(name)) if name == "images.csv" else prepare(verified)
     assert str(verified.with_name(name)) in str(error.value) and "rm -f" in str(error.value)
 
 
 def test_cases_that_lost_a_line_after_the_split(verified: Path):
-    cut_a_line(verified.with_name("cases.csv"))
+    cut_a_line(verified.with_name("images.csv"))
     with pytest.raises(UserError, match="no row for 1 cases of the split"):
         prepare(verified)
 
@@ -327,7 +327,7 @@ def test_formulae_and_torn_lines_in_a_table_of_patients(tmp_path: Path, value: s
     with pytest.raises(UserError, match="1 problem:|1 problem\n") as error:
         verify(source, group={"table": "metadata.csv", "key": "file", "column": "patient"})
     assert f"group {value!r}" in str(error.value)
-    assert not source.with_name("cases.csv").exists()
+    assert not source.with_name("images.csv").exists()
 
 
 @pytest.mark.parametrize("name", ["=HYPERLINK(1)", "new\nline", "re\rturn", "\udcff"])
@@ -511,7 +511,7 @@ def test_no_token_in_the_log_of_a_failing_job(tmp_path: Path):
     """The whole job, in a process of its own: whatever fails, its log and its output do not show the key."""
     code = f"""
 from workflow.lib.data import fetch
-from workflow.lib.run import start_job
+from workflow.lib.job.run import start_job
 import requests
 start_job({str(tmp_path / "job.log")!r})
 def broken(url, **options):

@@ -8,9 +8,9 @@ import pytest
 
 from tests.test_dag import jobs
 from tests.workflow_copy import ROOT, copy_project, snakemake
-from workflow.lib.config import check_config
+from workflow.lib.job.run import UserError
 from workflow.lib.rank.candidates import rank_candidates
-from workflow.lib.run import UserError
+from workflow.lib.study.config import check_config
 
 TINY = ["--profile", "profiles/laptop", "--configfile", "configs/demo.yaml", ROOT / "tests/tiny.yaml"]
 
@@ -22,7 +22,7 @@ def config(**values: object) -> dict[str, object]:
     }
     study = {"encoders": ["a", "b"], "schemes": ["s"], "lengths": [5], "targets": ["t"], "freeze": [False]}
     study |= {"pretrain_seeds": [1], "finetune_seeds": [7, 8]}
-    plain = {"run": "r", "study": study, "encoders": encoders, "pretraining": {"images": "i", "keep": [5]}}
+    plain = {"run": "r", "study": study, "encoders": encoders, "pretraining": {"source": "i", "keep": [5]}}
     plain |= {
         "sources": {"i": {"layout": "imagenet"}},
         "schemes": {"s": {"epochs": 5, "batch": 4, "learning_rate": 0.1}},
@@ -48,6 +48,7 @@ def test_unknown_default_and_scores_that_are_not_computed_are_refused():
         rank_candidates(config(protocol="sound", score={"scores": ["robustness_sound"]}))
 
 
+@pytest.mark.slow
 def test_the_config_for_anyones_images_plans_a_ranking(tmp_path: Path):
     folder = copy_project(tmp_path / "p")
     for name in ("images", "masks"):
@@ -56,16 +57,17 @@ def test_the_config_for_anyones_images_plans_a_ranking(tmp_path: Path):
     run = snakemake(folder, "-n", "rank", "--configfile", "configs/rank.yaml", MEDSEG_IMAGES=str(tmp_path / "mine"))
     planned = jobs(run.stdout)
     assert planned["adopt_weights"] == 3 and planned["random_weights"] == 2  # two ResNet50, one ConvNeXt
-    assert planned["score_checkpoint"] == 5 and planned["rank_target"] == 1 and "pretrain_encoder" not in planned
+    assert planned["score_checkpoints"] == 5 and planned["rank_target"] == 1 and "pretrain_encoder" not in planned
     run = snakemake(folder, "-n", "stopped", "--configfile", "configs/rank.yaml", MEDSEG_IMAGES=str(tmp_path / "mine"))
     assert run.returncode == 1 and "no encoder of this config is pretrained here" in run.stdout
 
 
+@pytest.mark.slow
 def test_rank_plans_no_fine_tuning(tmp_path: Path):
     folder = copy_project(tmp_path / "p")
     planned = jobs(snakemake(folder, "-n", "rank", *TINY).stdout)
     assert planned["rank_target"] == planned["export_choice"] == 2
-    assert planned["score_checkpoint"] == 6  # lengths 0, 1, 6 on two targets
+    assert planned["score_checkpoints"] == 4  # random weights and one pretraining, on two targets
     assert "finetune_network" not in planned and "confirm_ranking" not in planned
 
 
@@ -90,7 +92,7 @@ def test_ranking_and_its_confirmation(tmp_path: Path):
     assert "Nothing to be done" in again.stdout
     (folder / "fewer.yaml").write_text("study: {lengths: [0, 1]}\n")
     fewer = jobs(snakemake(folder, "-n", "rank", *TINY, "more.yaml", "fewer.yaml").stdout)
-    assert fewer["rank_target"] == 1 and not {"score_checkpoint", "finetune_fold"} & fewer.keys()
+    assert fewer["rank_target"] == 1 and not {"score_checkpoints", "finetune_fold"} & fewer.keys()
     # The config that it hands out fine-tunes one candidate.
     planned = jobs(
         snakemake(folder, "-n", "finetune", *TINY, "more.yaml", "results/tiny/rank/ACDC/finetune.yaml").stdout

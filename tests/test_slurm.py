@@ -27,7 +27,7 @@ from safetensors.torch import load_file
 
 from tests.slurm_cluster import NODES, Cluster, NoSlurm, cluster, environment_of, name_of, wait_until, write_program
 from tests.workflow_copy import ROOT, command, copy_project
-from workflow.lib.lease import process_start
+from workflow.lib.job.lease import process_start
 
 pytestmark = pytest.mark.slurm
 
@@ -49,7 +49,7 @@ class Project:
     runs: int = 0
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start Snakemake on the cluster. It is told to obey SIGINT, as a shell's background jobs don't."""
+        """Start Snakemake on the cluster. It is made to obey SIGINT, as a shell's background jobs don't."""
         self.runs += 1
         environment = os.environ | self.cluster.environment | {"XDG_CONFIG_HOME": str(self.folder / ".config")}
         environment |= {"XDG_CACHE_HOME": str(self.folder / ".cache")}
@@ -112,7 +112,7 @@ class Lab:
 
 def write_settings(folder: Path, settings: dict, site: dict) -> None:
     """A site's profile, as the profile of the project advises it, and the config of a test."""
-    trainings = ["pretrain_encoder", "finetune_network", "score_checkpoint"]
+    trainings = ["pretrain_encoder", "finetune_network", "score_checkpoints"]
     usual = {
         "slurm-init-seconds-before-status-checks": 1,
         "latency-wait": 10,
@@ -171,8 +171,10 @@ def whole_study(lab: Lab) -> None:
     second = None
     while main.poll() is None:
         for pid, rule in script_processes(project).items():
-            seen = [part for part in environment_of(pid) if part.startswith("CUDA_VISIBLE_DEVICES=")]
-            gpus.setdefault(rule, set()).update(seen or ["none"])
+            environment = environment_of(pid)
+            if any(environment):  # of a process that has just ended, it is empty
+                seen = [part for part in environment if part.startswith("CUDA_VISIBLE_DEVICES=")]
+                gpus.setdefault(rule, set()).update(seen or ["none"])
         if not second and project.submitted():
             second = Project(project.folder, project.cluster, runs=10)
             status, said = second.run("all")
@@ -183,12 +185,12 @@ def whole_study(lab: Lab) -> None:
     assert main.returncode == 0, project.said()[-3000:]
     assert second
     assert (project.folder / "results/small/answer.txt").exists()
-    # 2 data sets, untrained weights, 1 pretraining, 2 fine-tunings, both scores together
+    # 2 data sets, untrained weights, 1 pretraining, 2 fine-tunings, 2 scorings: of random weights and of the pretraining
     jobs = [lab.cluster.job(number) for number in project.submitted()]
-    assert len(jobs) == 7 and not second.submitted()
-    for rule in ("pretrain_encoder", "finetune_network", "score_checkpoint"):
+    assert len(jobs) == 8 and not second.submitted()
+    for rule in ("pretrain_encoder", "finetune_network", "score_checkpoints"):
         assert gpus[rule] <= {"CUDA_VISIBLE_DEVICES=0", "CUDA_VISIBLE_DEVICES=1"}, gpus
-    assert sorted(job.get("TresPerJob", "none") for job in jobs) == ["gres:gpu:1"] * 4 + ["none"] * 3
+    assert sorted(job.get("TresPerJob", "none") for job in jobs) == ["gres:gpu:1"] * 5 + ["none"] * 3
     assert "Nothing to be done" in project.run("all")[1]
 
 
@@ -253,7 +255,7 @@ def hanging(lab: Lab) -> None:
 
 def rough(lab: Lab) -> None:
     """Cancelled, preempted, and on a node that dies: the pretraining goes on each time, and equals an unbroken one."""
-    with cluster(lab.folder / "own") as own:
+    with cluster(lab.folder / "own", silence=10) as own:
         low = {"gpu": 1, "slurm_partition": "'low'"}
         project = lab.project("rough", LONG, {"set-resources": {"pretrain_encoder": low}}, where=own)
         main = project.start("pretrain", "--until", "pretrain_encoder")
@@ -340,6 +342,9 @@ def killed(lab: Lab, kind: signal.Signals) -> None:
         others = {1, 2, 3} - {int(path.parent.name[-1]) for path in finished}
         wait_until(lambda: any(project.trains_since(0, seed) for seed in others), "the next one trains")
         assert len(before) == 3
+        if kind != signal.SIGTERM:  # after which Snakemake waits for it
+            for pid in script_processes(project):
+                os.kill(pid, signal.SIGSTOP)  # it may not end before Snakemake does: SLURM wakes it to cancel it
         if kind == signal.SIGINT:  # the worst moment: the plugin knows of no jobs while it asks for their status
             slow.touch()
             wait_until(asked.exists, "Snakemake asks for the status")
@@ -355,7 +360,8 @@ def killed(lab: Lab, kind: signal.Signals) -> None:
         assert status == 0, said
     if kind == signal.SIGKILL:
         assert all(lab.cluster.job(number)["JobState"] == "CANCELLED" for number in waiting)
-    assert finished.items() <= done().items(), "finished work was done again"
+    runs = "".join(path.read_text()[-3000:] for path in sorted(project.folder.glob("run*.out")))
+    assert finished.items() <= done().items(), f"finished work was done again:\n{runs}"
     assert {path.parent.name for path in done()} == {"seed1", "seed2", "seed3"}
     states = [lab.cluster.job(number)["JobState"] for number in {*before, *project.submitted()}]
     assert set(states) <= {"COMPLETED", "CANCELLED"} and states.count("COMPLETED") == 3, states

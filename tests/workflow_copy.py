@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -39,3 +41,22 @@ def snakemake(folder: Path, *arguments: object, **environment: str) -> subproces
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def ended(folder: Path, kind: signal.Signals, signs: list[str], *arguments: object) -> str:
+    """What a run of Snakemake says that gets a signal, with all its jobs, once there is a file of every pattern in `signs`."""
+    said = folder / "ended.out"
+    with open(said, "wb") as out:
+        run = subprocess.Popen(
+            ["env", "--default-signal=INT", *command(*arguments)],
+            cwd=folder,
+            start_new_session=True,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
+    while not all(list(folder.glob(sign)) for sign in signs):
+        assert run.poll() is None, said.read_text()[-3000:]
+        time.sleep(0.05)
+    os.killpg(run.pid, kind)
+    assert run.wait(120) != 0
+    return said.read_text()

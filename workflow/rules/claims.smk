@@ -1,76 +1,29 @@
 """
-This part of the workflow asks what the numbers of a run say: what ranks checkpoints, what choosing by it costs, which claims hold.
+This part of the workflow tests which claims of the register hold for a run, and whether it reproduces the study's release.
 
 REQUIRED INPUTS:
 
     <results>/{run}/downstream_scores.csv, robustness_scores.csv
+    <results>/{run}/tables/length_effect.csv, correlations.csv, selection.csv
+    workflow/registry/claims.tsv
 
 OUTPUTS:
 
-    <results>/{run}/tables/correlations.csv, selection.csv, selection_summary.csv, claims.csv
-    <results>/{run}/tables/reproduction.csv   (on request: the run against the study's release)
-    <results>/{run}/answer.json, answer.txt
+    <results>/{run}/tables/claims.csv, .tex
+    <results>/{run}/tables/reproduction.csv, .tex     (on request: the run against the study's release)
 """
 
 
-rule correlate_predictors:
-    """Correlate what is known before fine-tuning (accuracy, epochs, robustness scores) with Dice."""
-    input:
-        downstream="<results>/{run}/downstream_scores.csv",
-        robustness="<results>/{run}/robustness_scores.csv",
-        code=code("stats/correlate_predictors.py"),
-    output:
-        table="<results>/{run}/tables/correlations.csv",
-    log:
-        "<logs>/stats/correlate_predictors-{run}.log",
-    benchmark:
-        "<benchmarks>/stats/correlate_predictors-{run}.tsv"
-    localrule: True
-    conda:
-        "../../envs/paper.yaml"
-    threads: 1
-    resources:
-        mem="2GB",
-        runtime=10,
-    script:
-        "../scripts/stats/correlate_predictors.py"
-
-
-rule select_checkpoints:
-    """Dice lost or gained by taking the checkpoint that a rule says."""
-    input:
-        downstream="<results>/{run}/downstream_scores.csv",
-        robustness="<results>/{run}/robustness_scores.csv",
-        code=code("stats/select_checkpoints.py"),
-    output:
-        table="<results>/{run}/tables/selection.csv",
-        means=report(
-            "<results>/{run}/tables/selection_summary.csv",
-            caption="../report/selection_summary.rst",
-            category="Tables",
-            labels={"run": "{run}", "table": "selectors"},
-        ),
-    log:
-        "<logs>/stats/select_checkpoints-{run}.log",
-    benchmark:
-        "<benchmarks>/stats/select_checkpoints-{run}.tsv"
-    localrule: True
-    conda:
-        "../../envs/paper.yaml"
-    threads: 1
-    resources:
-        mem="4GB",
-        runtime=10,
-    script:
-        "../scripts/stats/select_checkpoints.py"
-
-
 rule judge_claims:
-    """Judge every claim of the register on the run's data."""
+    """Judge every claim of the register on the run's data, and on what three of its tables say of them."""
     input:
         downstream="<results>/{run}/downstream_scores.csv",
         robustness="<results>/{run}/robustness_scores.csv",
-        code=code("stats/judge_claims.py"),
+        length_effect="<results>/{run}/tables/length_effect.csv",
+        correlations="<results>/{run}/tables/correlations.csv",
+        selection="<results>/{run}/tables/selection.csv",
+        registry=CLAIMS,
+        code=code("claims/judge_claims.py"),
     output:
         table=report(
             "<results>/{run}/tables/claims.csv",
@@ -78,19 +31,18 @@ rule judge_claims:
             category="Claims",
             labels={"run": "{run}", "table": "claims"},
         ),
+        tex="<results>/{run}/tables/claims.tex",
     log:
-        "<logs>/stats/judge_claims-{run}.log",
+        "<logs>/claims/judge_claims-{run}.log",
     benchmark:
-        "<benchmarks>/stats/judge_claims-{run}.tsv"
+        "<benchmarks>/claims/judge_claims-{run}.tsv"
     localrule: True
     conda:
         "../../envs/paper.yaml"
-    threads: 1
-    resources:
-        mem="4GB",
-        runtime=10,
+    params:
+        released=lambda wildcards: wildcards.run == "published",  # the register was written for these
     script:
-        "../scripts/stats/judge_claims.py"
+        "../scripts/claims/judge_claims.py"
 
 
 rule compare_runs:
@@ -98,48 +50,16 @@ rule compare_runs:
     input:
         ours="<results>/{run}/downstream_scores.csv",
         theirs="<results>/published/downstream_scores.csv",
-        code=code("stats/compare_runs.py"),
+        code=code("claims/compare_runs.py"),
     output:
         table="<results>/{run}/tables/reproduction.csv",
+        tex="<results>/{run}/tables/reproduction.tex",
     log:
-        "<logs>/stats/compare_runs-{run}.log",
+        "<logs>/claims/compare_runs-{run}.log",
     benchmark:
-        "<benchmarks>/stats/compare_runs-{run}.tsv"
+        "<benchmarks>/claims/compare_runs-{run}.tsv"
     localrule: True
     conda:
         "../../envs/paper.yaml"
-    threads: 1
-    resources:
-        mem="2GB",
-        runtime=10,
     script:
-        "../scripts/stats/compare_runs.py"
-
-
-rule answer:
-    """Say in plain words which checkpoint is the best start, and how sure that is."""
-    input:
-        downstream="<results>/{run}/downstream_scores.csv",
-        means="<results>/{run}/tables/selection_summary.csv",
-        code=code("stats/answer.py"),
-    output:
-        table="<results>/{run}/answer.json",
-        text=report(
-            "<results>/{run}/answer.txt",
-            caption="../report/answer.rst",
-            category="Answer",
-            labels={"run": "{run}", "table": "answer"},
-        ),
-    log:
-        "<logs>/stats/answer-{run}.log",
-    benchmark:
-        "<benchmarks>/stats/answer-{run}.tsv"
-    localrule: True
-    conda:
-        "../../envs/paper.yaml"
-    threads: 1
-    resources:
-        mem="2GB",
-        runtime=10,
-    script:
-        "../scripts/stats/answer.py"
+        "../scripts/claims/compare_runs.py"

@@ -12,33 +12,33 @@ import os
 import re
 from functools import cache
 
-from workflow.lib.config import (
-    cached_sha256,
+from workflow.lib.job.code import code_files
+from workflow.lib.job.run import UserError, read_json
+from workflow.lib.rank.candidates import rank_candidates, to_confirm
+from workflow.lib.study.checkpoints import (
+    GIVEN,
+    RANDOM,
+    all_checkpoints,
+    all_finetunings,
+    brings_weights,
+    checkpoints_of,
+    is_trained_here,
+    released_runs,
+    seeds_in,
+)
+from workflow.lib.study.checks import check_folder
+from workflow.lib.study.config import (
     check_config,
     check_labelled,
-    check_not_computed,
     check_released,
-    check_same_run,
-    check_unchanged,
     data_variant,
     inputs_of,
     network_settings,
     pretrain_variant,
     recipe,
 )
-from workflow.lib.config_checks import check_folder
-from workflow.lib.grid import (
-    GIVEN,
-    all_checkpoints,
-    all_finetunings,
-    brings_weights,
-    code_files,
-    is_trained_here,
-    released_runs,
-)
-from workflow.lib.protocol import DATA, FINETUNING, SCORE, part_of, protocol_of
-from workflow.lib.rank.candidates import rank_candidates, to_confirm
-from workflow.lib.run import UserError, read_json
+from workflow.lib.study.guards import cached_sha256, check_not_computed, check_same_run, check_unchanged
+from workflow.lib.study.protocol import DATA, FINETUNING, SCORE, part_of, protocol_of
 
 # Packages keep their caches here, not in the home folder, which is small on clusters; jobs inherit it.
 for package in ("HF_HOME", "TORCH_HOME", "MPLCONFIGDIR"):
@@ -50,9 +50,16 @@ GRID = config["study"]
 PROTOCOL = protocol_of(config)
 VARIANT = data_variant(config)
 GPUS = int(config["device"] == "cuda")  # per job that runs a network
+DEPOSITED = config["deposited"]
 DATASETS = config["sources"] | config["targets"]
+CLAIMS = os.path.relpath(f"{workflow.basedir}/workflow/registry/claims.tsv")
 REGISTRY = os.path.relpath(f"{workflow.basedir}/workflow/registry/datasets.tsv")
 RELEASED = os.path.relpath(f"{workflow.basedir}/workflow/registry/released.tsv")
+
+# Places of jobs, below which their files lie.
+TRAINED = "<pretrain>/{encoder}/{scheme}/seed{pretrain_seed}"
+STOPPED = "<run>/stopped/{target}/{encoder}/{scheme}/seed{pretrain_seed}"
+FINETUNED = "{freeze}/{encoder}/{pretraining}/epoch{epochs}-seeds{seeds}"
 
 check_released(config, RELEASED)
 
@@ -67,8 +74,9 @@ wildcard_constraints:
     freeze="frozen|tuned",
     variant=re.escape(VARIANT),
     pretrain_seed=r"\d+",
+    pretraining=r"[A-Za-z0-9._-]+/seed\d+|random",  # a pretraining run of an encoder, or all its random weights
     epochs=r"\d+",
-    seed=r"\d+",
+    seeds=r"\d[\d+-]*",
 
 
 def code(script):
@@ -78,7 +86,7 @@ def code(script):
 
 
 def gigabytes(first):
-    """Memory of a job: at every further attempt as much again."""
+    """Memory of a job: proportional to the attempt."""
     return lambda wildcards, attempt: f"{first * attempt}GB"
 
 
@@ -86,3 +94,20 @@ def minutes(first, longest=1440):
     """Time limit of a job: doubled at every further attempt, up to a day. Trainings need no more: they save before the limit
     and go on in the next slot."""
     return lambda wildcards, attempt: min(first * 2 ** (attempt - 1), longest)
+
+
+def encoder_settings(wildcards):
+    return network_settings(config["encoders"][wildcards.encoder])
+
+
+def network_inputs(wildcards):
+    return inputs_of(config, wildcards.encoder)
+
+
+def source_file(name):
+    return workflow.pathvars.apply(f"<data>/{config['pretraining']['source']}/{name}")
+
+
+def trains_here():
+    """Whether any encoder of the grid is pretrained here, so that the source's images are needed."""
+    return any(is_trained_here(config, encoder) for encoder in GRID["encoders"])

@@ -10,19 +10,17 @@ REQUIRED INPUTS:
 OUTPUTS:
 
     <data>/{dataset}/source.json                  where the raw data lie
-    <data>/{target}/cases.csv                     images and masks (if there are any), all checked
-    <data>/{target}/{variant}/split.csv           training, validation and test part
-    <data>/{target}/{variant}/images.npy, masks.npy, items.csv, card.json
+    <data>/{target}/images.csv                     images and masks (if there are any), all checked
+    <data>/{target}/{variant}/split.csv           training, validation and test split
+    <data>/{target}/{variant}/images.npy, masks.npy, truth.npz, items.csv, card.json
     <data>/{source}/index.csv.gz                  images and labels of a pretraining source
 
 Code is no input here, as all training depends on these files. After an edit that matters: snakemake -R prepare_target
 """
 
-import os
-
 
 rule use_folder:
-    """Use a data set where it lies; ImageNet's archives are checked, which takes minutes."""
+    """Use a data set in place; ImageNet's archives are checked, which takes minutes."""
     input:
         registry=ancient(REGISTRY),
     output:
@@ -84,10 +82,6 @@ rule fetch_dataset:
     localrule: True
     conda:
         "../../envs/ml.yaml"
-    threads: 1
-    resources:
-        mem="2GB",
-        runtime=600,
     params:
         layout=of_dataset("layout"),
         downloads=lambda wildcards, output: os.path.join(os.path.dirname(output.source), "../downloads"),
@@ -101,7 +95,7 @@ rule verify_target:
         source="<data>/{target}/source.json",
         registry=ancient(REGISTRY),
     output:
-        cases="<data>/{target}/cases.csv",
+        cases="<data>/{target}/images.csv",
     log:
         "<logs>/data/verify_target-{target}.log",
     benchmark:
@@ -115,6 +109,8 @@ rule verify_target:
     params:
         classes=of_target("classes"),
         group=of_target("group"),
+        # `output` keeps Snakemake from tracking it: it changes warnings only.
+        sources=lambda wildcards, output: own_folders("sources"),
     script:
         "../scripts/data/verify_target.py"
 
@@ -122,7 +118,7 @@ rule verify_target:
 rule split_target:
     """Assign whole patients to training, validation and test."""
     input:
-        cases="<data>/{target}/cases.csv",
+        cases="<data>/{target}/images.csv",
     output:
         split="<data>/{target}/{variant}/split.csv",
     log:
@@ -149,11 +145,12 @@ rule prepare_target:
     """Bring images and masks to the size of the network inputs, as arrays."""
     input:
         source="<data>/{target}/source.json",
-        cases="<data>/{target}/cases.csv",
+        cases="<data>/{target}/images.csv",
         split="<data>/{target}/{variant}/split.csv",
     output:
         images="<data>/{target}/{variant}/images.npy",
         masks="<data>/{target}/{variant}/masks.npy",
+        truth="<data>/{target}/{variant}/truth.npz",
         table="<data>/{target}/{variant}/items.csv",
         card="<data>/{target}/{variant}/card.json",
     log:
@@ -195,5 +192,7 @@ rule index_source:
     resources:
         mem=gigabytes(4),
         runtime=minutes(120),
+    params:
+        targets=lambda wildcards, output: own_folders("targets"),  # not tracked either
     script:
         "../scripts/data/index_source.py"

@@ -1,12 +1,12 @@
 """
-This part of the workflow says what a run will cost and how far it is. It is included last, as it looks at the other rules.
+This part of the workflow says what a run will cost and how far it is. It is included last, as it reads the other rules.
 
 REQUIRED INPUTS:
 
     <benchmarks>/, <logs>/, <first output>.lease = what jobs took, what they said, and who works
     workflow/registry/datasets.tsv, costs.tsv
 
-OUTPUTS: none; the text is printed while Snakemake reads this file, before it looks at its lock, and Snakemake ends. So
+OUTPUTS: none; the text is printed while Snakemake reads this file, before it checks its lock, and Snakemake ends. So
 both can be asked beside a run, and right after one that was killed.
 """
 

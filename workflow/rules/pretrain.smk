@@ -15,6 +15,8 @@ The source is an input only until the checkpoints exist: moving it repeats no tr
 refused. Code is no input here: an edit never repeats days of training. After a change that matters: snakemake -R pretrain_encoder
 """
 
+# Arguments of the jobs. That they take `output` keeps Snakemake from tracking these paths: moved data repeat nothing.
+
 
 rule pretrain_encoder:
     """Train an encoder on the source's classes; every epoch in pretraining.keep becomes a checkpoint."""
@@ -22,14 +24,16 @@ rule pretrain_encoder:
         unpack(pretraining_source),
     output:
         weights=collect(
-            "<pretrain>/{{encoder}}/{{scheme}}/seed{{pretrain_seed}}/epoch{epochs}.safetensors",
+            f"{TRAINED}/epoch{{epochs}}.safetensors",
             epochs=config["pretraining"]["keep"],
+            allow_missing=True,
         ),
         cards=collect(
-            "<pretrain>/{{encoder}}/{{scheme}}/seed{{pretrain_seed}}/epoch{epochs}.json",
+            f"{TRAINED}/epoch{{epochs}}.json",
             epochs=config["pretraining"]["keep"],
+            allow_missing=True,
         ),
-        history="<pretrain>/{encoder}/{scheme}/seed{pretrain_seed}/history.csv",
+        history=f"{TRAINED}/history.csv",
     log:
         "<logs>/pretrain/{encoder}-{scheme}-{pretrain_seed}.log",
     benchmark:
@@ -61,16 +65,16 @@ rule pretrain_encoder:
 
 
 rule random_weights:
-    """Draw the untrained encoder that stands for length 0."""
+    """Draw the untrained encoders of length 0, one for each fine-tuning seed."""
     input:
-        unpack(pretraining_source),
+        unpack(random_source),
     output:
-        weights="<pretrain>/{encoder}/random/seed{pretrain_seed}/epoch0.safetensors",
-        card="<pretrain>/{encoder}/random/seed{pretrain_seed}/epoch0.json",
+        weights=collect("<pretrain>/{{encoder}}/random/seed{seed}/epoch0.safetensors", seed=GRID["finetune_seeds"]),
+        cards=collect("<pretrain>/{{encoder}}/random/seed{seed}/epoch0.json", seed=GRID["finetune_seeds"]),
     log:
-        "<logs>/pretrain/{encoder}-random-{pretrain_seed}.log",
+        "<logs>/pretrain/{encoder}-random.log",
     benchmark:
-        "<benchmarks>/pretrain/{encoder}-random-{pretrain_seed}.tsv"
+        "<benchmarks>/pretrain/{encoder}-random.tsv"
     conda:
         "../../envs/ml.yaml"
     threads: 1

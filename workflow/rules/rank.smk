@@ -3,15 +3,15 @@ This part of the workflow ranks the checkpoints of the config on every target, f
 
 REQUIRED INPUTS:
 
-    <data>/{target}/{variant}/card.json, items.csv, images.npy, masks.npy
+    <data>/{target}/{variant}/card.json, items.csv, images.npy, masks.npy, truth.npz
     <pretrain>/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}.safetensors, .json
-    <run>/scores/{target}/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}.csv, .json
+    <run>/scores/{target}/{encoder}/{pretraining}.csv, .json
 
 OUTPUTS:
 
     <run>/rank/{target}/ranking.csv, ranking.json, ranking.png, ranking.pdf, answer.txt
     <run>/rank/{target}/finetune.yaml           a config that fine-tunes the choice
-    <run>/rank/{target}/encoder/                its weights for this and other programs, and a note on their use
+    <run>/rank/{target}/encoder/                its weights for this and other software, and a note on their use
     <run>/rank/{target}/confirm.csv, confirm.txt    where rank.confirm > 0: did it hold after fine-tuning?
 """
 
@@ -19,8 +19,8 @@ OUTPUTS:
 checkpoint rank_target:
     """Rank the candidates on one target, and say which to take and how sure that is."""
     input:
-        scores=candidate_files("<run>/scores/{target}/{path}.csv"),
-        by_group=candidate_files("<run>/scores/{target}/{path}.json"),
+        scores=candidate_files("<run>/scores/{target}/{encoder}/{pretraining}.csv"),
+        by_group=candidate_files("<run>/scores/{target}/{encoder}/{pretraining}.json"),
         data=f"<data>/{{target}}/{VARIANT}/card.json",
         code=code("rank/rank_target.py"),
     output:
@@ -47,13 +47,9 @@ checkpoint rank_target:
     localrule: True
     conda:
         "../../envs/paper.yaml"
-    threads: 1
-    resources:
-        mem="2GB",
-        runtime=10,
     params:
         run=config["run"],
-        candidates=lambda wildcards: [list(checkpoint) for checkpoint in rank_candidates(config)],  # others: ranked anew
+        candidates=lambda wildcards: [list(checkpoint) for checkpoint in rank_candidates(config)],  # others: ranked again
         by=config["rank"]["by"],
         default=config["rank"]["default"],
         shortest=min(length for length in GRID["lengths"] if length),
@@ -62,7 +58,7 @@ checkpoint rank_target:
 
 
 rule export_choice:
-    """Write the weights of the ranking's choice under the names of other programs."""
+    """Write the weights of the ranking's choice under the names of other software."""
     input:
         facts="<run>/rank/{target}/ranking.json",
         weights=ancient(candidate_files("<pretrain>/{path}.safetensors")),
@@ -76,30 +72,29 @@ rule export_choice:
     localrule: True
     conda:
         "../../envs/ml.yaml"
-    threads: 1
-    resources:
-        mem="4GB",
-        runtime=10,
     params:
         encoders={name: network_settings(config["encoders"][name]) for name in GRID["encoders"]},
         inputs={name: inputs_of(config, name) for name in GRID["encoders"]},
         image_size=config["image_size"],
+        aspect=PROTOCOL["aspect"],
     script:
         "../scripts/rank/export_choice.py"
 
 
 rule make_fold:
-    """Split a target's training patients anew, for one fold of a cross-validation."""
+    """Split a target's training patients for one fold of a cross-validation."""
     input:
         data=f"<data>/{{target}}/{VARIANT}/card.json",
         table=f"<data>/{{target}}/{VARIANT}/items.csv",
         images=ancient(f"<data>/{{target}}/{VARIANT}/images.npy"),
         masks=ancient(f"<data>/{{target}}/{VARIANT}/masks.npy"),
+        truth=ancient(f"<data>/{{target}}/{VARIANT}/truth.npz"),
     output:
         data="<run>/rank/{target}/confirm/fold{fold}/data/card.json",
         table="<run>/rank/{target}/confirm/fold{fold}/data/items.csv",
         images="<run>/rank/{target}/confirm/fold{fold}/data/images.npy",
         masks="<run>/rank/{target}/confirm/fold{fold}/data/masks.npy",
+        truth="<run>/rank/{target}/confirm/fold{fold}/data/truth.npz",
     log:
         "<logs>/rank/make_fold-{target}-{fold}.log",
     benchmark:
@@ -109,10 +104,6 @@ rule make_fold:
     localrule: True
     conda:
         "../../envs/ml.yaml"
-    threads: 1
-    resources:
-        mem="2GB",
-        runtime=10,
     params:
         folds=config["rank"]["folds"],
         split_seed=config["data"]["split_seed"],
@@ -126,16 +117,17 @@ use rule finetune_network as finetune_fold with:
         table="<run>/rank/{target}/confirm/fold{fold}/data/items.csv",
         images=ancient("<run>/rank/{target}/confirm/fold{fold}/data/images.npy"),
         masks=ancient("<run>/rank/{target}/confirm/fold{fold}/data/masks.npy"),
-        weights=ancient("<pretrain>/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}.safetensors"),
-        card="<pretrain>/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}.json",
+        truth=ancient("<run>/rank/{target}/confirm/fold{fold}/data/truth.npz"),
+        weights=ancient(starting_weights(".safetensors")),
+        cards=starting_weights(".json"),
     output:
-        cases="<run>/rank/{target}/confirm/fold{fold}/{freeze}/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}-seed{seed}/cases.csv",
-        history="<run>/rank/{target}/confirm/fold{fold}/{freeze}/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}-seed{seed}/history.csv",
-        card="<run>/rank/{target}/confirm/fold{fold}/{freeze}/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}-seed{seed}/card.json",
+        cases=f"<run>/rank/{{target}}/confirm/fold{{fold}}/{FINETUNED}/cases.csv",
+        history=f"<run>/rank/{{target}}/confirm/fold{{fold}}/{FINETUNED}/history.csv",
+        card=f"<run>/rank/{{target}}/confirm/fold{{fold}}/{FINETUNED}/card.json",
     log:
-        "<logs>/rank/{target}-{fold}-{freeze}-{encoder}-{scheme}-{pretrain_seed}-{epochs}-{seed}.log",
+        f"<logs>/rank/{{target}}/fold{{fold}}/{FINETUNED}.log",
     benchmark:
-        "<benchmarks>/rank/{target}-{fold}-{freeze}-{encoder}-{scheme}-{pretrain_seed}-{epochs}-{seed}.tsv"
+        f"<benchmarks>/rank/{{target}}/fold{{fold}}/{FINETUNED}.tsv"
     wildcard_constraints:
         fold=r"\d+",
 
@@ -157,11 +149,5 @@ rule confirm_ranking:
     localrule: True
     conda:
         "../../envs/paper.yaml"
-    threads: 1
-    resources:
-        mem="2GB",
-        runtime=10,
-    params:
-        folds=config["rank"]["folds"],
     script:
         "../scripts/rank/confirm_ranking.py"

@@ -1,5 +1,5 @@
 """
-This part of the workflow scores every checkpoint on every target, without fine-tuning.
+This part of the workflow scores every checkpoint on every target, without fine-tuning: one job for all of a pretraining.
 
 REQUIRED INPUTS:
 
@@ -8,35 +8,37 @@ REQUIRED INPUTS:
 
 OUTPUTS:
 
-    <run>/scores/{target}/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}.csv, .json (values of patients, for `rank`)
+    <run>/scores/{target}/{encoder}/{pretraining}.csv, .json (values of patients, for `rank`)
+    pretraining: {scheme}/seed{pretrain_seed}, or random
 """
 
 
-rule score_checkpoint:
-    """Compute all scores of one checkpoint on one target's training images."""
+rule score_checkpoints:
+    """Compute all scores of the checkpoints of one pretraining on one target's training images."""
     input:
         data=f"<data>/{{target}}/{VARIANT}/card.json",
         table=f"<data>/{{target}}/{VARIANT}/items.csv",
         images=ancient(f"<data>/{{target}}/{VARIANT}/images.npy"),
         masks=ancient(f"<data>/{{target}}/{VARIANT}/masks.npy"),
-        weights=ancient("<pretrain>/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}.safetensors"),
-        card="<pretrain>/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}.json",
-        code=code("score/score_checkpoint.py"),
+        weights=ancient(weights_to_score(".safetensors")),
+        cards=weights_to_score(".json"),
+        code=code("score/score_checkpoints.py"),
     output:
-        scores="<run>/scores/{target}/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}.csv",
-        by_group="<run>/scores/{target}/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}.json",
+        scores="<run>/scores/{target}/{encoder}/{pretraining}.csv",
+        by_group="<run>/scores/{target}/{encoder}/{pretraining}.json",
     log:
-        "<logs>/score/{target}-{encoder}-{scheme}-{pretrain_seed}-{epochs}.log",
+        "<logs>/score/{target}/{encoder}/{pretraining}.log",
     benchmark:
-        "<benchmarks>/score/{target}-{encoder}-{scheme}-{pretrain_seed}-{epochs}.tsv"
+        "<benchmarks>/score/{target}/{encoder}/{pretraining}.tsv"
     conda:
         "../../envs/ml.yaml"
     threads: 4
     resources:
         gpu=GPUS,
         mem=gigabytes(16),
-        runtime=minutes(30),
+        runtime=minutes(120),
     params:
+        checkpoints=lambda wildcards: [list(checkpoint) for checkpoint in checkpoints_to_score(wildcards)],  # others: scored again
         encoder=encoder_settings,
         scores=config["score"]["scores"],
         images=config["score"]["images"],
@@ -47,4 +49,4 @@ rule score_checkpoint:
         seed=config["score"]["seed"],
         inputs=network_inputs,
     script:
-        "../scripts/score/score_checkpoint.py"
+        "../scripts/score/score_checkpoints.py"

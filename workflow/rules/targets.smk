@@ -3,13 +3,41 @@ This part of the workflow names the files that are made for each target of the S
 
 REQUIRED INPUTS: the names of common.smk and inputs.smk
 
-OUTPUTS: none; functions that the other parts use
+OUTPUTS: none; names and functions that the other parts use
 """
 
+# Each figure: what it is called in the report, and what it shows.
+FIGURES = {
+    "accuracy_vs_length": ("accuracy against length", ["tables/downstream.csv"]),
+    "dice_vs_length": ("Dice against length", ["tables/downstream.csv", "tables/noise_ceiling.csv"]),
+    "dice_vs_accuracy": ("Dice against accuracy", ["tables/downstream.csv", "tables/noise_ceiling.csv"]),
+    "robustness_vs_length": ("robustness against length", ["robustness_scores.csv"]),
+    "robustness_vs_dice": (
+        "Dice against robustness",
+        ["robustness_scores.csv", "tables/downstream.csv", "tables/noise_ceiling.csv"],
+    ),
+    "correlation_heatmap": ("correlation of all settings", ["tables/correlations.csv", "tables/noise_ceiling.csv"]),
+    "selection_tradeoff": ("early stopping", ["tables/selection_summary.csv"]),
+    "selection_all": ("choice among all checkpoints", ["tables/selection.csv"]),
+    "setting_stability": ("stability of settings", ["tables/selection.csv"]),
+    "claims_forest": ("claims", ["tables/claims.csv"]),
+    "replay": ("stopping rules", ["tables/replay_summary.csv"]),
+    "score_selection": ("scores as selectors", ["tables/score_selection_summary.csv"]),
+}
 
-def trains_here():
-    """Whether any encoder of the grid is pretrained here, so that the source's images are needed."""
-    return any(is_trained_here(config, encoder) for encoder in GRID["encoders"])
+TABLES = [
+    "data_quality",
+    "downstream",
+    "length_effect",
+    "noise_ceiling",
+    "variance",
+    "correlations",
+    "selection",
+    "selection_summary",
+    "claims",
+    "replay_summary",
+    "score_selection_summary",
+]
 
 
 def prepared_data():
@@ -34,7 +62,7 @@ def stopped_files(wildcards):
         raise UserError(
             "no encoder of this config is pretrained here, so that nothing can be stopped",
             found=f"encoders {GRID['encoders']}",
-            expected="one without weights of its own, and pretraining.source: train",
+            expected="one without weights of its own, and pretraining.weights: train",
             where="config: study.encoders",
             next="ask for `snakemake rank`, which compares finished checkpoints",
         )
@@ -42,19 +70,22 @@ def stopped_files(wildcards):
 
 
 def score_files():
-    return [
-        f"<run>/scores/{target}/{checkpoint.path}.csv"
-        for target in GRID["targets"]
-        for checkpoint in all_checkpoints(config)
-    ]
+    return list(
+        dict.fromkeys(
+            f"<run>/scores/{target}/{checkpoint.encoder}/{checkpoint.pretraining}.csv"
+            for target in GRID["targets"]
+            for checkpoint in all_checkpoints(config)
+        )
+    )
 
 
 def finetune_files():
-    return [f"<run>/finetune/{finetuning.path}/card.json" for finetuning in all_finetunings(config)]
+    folder = workflow.pathvars.apply("<run>/finetune")
+    return [f"<run>/finetune/{finetuning.path}/card.json" for finetuning in all_finetunings(config, folder)]
 
 
 def rankings(wildcards):
-    """What is told of every target; an error where a ranking is to be confirmed on one without masks."""
+    """What is reported for every target; an error where a ranking is to be confirmed on one without masks."""
     names = ["ranking.csv", "answer.txt", "finetune.yaml", "encoder"]
     if config["rank"]["confirm"]:
         names.append("confirm.txt")
@@ -93,15 +124,15 @@ def data_sets_for(target):
     """The data sets behind `all`, `rank` or `stopped`; none where the run begins with deposited tables."""
     if target == "all" and config["run"] in config["deposited"]:
         return []
-    return [*([config["pretraining"]["images"]] if trains_here() else []), *GRID["targets"]]
+    return [*([config["pretraining"]["source"]] if trains_here() else []), *GRID["targets"]]
 
 
 def files_for(target):
     """All that is made for `all`, `rank` or `stopped`, on the way to it too. What `rank` will confirm is known once it has
-    ranked; until then, as many others stand for it."""
+    ranked; until then, as many others are counted instead."""
     needed = [*collect("<data>/{dataset}/source.json", dataset=data_sets_for(target))]
     if needed:
-        needed += collect("<data>/{target}/cases.csv", target=GRID["targets"])
+        needed += collect("<data>/{target}/images.csv", target=GRID["targets"])
         needed += collect("<data>/{target}/{variant}/split.csv", target=GRID["targets"], variant=VARIANT)
         needed += prepared_data()
     if target == "stopped":
@@ -109,7 +140,11 @@ def files_for(target):
     if target == "rank":
         candidates = rank_candidates(config)
         needed += [f"<pretrain>/{candidate.path}.safetensors" for candidate in candidates]
-        needed += [f"<run>/scores/{name}/{candidate.path}.csv" for name in GRID["targets"] for candidate in candidates]
+        needed += [
+            f"<run>/scores/{name}/{candidate.encoder}/{candidate.pretraining}.csv"
+            for name in GRID["targets"]
+            for candidate in candidates
+        ]
         if config["rank"]["confirm"]:
             fold = "<run>/rank/{target}/confirm/fold{fold}/data/card.json"
             needed += collect(fold, target=GRID["targets"], fold=range(config["rank"]["folds"]))

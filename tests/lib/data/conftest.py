@@ -11,7 +11,7 @@ from workflow.lib.data.prepare import prepare_target
 from workflow.lib.data.prepared import Prepared, load_prepared
 from workflow.lib.data.split import split_target
 from workflow.lib.data.verify import verify_target
-from workflow.lib.protocol import PROTOCOLS
+from workflow.lib.study.protocol import PROTOCOLS
 
 REGISTRY = Path("workflow/registry/datasets.tsv")
 SIZE = 32
@@ -48,7 +48,7 @@ def run_stage() -> Callable[..., Prepared]:
 
     def run(source: Path, protocol: str, *, classes=None, group=None, train_cases=None, **options) -> Prepared:
         place, folder = source.parent, source.parent / f"{protocol}-{SIZE}"
-        cases, split = place / "cases.csv", folder / "split.csv"
+        cases, split = place / "images.csv", folder / "split.csv"
         verify_target(source=source, cases=cases, registry=REGISTRY, target="own", classes=classes, group=group)
         split_target(
             cases=cases,
@@ -66,6 +66,7 @@ def run_stage() -> Callable[..., Prepared]:
             split=split,
             images=folder / "images.npy",
             masks=folder / "masks.npy",
+            truth=folder / "truth.npz",
             items=folder / "items.csv",
             card=folder / "card.json",
             target="own",

@@ -10,7 +10,7 @@ import pytest
 
 from workflow.lib.data import archive as module
 from workflow.lib.data.archive import unpack
-from workflow.lib.run import UserError
+from workflow.lib.job.run import UserError
 
 
 def make_zip(path: Path, *names: str) -> Path:

@@ -9,7 +9,7 @@ import pytest
 
 from workflow.lib.data import download as module
 from workflow.lib.data.download import download
-from workflow.lib.run import UserError
+from workflow.lib.job.run import UserError
 
 CONTENT = bytes(range(256)) * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -11,7 +11,7 @@ from workflow.lib.data import fetch as module
 from workflow.lib.data.fetch import check_archive, fetch_dataset, generate_dataset, use_folder
 from workflow.lib.data.layouts import CLASSES, list_cases
 from workflow.lib.data.registry import read_registry
-from workflow.lib.run import UserError, sha256_of
+from workflow.lib.job.run import UserError, sha256_of
 
 REGISTRY = Path("workflow/registry/datasets.tsv")
 TOKEN = {"KAGGLE_USERNAME": "someone", "KAGGLE_KEY": "very-secret-key"}
@@ -109,6 +109,7 @@ def test_kaggle_needs_a_token(tmp_path, monkeypatch, caplog):
         assert "very-secret-key" not in text and "c29tZW9uZTp2" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dataset", "layout", "name"), [("IDRiD", "idrid", "A. Segmentation.zip"), ("COVID-QU", "covid_qu", "covidqu.zip")]
 )
@@ -180,6 +181,7 @@ def test_own_folder(tmp_path, generated):
         use_folder(dataset="x", layout="imagenet", folder=str(tmp_path), source=source, registry=REGISTRY)
 
 
+@pytest.mark.slow
 def test_generated_data_lie_beside_their_card(tmp_path):
     source = tmp_path / "COVID-QU" / "source.json"
     generate_dataset(dataset="COVID-QU", layout="covid_qu", image_size=16, source=source)

@@ -34,6 +34,7 @@ def test_files_look_like_the_official_ones(generated):
     assert np.unique(np.asarray(Image.open(masks / "IDRiD_01_MA.tif").convert("L"))).tolist() == [0, 76]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_files(tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         generate("covid_qu", tmp_path / name, image_size=16, seed=seed, train=2, test=1)

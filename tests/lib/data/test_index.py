@@ -12,7 +12,8 @@ from scipy.io import savemat
 
 from workflow.lib.data.index import index_source
 from workflow.lib.data.source import load_source
-from workflow.lib.run import UserError
+from workflow.lib.data.verify import verify_target
+from workflow.lib.job.run import UserError
 
 REGISTRY = "workflow/registry/datasets.tsv"
 WNIDS = ["n02", "n01", "n03"]  # in the development kit's order, which is not the sorted one
@@ -141,7 +142,7 @@ def other_files(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("layout", "found"),
-    [(remove_class, "n02 in one part only"), (cut_archive, "damaged archive"), (other_files, "pictures")],
+    [(remove_class, "n02 in one split only"), (cut_archive, "damaged archive"), (other_files, "pictures")],
 )
 def test_sources_that_cannot_be_used(layout, found, tmp_path, make_source):
     layout(tmp_path / "raw")
@@ -158,3 +159,49 @@ def test_numbers_of_the_registry(tmp_path, make_source, caplog):
     assert "9 train images, the registry says 1281167" in caplog.text
     with pytest.raises(UserError, match="9 train images, the registry says 1281167"):
         index(make_source, tmp_path / "raw", dataset="ImageNet", origin="registry")
+
+
+def test_rubbish_is_passed_over_and_other_files_are_counted(tmp_path, make_source, caplog):
+    class_folders(tmp_path / "raw")
+    (tmp_path / "raw/train/n01/notes.txt").unlink()
+    plain = pd.read_csv(index(make_source, tmp_path / "raw")[1])
+    assert "left out" not in caplog.text
+    for name in ("n01/._n01_0.JPEG", "__MACOSX/n01_0.JPEG", ".ipynb_checkpoints/a.png", "n02/Thumbs.db"):
+        path = tmp_path / "raw/train" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"\0\5")
+    for name in ("n01/a.tif", "n02/b.TIF", "n02/deeper/c.png"):
+        path = tmp_path / "raw/train" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"\0\5")
+    assert pd.read_csv(index(make_source, tmp_path / "raw")[1]).equals(plain)
+    assert "left out, not being .jpeg, .jpg, .png files: 2 .tif (n01/a.tif), 1 sub-folders (n02/deeper)" in caplog.text
+
+
+def test_images_of_a_target_in_the_source_are_named(tmp_path, make_source, caplog):
+    folder = tmp_path / "target" / "images"
+    folder.mkdir(parents=True)
+    (folder / "p1.jpg").write_bytes(picture(90))
+    (folder / "p2.jpg").write_bytes(picture(91))
+    class_folders(tmp_path / "raw")
+    (tmp_path / "raw/train/n01/copy.JPEG").write_bytes(picture(90))
+    source = make_source(tmp_path / "raw", "imagenet")
+    target = make_source(tmp_path / "target", "folder", "target")
+
+    def check_target() -> None:
+        cases, sources = target.parent / "images.csv", {"photographs": str(tmp_path / "raw")}
+        verify_target(source=target, cases=cases, registry=REGISTRY, target="xrays", sources=sources)
+
+    def check_source() -> None:
+        targets = {"xrays": str(tmp_path / "target")}
+        index_source(source=source, index=source.parent / "index.csv.gz", registry=REGISTRY, targets=targets)
+
+    for check in (check_target, check_source):
+        (tmp_path / "raw/train/n01/copy.JPEG").write_bytes(picture(90))
+        check()
+        assert "leakage: 1 images of target xrays are in the pretraining source" in caplog.text
+        assert f"{folder / 'p1.jpg'} = {tmp_path / 'raw/train/n01/copy.JPEG'}" in caplog.text
+        (tmp_path / "raw/train/n01/copy.JPEG").unlink()
+        caplog.clear()
+        check()
+        assert "leakage" not in caplog.text.replace("(leakage)", "")

@@ -1,5 +1,6 @@
 """Anyone's own images: without masks, in sub-folders by patient, or named by a table; what is half there is refused."""
 
+import logging
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from PIL import Image
 
 from tests.lib.data.conftest import REGISTRY
 from workflow.lib.data.verify import verify_target
-from workflow.lib.run import UserError
+from workflow.lib.job.run import UserError
 from workflow.lib.score.pixels import target_images
 
 NAMES = [f"p{patient}/{i}" for patient in range(5) for i in (1, 2)]  # the same stems in every sub-folder
@@ -29,7 +30,7 @@ def save_pictures(folder: Path, names: list[str], *kinds: str) -> Path:
 
 
 def verified(source: Path, classes: list[str] | None = None, group=None) -> pd.DataFrame:
-    cases = source.parent / "cases.csv"
+    cases = source.parent / "images.csv"
     verify_target(source=source, cases=cases, registry=REGISTRY, target="own", classes=classes, group=group)
     return pd.read_csv(cases, dtype=str, keep_default_na=False)
 
@@ -37,7 +38,7 @@ def verified(source: Path, classes: list[str] | None = None, group=None) -> pd.D
 def problems_of(source: Path, classes: list[str] | None = None, group=None) -> str:
     with pytest.raises(UserError) as error:
         verified(source, classes, group)
-    assert not (source.parent / "cases.csv").exists()
+    assert not (source.parent / "images.csv").exists()
     return str(error.value)
 
 
@@ -52,7 +53,7 @@ def test_images_without_masks(place, protocol, tmp_path, make_source, run_stage,
     chosen = target_images(data, 4, seed=0)
     assert chosen.masks is None and len(chosen.images) == 4
     assert data.card["groups"] == "unknown"
-    assert len([line for line in caplog.messages if "images of one patient may sit on both sides" in line]) == 1
+    assert len([line for line in caplog.messages if "images of one patient may be in two splits" in line]) == 1
 
 
 def test_masks_of_some_images_only(tmp_path, make_source):
@@ -125,3 +126,132 @@ def test_a_stem_that_stands_for_several_patients_names_none(tmp_path, make_sourc
     message = problems_of(make_source(folder, "folder"), group=group)
     assert "images/a/1.png: no group found" in message and "images/b/1.png: no group found" in message
     assert "2 problems" in message
+
+
+# --- names of masks, and what else lies there
+
+
+def renamed(folder: Path, kind: str, name: str) -> None:
+    for file in list((folder / kind).iterdir()):
+        file.rename(file.with_name(name.format(file.stem) + file.suffix))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("masks", "{}_mask"), ("masks", "{}-seg"), ("masks", "{} label"), ("images", "{}_0000")]
+)
+def test_one_suffix_of_all_masks_or_images_is_recognised(kind, name, tmp_path, make_source, caplog):
+    caplog.set_level(logging.INFO)
+    folder = save_pictures(tmp_path / "raw", ["p1", "p10", "p2"], "images", "masks")
+    renamed(folder, kind, name)
+    table = verified(make_source(folder, "folder"), ["lesion"])
+    stems = [(Path(image).stem, Path(mask).stem) for image, mask in zip(table["image"], table["mask"], strict=True)]
+    pair = (name.format, str) if kind == "images" else (str, name.format)
+    assert set(stems) == {(pair[0](stem), pair[1](stem)) for stem in ("p1", "p10", "p2")}
+    assert f"the names of all {kind} end in {name.format('')}" in caplog.text
+
+
+def test_masks_of_several_suffixes_are_not_guessed(tmp_path, make_source):
+    folder = save_pictures(tmp_path / "raw", ["p1", "p2"], "images", "masks")
+    renamed(folder, "masks", "{}_a")
+    (folder / "masks/p2_a.png").rename(folder / "masks/p2_b.png")
+    message = problems_of(make_source(folder, "folder"), ["lesion"])
+    assert "4 problems" in message
+    lines = ["images/p1.png: image", "masks/p1_a.png: mask", "images/p2.png: image", "masks/p2_b.png: mask"]
+    assert [message.index(line) for line in lines] == sorted(message.index(line) for line in lines)
+
+
+@pytest.mark.parametrize(("images", "masks"), [("p1", "p10"), ("p", "p1"), ("scan1", "mask1")])
+def test_names_that_go_on_without_a_separator_are_no_suffix(images, masks, tmp_path, make_source):
+    folder = save_pictures(tmp_path / "raw", [images], "images")
+    save_pictures(folder, [masks], "masks")
+    assert f"images/{images}.png: image without mask" in problems_of(make_source(folder, "folder"), ["lesion"])
+
+
+def test_rubbish_of_systems_is_passed_over(tmp_path, make_source, caplog):
+    folder = save_pictures(tmp_path / "raw", ["a", "b"], "images", "masks")
+    save_pictures(folder, [".ipynb_checkpoints/a", "__MACOSX/a", "@eaDir/a"], "images", "masks")
+    for name in ("._a.png", ".DS_Store", "Thumbs.db", "desktop.ini"):
+        for kind in ("images", "masks"):
+            (folder / kind / name).write_bytes(b"\0\5\26\7")
+    assert verified(make_source(folder, "folder"), ["lesion"])["case"].tolist() == ["a", "b"]
+    assert "other types" not in caplog.text
+
+
+def test_files_of_other_types_are_named(tmp_path, make_source, caplog):
+    folder = save_pictures(tmp_path / "raw", ["a", "b"], "images", "masks")
+    (folder / "images" / "notes.txt").touch()
+    source = make_source(folder, "folder")
+    assert len(verified(source, ["lesion"])) == 2
+    assert "files of other types, which are not read: 1 .txt (images/notes.txt)" in caplog.text
+    (folder / "masks/a.png").rename(folder / "masks/a.webp")
+    (folder / "masks/b.png").rename(folder / "masks/b.webp")
+    (source.parent / "images.csv").unlink()
+    message = problems_of(source, ["lesion"])
+    assert "3 problems" in message and "not read: 2 .webp (masks/a.webp), 1 .txt" in message
+
+
+def test_folders_beside_images_without_masks_are_named(tmp_path, make_source, caplog):
+    folder = save_pictures(tmp_path / "raw", ["a", "deeper/b"], "")
+    assert verified(make_source(folder, "folder"))["case"].tolist() == ["a"]
+    assert "not read: 1 sub-folders (raw/deeper)" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "step"),
+    [
+        ("p1/IM0.dcm", "1 DICOM (p1/IM0.dcm)", "dcm2niix -z y"),
+        ("p1/1.2.840.113", "1 DICOM (p1/1.2.840.113)", "dcm2niix -z y"),
+        ("a.nrrd", "1 .nrrd", "SimpleITK"),
+        ("a.mha", "1 .mha", "'a.mha'"),
+        ("a.img", "1 .img", "n.load('a.hdr')"),
+    ],
+)
+def test_other_formats_of_volumes_come_with_the_command(name, found, step, tmp_path, make_source):
+    path = tmp_path / "raw/images" / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"\0" * 128 + b"DICM")
+    message = problems_of(make_source(tmp_path / "raw", "folder"))
+    assert found in message and "convert to NIfTI" in message and step in message
+
+
+# --- patients
+
+
+GROUP = {"table": "table.csv", "key": "file", "column": "patient"}
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_tables_as_spreadsheets_write_them(separator, tmp_path, make_source):
+    folder = save_pictures(tmp_path / "raw", ["a", "b", "c"], "images")
+    lines = ["file , patient", "a.png,001", " b.png ,001 ", "images\\c.png,\u00a0002"]
+    text = "\n".join(lines).replace(",", separator)
+    (folder / "table.csv").write_text(text, encoding="utf-8-sig")
+    assert verified(make_source(folder, "folder"), group=GROUP)["group"].tolist() == ["001", "001", "002"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("P1", "p1"), ("007", "7"), ("p 1", "p1"), ("case-01", "case-1"), ("7", "7.0")]
+)
+def test_ids_that_may_be_one_patient_are_named(one, other, tmp_path, make_source, caplog):
+    folder = save_pictures(tmp_path / "raw", ["a", "b", "c"], "images")
+    (folder / "table.csv").write_text(f"file,patient\na.png,{one}\nb.png,{other}\nc.png,100\n")
+    assert verified(make_source(folder, "folder"), group=GROUP)["group"].nunique() == 3
+    assert "1 patients differ by case, blanks or leading zeros only: " in caplog.text
+    assert repr(one) in caplog.text and repr(other) in caplog.text
+
+
+@pytest.mark.parametrize("patients", [("10", "1"), ("1.5", "15"), ("p101", "p11"), ("100", "1")])
+def test_other_ids_are_not_taken_for_one_patient(patients, tmp_path, make_source, caplog):
+    folder = save_pictures(tmp_path / "raw", ["a", "b"], "images")
+    (folder / "table.csv").write_text("file,patient\na.png,{}\nb.png,{}\n".format(*patients))
+    verified(make_source(folder, "folder"), group=GROUP)
+    assert "differ by case" not in caplog.text
+
+
+def test_a_pattern_that_splits_sub_folders_is_warned_of(tmp_path, make_source, caplog):
+    source = make_source(save_pictures(tmp_path / "raw", [*NAMES, "p9/3"], "images"), "folder")
+    verified(source, group={"pattern": r"^(.*/\d)"})
+    assert "several patients in 5 of 6 sub-folders of images/: p0 (p0/1, p0/2), p1" in caplog.text
+    caplog.clear()
+    verified(source, group={"pattern": "^([^/]+)"})
+    assert "several patients" not in caplog.text

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from workflow.lib.data.record import fetch_released, record_files, refuse_changes
-from workflow.lib.run import UserError, read_json, write_json
+from workflow.lib.job.run import UserError, read_json, write_json
 
 NAMES = [f"unet_encoder_simple_pretraining_checkpoint_epoch_{epochs}.pt" for epochs in (1, 5)]
 

@@ -108,7 +108,7 @@ def test_real_acdc(reference, tmp_path, make_source, run_stage):
     folder = unpack_real(reference, "acdc_mini", tmp_path)
     prepared = run_stage(make_source(folder, "acdc"), "sound", crop=128)
     assert prepared.card["counts"]["test"]["groups"] == 3
-    cases = pd.read_csv(tmp_path / "data" / "own" / "cases.csv", keep_default_na=False)
+    cases = pd.read_csv(tmp_path / "data" / "own" / "images.csv", keep_default_na=False)
     assert len(cases) == 24 and prepared.card["counts"]["test"]["cases"] == 6
     assert np.allclose(prepared.items["spacing_x"], 128 / SIZE)  # these headers have unit spacing
     heart = prepared.masks[prepared.masks.any(axis=(1, 2))]
@@ -120,6 +120,7 @@ def test_real_acdc(reference, tmp_path, make_source, run_stage):
     assert images[prepared.masks == 3].mean() > 1.5 * images[prepared.masks == 2].mean()
 
 
+@pytest.mark.slow
 def test_real_chest_x_rays_grouped_by_patient(reference, tmp_path, make_source, run_stage):
     folder = unpack_real(reference, "cxr_covid", tmp_path) / "cxr_covid"
     group = {"table": "metadata.csv", "key": "file", "column": "patientid"}

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from workflow.lib.data.split import split_target
-from workflow.lib.run import UserError
+from workflow.lib.job.run import UserError
 
 
 def split(tmp_path: Path, official: bool = False, **changes) -> pd.DataFrame:
@@ -20,9 +20,9 @@ def split(tmp_path: Path, official: bool = False, **changes) -> pd.DataFrame:
         for g in range(10)
         for i in range(1 + g % 3)
     ]
-    pd.DataFrame(cases).to_csv(tmp_path / "cases.csv", index=False)
+    pd.DataFrame(cases).to_csv(tmp_path / "images.csv", index=False)
     options = {"validation": "held_out", "split_seed": 0, "test_fraction": 0.2, "validation_fraction": 0.25} | changes
-    split_target(cases=tmp_path / "cases.csv", split=tmp_path / "split.csv", target="own", **options)
+    split_target(cases=tmp_path / "images.csv", split=tmp_path / "split.csv", target="own", **options)
     return pd.read_csv(tmp_path / "split.csv")
 
 
@@ -83,9 +83,37 @@ def test_a_part_without_foreground_is_refused(tmp_path):
     rows = [{"case": f"c{i}", "group": f"g{i}", "part": "train" if i < 6 else "test", "labels": "0"} for i in range(8)]
     for row in rows[:6]:
         row["labels"] = "0 255"
-    pd.DataFrame(rows).to_csv(tmp_path / "cases.csv", index=False)
+    pd.DataFrame(rows).to_csv(tmp_path / "images.csv", index=False)
     options = {"validation": "test_part", "split_seed": 0, "test_fraction": 0.2, "validation_fraction": 0.25}
-    with pytest.raises(UserError, match="test part of target own shows no foreground") as error:
-        split_target(cases=tmp_path / "cases.csv", split=tmp_path / "split.csv", target="own", **options)
+    with pytest.raises(UserError, match="test split of target own has no foreground") as error:
+        split_target(cases=tmp_path / "images.csv", split=tmp_path / "split.csv", target="own", **options)
     assert "2 empty masks" in str(error.value) and "data.split_seed" in str(error.value)
+    assert not (tmp_path / "split.csv").exists()
+
+
+def split_with_a_rare_class(tmp_path: Path, carriers: set[int], seed: int) -> pd.DataFrame:
+    rows = [
+        {"case": f"c{i}", "group": f"g{i}", "part": "", "labels": "0 1 2" if i in carriers else "0 1"}
+        for i in range(10)
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "images.csv", index=False)
+    options = {"validation": "held_out", "split_seed": seed, "test_fraction": 0.2, "validation_fraction": 0.2}
+    split_target(cases=tmp_path / "images.csv", split=tmp_path / "split.csv", target="own", **options)
+    return pd.read_csv(tmp_path / "split.csv")
+
+
+def test_a_class_that_a_part_lacks_is_named(tmp_path, caplog):
+    parts = {seed: split_with_a_rare_class(tmp_path, set(range(10)), seed) for seed in range(20)}
+    where = {seed: table.set_index("case")["part"]["c4"] for seed, table in parts.items()}
+    caplog.clear()
+    seed = next(seed for seed, part in where.items() if part == "train")
+    split_with_a_rare_class(tmp_path, {4}, seed)
+    for part in ("test", "validation"):
+        assert f"no mask of the {part} split shows label 2" in caplog.text
+    assert "1 of all 10 cases show it, c4" in caplog.text
+    seed = next(seed for seed, part in where.items() if part == "test")
+    (tmp_path / "split.csv").unlink()
+    with pytest.raises(UserError, match="training split of target own lacks a class") as error:
+        split_with_a_rare_class(tmp_path, {4}, seed)
+    assert "no mask with label 2 in 6 training cases; 1 of all 10 cases show it, c4" in str(error.value)
     assert not (tmp_path / "split.csv").exists()

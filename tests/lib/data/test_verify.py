@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from workflow.lib.data.verify import verify_target
-from workflow.lib.run import UserError
+from workflow.lib.job.run import UserError
 
 
 def own_data(folder: Path, number: int = 4, size: int = 20) -> Path:
@@ -29,7 +29,7 @@ def save(path: Path, values: np.ndarray) -> None:
 
 
 def verify(source: Path, classes: list[str] | None = None, group=None, registry="workflow/registry/datasets.tsv"):
-    cases = source.parent / "cases.csv"
+    cases = source.parent / "images.csv"
     verify_target(source=source, cases=cases, registry=registry, target="own", classes=classes, group=group)
     return cases
 
@@ -45,8 +45,8 @@ def problems_of(source: Path, classes: list[str] | None = None, **options) -> st
 def test_sound_data_give_a_table(tmp_path, make_source):
     cases = verify(make_source(own_data(tmp_path / "raw"), "folder"), ["lesion"])
     lines = cases.read_text().splitlines()
-    assert lines[0] == "case,group,part,image,mask,height,width,slices,labels,spacing_z,spacing_y,spacing_x"
-    assert lines[1] == "case0,case0,,images/case0.png,masks/case0.png,20,20,1,0 255,1.0,1.0,1.0"
+    assert lines[0] == "case,group,part,image,mask,height,width,slices,labels,spacing_z,spacing_y,spacing_x,axes"
+    assert lines[1] == "case0,case0,,images/case0.png,masks/case0.png,20,20,1,0 255,1.0,1.0,1.0,"
     assert len(lines) == 5
 
 
@@ -86,7 +86,7 @@ def test_label_above_the_number_of_classes(tmp_path, make_source):
         save(mask, np.eye(20) * 2 + np.fliplr(np.eye(20)))
     source = make_source(folder, "folder")
     assert verify(source, ["a", "b"]).exists()
-    (source.parent / "cases.csv").unlink()
+    (source.parent / "images.csv").unlink()
     save(folder / "masks" / "case1.png", np.eye(20) * 3)
     assert "masks/case1.png: label 3 (expected 0..2)" in problems_of(source, ["a", "b"])
 
@@ -125,7 +125,7 @@ def test_registry_data_must_have_the_registered_numbers(generated, make_source):
     source = make_source(generated / "acdc", "acdc", dataset="ACDC", origin="registry")
     with pytest.raises(UserError, match="train: 4 groups, the registry says 100"):
         verify_target(
-            source=source, cases=source.parent / "cases.csv", registry="workflow/registry/datasets.tsv", target="ACDC"
+            source=source, cases=source.parent / "images.csv", registry="workflow/registry/datasets.tsv", target="ACDC"
         )
 
 
@@ -162,19 +162,20 @@ def test_a_class_that_no_mask_shows(tmp_path, make_source):
     source = make_source(own_data(tmp_path / "raw"), "folder")
     for mask in (tmp_path / "raw" / "masks").iterdir():
         save(mask, np.eye(20) * 2)
-    assert "masks: none shows b (label 1)" in problems_of(source, ["b", "c"])
+    assert "masks: b (label 1) is in none" in problems_of(source, ["b", "c"])
     for mask in (tmp_path / "raw" / "masks").iterdir():
         save(mask, np.zeros((20, 20)))
-    assert "masks: none shows lesion" in problems_of(source, ["lesion"])
+    assert "masks: lesion is in none" in problems_of(source, ["lesion"])
 
 
+@pytest.mark.slow
 def test_a_mask_in_another_place_than_its_volume(generated, tmp_path, make_source):
     folder = shutil.copytree(generated / "acdc", tmp_path / "raw")
     path = folder / "training" / "patient001" / "patient001_frame01_gt.nii.gz"
     mask = nib.load(path)
     nib.save(nib.Nifti1Image(np.asarray(mask.dataobj), np.diag([-1.0, 1.0, 3.0, 1.0])), path)
     message = problems_of(make_source(folder, "acdc"))
-    assert "1 problem" in message and "patient001_frame01.nii.gz: affine of the image" in message
+    assert "1 problem" in message and "patient001_frame01.nii.gz: by the affines, its mask lies up to" in message
 
 
 def test_idrid_is_found_beside_the_other_parts(generated, tmp_path, make_source):
@@ -205,7 +206,7 @@ def test_files_of_several_pages_and_pictures_to_be_turned_are_refused(tmp_path, 
     Image.open(folder / "images/case3.png").save(folder / "images/case3.png", exif=upright)
     message = problems_of(make_source(folder, "folder"), ["lesion"])
     assert "2 problems" in message
-    assert "case1.tif: unreadable (5 pages, expected one" in message and "case2.png: EXIF says" in message
+    assert "case1.tif: unreadable (5 pages, expected one" in message and "case2.png: EXIF asks" in message
 
 
 def test_a_folder_without_images_that_can_be_read_shows_what_is_there(tmp_path, make_source):
@@ -215,3 +216,16 @@ def test_a_folder_without_images_that_can_be_read_shows_what_is_there(tmp_path, 
     with pytest.raises(UserError, match="1.dcm") as error:
         verify(make_source(folder, "folder"), ["lesion"])
     assert "nii.gz" in str(error.value)
+
+
+@pytest.mark.parametrize("layout", ["acdc", "idrid", "covid_qu"])
+def test_rubbish_of_macos_in_unpacked_archives(layout, generated, tmp_path, make_source):
+    folder = shutil.copytree(generated / layout, tmp_path / "raw")
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    for file in files:
+        file.with_name(f"._{file.name}").write_bytes(b"\0\5")
+        copy = folder / "__MACOSX" / file.relative_to(folder)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.with_name(f"._{file.name}").write_bytes(b"\0\5")
+    cases = pd.read_csv(verify(make_source(folder, layout)))
+    assert len(cases) and not cases["image"].str.contains("_MAC|/[.]").any()

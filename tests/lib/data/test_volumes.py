@@ -9,7 +9,7 @@ import pytest
 
 from workflow.lib.data.images import read_image, read_mask
 from workflow.lib.data.volumes import chosen_slices, windowed
-from workflow.lib.run import UserError
+from workflow.lib.job.run import UserError
 
 CLASSES, GROUP = ["RV", "M", "LV"], {"pattern": r"patient(\d+)"}
 
@@ -97,7 +97,7 @@ def test_a_volume_without_labels_is_not_learnt_from(volumes, run_stage):
 
 def test_pictures_have_neither_window_nor_slices(generated, make_source, run_stage):
     source = make_source(generated / "covid_qu", "covid_qu")
-    with pytest.raises(UserError, match="pictures, and settings of volumes") as error:
+    with pytest.raises(UserError, match="2-D images, but settings for volumes") as error:
         run_stage(source, "sound", window=[0, 100])
     assert "window: [0, 100]" in str(error.value) and "targets.own" in str(error.value)
     assert not (source.parent / "sound-32" / "images.npy").exists()

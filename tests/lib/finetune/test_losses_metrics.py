@@ -9,6 +9,8 @@ from scipy.ndimage import binary_erosion
 from workflow.lib.finetune.losses import dice_ce_loss, dice_loss, outputs_for, probabilities
 from workflow.lib.finetune.metrics import (
     Case,
+    Segmentation,
+    as_assembled,
     batched_metrics,
     binary_metrics,
     case_metrics,
@@ -28,6 +30,11 @@ def certain(labels: np.ndarray, classes: int = 1) -> np.ndarray:
 
 def case(truth: np.ndarray, guess: np.ndarray, classes: int = 1, spacing=(1.0, 1.0, 1.0), name: str = "a") -> Case:
     return Case(name, truth.astype(np.uint8), certain(guess, classes), spacing)
+
+
+def alone(*cases: Case) -> list[tuple[Case, Segmentation]]:
+    """Cases as they are, at the network's size."""
+    return [(case, as_assembled(case)) for case in cases]
 
 
 def test_one_class_has_one_output_and_complementary_probabilities():
@@ -167,7 +174,7 @@ def test_case_table_agrees_with_counts_and_ranks_of_the_case():
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 3, (3, 8, 9)).astype(np.uint8)
     probability = rng.dirichlet(np.ones(3), (3, 8, 9)).transpose(3, 0, 1, 2).astype(np.float32)
-    table = case_table([Case("a", truth, probability, (5.0, 1.0, 1.0))], ["one", "two"])
+    table = case_table(alone(Case("a", truth, probability, (5.0, 1.0, 1.0))), ["one", "two"])
     tiles = list(probability.transpose(1, 0, 2, 3))
     pd.testing.assert_frame_equal(
         table[["case", "class", "tp", "fp", "fn", "tn", "dice", "jaccard"]],
@@ -176,6 +183,27 @@ def test_case_table_agrees_with_counts_and_ranks_of_the_case():
     )
     expected = rank_metrics(truth == 2, probability[2])
     assert {name: table[name][1] for name in expected} == expected
+
+
+@pytest.mark.parametrize("shape", [(1, 24, 20), (5, 14, 12)])
+@pytest.mark.parametrize("share", [0.02, 0.5])
+def test_sound_metrics_are_those_of_monai(shape: tuple[int, ...], share: float):
+    from monai.metrics import compute_dice, compute_hausdorff_distance, compute_iou
+
+    rng, spacing = np.random.default_rng(len(shape) + int(100 * share)), (7.0, 1.5, 0.8)
+    for _ in range(5):
+        truth, guess = (rng.random((3, *shape)).argmax(axis=0) * (rng.random(shape) < share) for _ in range(2))
+        table = case_table(alone(case(truth, guess, classes=2, spacing=spacing)), ["x", "y"])
+        flat = shape[0] == 1
+        y, y_pred = (
+            torch.from_numpy(np.stack([(labels[0] if flat else labels) == k for k in range(3)]))[None]
+            for labels in (truth, guess)
+        )
+        options = {"include_background": False, "ignore_empty": False}
+        assert table["dice"].tolist() == pytest.approx(compute_dice(y_pred, y, **options)[0].tolist(), abs=1e-6)
+        assert table["jaccard"].tolist() == pytest.approx(compute_iou(y_pred, y, **options)[0].tolist(), abs=1e-6)
+        distances = compute_hausdorff_distance(y_pred, y, percentile=95, spacing=spacing[1:] if flat else spacing)[0]
+        assert table["hausdorff95"].tolist() == pytest.approx(distances.tolist(), rel=1e-6, nan_ok=True)
 
 
 def test_hausdorff_is_between_borders_in_mm_and_the_worse_direction():
@@ -187,7 +215,7 @@ def test_hausdorff_is_between_borders_in_mm_and_the_worse_direction():
     border, other = (np.argwhere(mask & ~binary_erosion(mask)) * spacing for mask in (truth, guess))
     gaps = np.linalg.norm(border[:, None] - other[None], axis=-1)
     expected = max(np.percentile(gaps.min(axis=axis), 95) for axis in (0, 1))
-    assert case_table([case(truth, guess, spacing=spacing)], ["x"])["hausdorff95"][0] == pytest.approx(expected)
+    assert case_table(alone(case(truth, guess, spacing=spacing)), ["x"])["hausdorff95"][0] == pytest.approx(expected)
 
 
 def test_one_slice_is_measured_in_its_plane():
@@ -196,7 +224,7 @@ def test_one_slice_is_measured_in_its_plane():
     y, x = np.indices((21, 21))  # as a volume of one slice, all of the square would be border
     border = (y % 20 == 0) | (x % 20 == 0)
     expected = np.percentile(np.hypot(2.0 * (y - 10), 0.5 * (x - 10))[border], 95)
-    table = case_table([case(truth, guess, spacing=(9.0, 2.0, 0.5))], ["x"])
+    table = case_table(alone(case(truth, guess, spacing=(9.0, 2.0, 0.5))), ["x"])
     assert table["hausdorff95"][0] == pytest.approx(expected)
 
 
@@ -204,7 +232,7 @@ def test_false_findings_cost_dice_and_true_absence_does_not_count(recwarn: pytes
     empty, some = np.zeros((2, 2, 4, 4), int)
     some[0, 0, 0] = 1
     pairs = [(empty, empty), (empty, some), (some, empty), (some, some)]
-    table = case_table((case(*pair, name=str(n)) for n, pair in enumerate(pairs)), ["x"])
+    table = case_table(alone(*(case(*pair, name=str(n)) for n, pair in enumerate(pairs))), ["x"])
     assert table["dice"].tolist() == pytest.approx([np.nan, 0, 0, 1], nan_ok=True)
     assert table["jaccard"].tolist() == pytest.approx([np.nan, 0, 0, 1], nan_ok=True)
     assert table["hausdorff95"].tolist() == pytest.approx([np.nan, np.nan, np.nan, 0], nan_ok=True)
@@ -215,7 +243,7 @@ def test_false_findings_cost_dice_and_true_absence_does_not_count(recwarn: pytes
 def test_case_metrics_of_one_class_are_means_over_cases():
     truth = np.array([[[1, 1, 0, 0]]])
     cases = [case(truth, truth, name="a"), case(truth, np.array([[[1, 0, 1, 0]]]), name="b")]
-    table = case_table(cases, ["lesion"])
+    table = case_table(alone(*cases), ["lesion"])
     halves = ["sensitivity", "specificity", "precision", "accuracy", "balanced accuracy", "dice index"]
     expected = {name: (1 + 0.5) / 2 for name in [*halves, "area under roc", "average precision score"]}
     expected |= {"jaccard index": (1 + 1 / 3) / 2, "mcc": (1 + 0) / 2, "hausdorff distance 95": (0 + 0.95) / 2}

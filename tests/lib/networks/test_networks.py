@@ -7,11 +7,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from workflow.lib.job.run import UserError, read_json, sha256_of, write_json
 from workflow.lib.networks import weights
 from workflow.lib.networks.build import build_classifier, build_encoder, build_segmenter, load_encoder
+from workflow.lib.networks.checkpoint import write_checkpoint
 from workflow.lib.networks.resnet50 import Bottleneck
-from workflow.lib.pretrain.checkpoint import write_checkpoint
-from workflow.lib.run import UserError, read_json, sha256_of, write_json
 
 FULL = {
     "unet": {"architecture": "unet", "width": 64},

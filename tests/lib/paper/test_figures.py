@@ -7,17 +7,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from tests.lib.stats.synthetic_run import write_run
+from tests.lib.claims.all_tables import write_tables
+from tests.lib.tables.synthetic_run import write_run
+from workflow.lib.curves.noise import write_noise_ceiling
+from workflow.lib.curves.summary import write_downstream
+from workflow.lib.job.run import UserError
 from workflow.lib.paper import curves, forest, heatmap, robustness, selection, stability
-from workflow.lib.run import UserError
-from workflow.lib.stats.claims import write_claims
-from workflow.lib.stats.correlation import write_correlations
-from workflow.lib.stats.noise import write_noise_ceiling
-from workflow.lib.stats.selection import write_selection
-from workflow.lib.stats.summary import write_downstream
-from workflow.lib.stats.table import read_table, write_table
+from workflow.lib.tables.headed import read_table, write_table
 
-SETTING = {"metric": "cosine_distance", "margin": 0.5, "pooled": True}
 FIGURES = [
     *("accuracy_vs_length", "claims_forest", "correlation_heatmap", "dice_vs_accuracy", "dice_vs_length"),
     *("robustness_vs_dice", "robustness_vs_length", "selection_all", "selection_tradeoff", "setting_stability"),
@@ -28,25 +25,14 @@ def files(folder: Path, name: str) -> dict[str, str]:
     return {kind: str(folder / f"{name}.{kind}") for kind in ("pdf", "png", "csv")}
 
 
-def write_tables(downstream: Path, scores: Path, folder: Path) -> dict[str, str]:
-    """The tables that the figures show, made by the workflow's own functions; their paths by name."""
-    names = ("downstream", "noise_ceiling", "correlations", "selection", "selection_summary", "claims")
-    path = {name: str(folder / "tables" / f"{name}.csv") for name in names}
-    write_downstream(downstream, path["downstream"])
-    write_noise_ceiling(downstream, path["noise_ceiling"])
-    write_correlations(downstream, scores, path["correlations"])
-    write_selection(downstream, scores, path["selection"], path["selection_summary"])
-    write_claims(downstream, scores, path["claims"])
-    return path
-
-
-def draw_all(scores: Path, path: dict[str, str], folder: Path) -> None:
+def draw_all(scores: Path, tables: dict[str, Path], folder: Path) -> None:
+    path = {name: str(table) for name, table in tables.items()}
     curves.accuracy_vs_length(path["downstream"], **files(folder, "accuracy_vs_length"))
     for draw in (curves.dice_vs_length, curves.dice_vs_accuracy):
         draw(path["downstream"], path["noise_ceiling"], **files(folder, draw.__name__))
-    robustness.robustness_vs_length(str(scores), **SETTING, **files(folder, "robustness_vs_length"))
+    robustness.robustness_vs_length(str(scores), **files(folder, "robustness_vs_length"))
     inputs = (str(scores), path["downstream"], path["noise_ceiling"])
-    robustness.robustness_vs_dice(*inputs, **SETTING, **files(folder, "robustness_vs_dice"))
+    robustness.robustness_vs_dice(*inputs, **files(folder, "robustness_vs_dice"))
     heatmap.correlation_heatmap(path["correlations"], path["noise_ceiling"], **files(folder, "correlation_heatmap"))
     selection.selection_tradeoff(path["selection_summary"], **files(folder, "selection_tradeoff"))
     selection.selection_all(path["selection"], **files(folder, "selection_all"))
@@ -54,9 +40,9 @@ def draw_all(scores: Path, path: dict[str, str], folder: Path) -> None:
     forest.claims_forest(path["claims"], **files(folder, "claims_forest"))
 
 
-def assert_drawn(folder: Path) -> None:
-    assert sorted(path.stem for path in folder.glob("*.png")) == FIGURES
-    for name in FIGURES:
+def assert_drawn(folder: Path, names: list[str] = FIGURES) -> None:
+    assert sorted(path.stem for path in folder.glob("*.png")) == sorted(names)
+    for name in names:
         with Image.open(folder / f"{name}.png") as image:
             grey = np.asarray(image.convert("L"))
         assert 0.002 < (grey < 250).mean() < 0.9, f"{name} is blank or full"
@@ -68,22 +54,26 @@ def assert_drawn(folder: Path) -> None:
 
 MINIMAL = {"encoders": ("my-vit",), "targets": ("x",), "freezings": (True,), "seeds": 1, "levels": 1, "lengths": (4,)}
 GRIDS = {
-    "small": {},
-    "no random, one scheme of one's own": {"lengths": (2, 8), "schemes": ("mine",)},
     "minimal": MINIMAL,
-    "one target, many lengths": {"targets": ("x",), "lengths": (0, 1, 2, 4, 8, 16)},
-    "several pretraining seeds": {"pretrain_seeds": 2, "schemes": ("simple", "mine"), "lengths": (0, 1, 4, 16)},
+    "no random, one scheme of one's own, one target": {"lengths": (2, 8), "schemes": ("mine",), "targets": ("x",)},
+    "several pretraining seeds, many lengths": {
+        "pretrain_seeds": 2,
+        "schemes": ("simple", "mine"),
+        "lengths": (0, 1, 2, 4, 8, 16),
+    },
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("grid", GRIDS)
 def test_figures_of_own_runs(tmp_path: Path, grid: str):
     downstream, scores = write_run(tmp_path / "run", **GRIDS[grid])
-    draw_all(scores, write_tables(downstream, scores, tmp_path), tmp_path)
+    draw_all(scores, write_tables(downstream, scores, tmp_path / "tables"), tmp_path)
     assert_drawn(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 def test_figures_of_a_partial_grid(tmp_path: Path):
     downstream, scores = write_run(tmp_path / "run")
@@ -91,10 +81,11 @@ def test_figures_of_a_partial_grid(tmp_path: Path):
     swin, deep = (table["encoder"] == "swin") & (table["dataset"] == "ACDC"), score["encoder"] == "swin"
     table[~swin].to_csv(downstream, index=False)
     score[~(deep & (score["level"] == 3))].to_csv(scores, index=False)
-    draw_all(scores, write_tables(downstream, scores, tmp_path), tmp_path)
+    draw_all(scores, write_tables(downstream, scores, tmp_path / "tables"), tmp_path)
     assert_drawn(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("known", [[], [0]], ids=["none", "of length 0"])
 def test_figures_of_a_run_with_unknown_accuracies(tmp_path: Path, known: list[int]):
@@ -102,23 +93,27 @@ def test_figures_of_a_run_with_unknown_accuracies(tmp_path: Path, known: list[in
     table = pd.read_csv(downstream)
     table["ImageNet accuracy"] = table["ImageNet accuracy"].where(table["pretraining length"].isin(known))
     table.to_csv(downstream, index=False)
-    draw_all(scores, write_tables(downstream, scores, tmp_path), tmp_path)
-    assert_drawn(tmp_path)
+    tables = write_tables(downstream, scores, tmp_path / "tables")
+    if known:  # the others see no more of it
+        inputs = (str(tables["downstream"]), str(tables["noise_ceiling"]))
+        curves.accuracy_vs_length(inputs[0], **files(tmp_path, "accuracy_vs_length"))
+        curves.dice_vs_accuracy(*inputs, **files(tmp_path, "dice_vs_accuracy"))
+    else:
+        draw_all(scores, tables, tmp_path)
+        assert_drawn(tmp_path)
     assert "accuracy" in pd.read_csv(tmp_path / "dice_vs_accuracy.csv")["note"].iloc[0]
 
 
-@pytest.fixture(scope="module")
-def published(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All figures of the published run, and its tables below them."""
-    folder, inputs = tmp_path_factory.mktemp("published"), reference / "published"
-    scores = inputs / "robustness_scores.csv"
-    draw_all(scores, write_tables(inputs / "downstream_scores.csv", scores, folder), folder)
-    return folder
+@pytest.fixture
+def figures(published: Path) -> Path:
+    """The folder of all figures of the published run."""
+    return published / "results/published/figures"
 
 
-def test_figures_of_the_published_run(published: Path):
-    assert_drawn(published)
-    shown = {name: pd.read_csv(published / f"{name}.csv") for name in FIGURES}
+@pytest.mark.slow
+def test_figures_of_the_published_run(figures: Path):
+    assert_drawn(figures, [*FIGURES, "replay", "score_selection"])
+    shown = {name: pd.read_csv(figures / f"{name}.csv") for name in FIGURES}
     assert len(shown["dice_vs_length"]) == 342
     assert len(shown["dice_vs_accuracy"]) == 324
     heat = shown["correlation_heatmap"]
@@ -129,47 +124,51 @@ def test_figures_of_the_published_run(published: Path):
     assert robust[["shown_low", "shown_high"]].isna().all(axis=None)  # the release has no intervals
 
 
-def test_one_curve_of_the_published_run_is_muted(published: Path):
+@pytest.mark.slow
+def test_one_curve_of_the_published_run_is_muted(figures: Path):
     for name in ("dice_vs_length", "dice_vs_accuracy", "robustness_vs_dice"):
-        muted = pd.read_csv(published / f"{name}.csv").query("muted")
+        muted = pd.read_csv(figures / f"{name}.csv").query("muted")
         assert len(muted) == 9
         curve = muted[["dataset", "model", "freeze", "scheme"]].drop_duplicates()
         assert curve.to_numpy().tolist() == [["ACDC", "basic U-Net", False, "advanced"]]
-    heat = pd.read_csv(published / "correlation_heatmap.csv").query("muted_curves > 0")
+    heat = pd.read_csv(figures / "correlation_heatmap.csv").query("muted_curves > 0")
     assert set(heat["muted_curves"]) == {1} and set(heat["dataset"] + heat["model"]) == {"ACDCbasic U-Net"}
 
 
-def test_choices_of_the_published_run(published: Path):
-    trade = pd.read_csv(published / "selection_tradeoff.csv").set_index("selector")
+@pytest.mark.slow
+def test_choices_of_the_published_run(figures: Path):
+    trade = pd.read_csv(figures / "selection_tradeoff.csv").set_index("selector")
     chosen = trade.loc["robustness (setting chosen on the other data sets)"]
     expected = [6, 88.5556, -0.0049245, -0.0086919, -0.0011571]
     found = chosen[["k", "epochs_saved", "diff_to_last", "diff_low", "diff_high"]].astype(float)
     assert found.tolist() == pytest.approx(expected, abs=1e-6, rel=1e-6)
     assert len(trade.loc["robustness"]) == 150 and trade.index.str.startswith("fixed").sum() == 9
-    pooled = pd.read_csv(published / "selection_all.csv")
+    pooled = pd.read_csv(figures / "selection_all.csv")
     best = pooled[pooled["selector"] == "oracle"].set_index(["dataset", "freeze"])
     assert best.loc[("ACDC", False), "chosen"] == "ResNet50 Attention U-Net, advanced, 300"
     assert len(best) == 6
 
 
-def test_panels_of_stability_agree_with_the_claim(published: Path):
-    pairs = pd.read_csv(published / "setting_stability.csv").drop_duplicates(["encoder", "target_x", "target_y"])
+@pytest.mark.slow
+def test_panels_of_stability_agree_with_the_claim(figures: Path, published_tables: dict[str, Path]):
+    pairs = pd.read_csv(figures / "setting_stability.csv").drop_duplicates(["encoder", "target_x", "target_y"])
     assert len(pairs) == 12
     together = pairs.loc[pairs["encoder"] == "all encoders", "spearman"]
-    claims = read_table(published / "tables" / "claims.csv").set_index("claim_id")
+    claims = read_table(published_tables["claims"]).set_index("claim_id")
     assert together.mean() == pytest.approx(claims.loc["C13", "estimate"])
-    chosen = pd.read_csv(published / "setting_stability.csv").query("chosen_x and encoder == 'resnet50'")
+    chosen = pd.read_csv(figures / "setting_stability.csv").query("chosen_x and encoder == 'resnet50'")
     assert chosen["setting"].tolist() == ["l2_loss|m=0|pooled|level=1"] * 2 + ["l2_loss|m=0|pooled|level=1"]
 
 
-def test_forest_shows_every_testable_claim(published: Path):
-    shown = pd.read_csv(published / "claims_forest.csv").set_index("claim_id")
-    claims = read_table(published / "tables" / "claims.csv")
+@pytest.mark.slow
+def test_forest_shows_every_testable_claim(figures: Path, published_tables: dict[str, Path]):
+    shown = pd.read_csv(figures / "claims_forest.csv").set_index("claim_id")
+    claims = read_table(published_tables["claims"])
     assert set(shown.index) == set(claims.loc[claims["verdict"] != "not testable with these data", "claim_id"])
     units = {unit: set(part.index) for unit, part in shown.groupby("unit")}
     assert units["text"] == {"C1", "C8"}
     assert units["correlation"] == {"C4", "C4R", "C4S", "C4b", "C5", "C6", "C7", "C13"}
-    assert {"C2t", "C9", "C10b", "C11-250", "C12 tuned, basic U-Net", "C12 frozen, all"} < units["dice"]
+    assert {"C2t", "C9", "C10b", "C11-250", "C12 trainable, basic U-Net", "C12 frozen, all"} < units["dice"]
 
 
 def test_nearest_setting_is_taken_and_named():
@@ -182,15 +181,16 @@ def test_nearest_setting_is_taken_and_named():
     assert zero["shown"].tolist() == [0.1] and zero["shown_high"].tolist() == [0.2]
 
 
+@pytest.mark.slow
 def test_intervals_of_scores_are_drawn(tmp_path: Path):
     _, scores = write_run(tmp_path / "run")
     table = pd.read_csv(scores)
-    robustness.robustness_vs_length(str(scores), **SETTING, **files(tmp_path, "without"))
+    robustness.robustness_vs_length(str(scores), **files(tmp_path, "without"))
     known = table["pretraining_length"] > 0
     table["ci_low"] = (table["robustness"] - 0.1).where(known)
     table["ci_high"] = (table["robustness"] + 0.2).where(known)
     table.sample(frac=1, random_state=0).to_csv(scores, index=False)  # in any order
-    robustness.robustness_vs_length(str(scores), **SETTING, **files(tmp_path, "with"))
+    robustness.robustness_vs_length(str(scores), **files(tmp_path, "with"))
     shown = pd.read_csv(tmp_path / "with.csv")
     trained = shown[shown["epochs"] > 0]
     assert np.allclose(trained["shown"] - trained["shown_low"], 0.1 / 0.5)
@@ -206,10 +206,11 @@ def test_figure_without_matching_data_says_so(tmp_path: Path):
     write_noise_ceiling(downstream, tables[1])
     pd.read_csv(scores).query("encoder == 'unet'").assign(encoder="another").to_csv(scores, index=False)
     with pytest.raises(UserError, match="nothing to draw"):
-        robustness.robustness_vs_dice(str(scores), *tables, **SETTING, **files(tmp_path, "f"))
+        robustness.robustness_vs_dice(str(scores), *tables, **files(tmp_path, "f"))
     assert not list(tmp_path.glob("f.*"))
 
 
+@pytest.mark.slow
 def test_what_a_run_cannot_show_is_said_in_the_figure(tmp_path: Path):
     downstream, scores = write_run(tmp_path / "run", **MINIMAL)
     path = write_tables(downstream, scores, tmp_path)

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from workflow.lib.paper import forest, heatmap, noise, selection, stability
-from workflow.lib.stats.choice import OTHERS
-from workflow.lib.stats.table import write_table
+from workflow.lib.selection.names import OTHERS
+from workflow.lib.tables.headed import write_table
 
 CURVE = {"dataset": "a", "model": "m", "encoder": "e", "freeze": True, "scheme": "s", "pretrain_seed": 0}
 
@@ -99,7 +99,7 @@ def test_forest_of_claims_it_does_not_know(tmp_path: Path):
     found = {"estimate": 0.02, "ci_low": 0.01, "ci_high": 0.03}
     rows = [
         claim("C99", **found, claim="a claim of one's own, said in so many words that no room is left"),
-        claim("C12 tuned, my network", **found),
+        claim("C12 trainable, my network", **found),
         claim("C4", **found),
         claim("C13", estimate=0.3),
         claim("C1", estimate=3.0, note="of 4 cells; 1 significant; and more"),
@@ -109,18 +109,19 @@ def test_forest_of_claims_it_does_not_know(tmp_path: Path):
     write_table(pd.DataFrame(rows), tmp_path / "claims.csv", "made up")
     forest.claims_forest(str(tmp_path / "claims.csv"), **files(tmp_path, "forest"))
     shown = pd.read_csv(tmp_path / "forest.csv").set_index("claim_id")["unit"]
-    expected = {"C99": "dice", "C12 tuned, my network": "dice", "C4": "correlation", "C13": "correlation"}
+    expected = {"C99": "dice", "C12 trainable, my network": "dice", "C4": "correlation", "C13": "correlation"}
     assert shown.to_dict() == expected | {"C1": "text", "C8": "text"}
 
 
 def test_words_of_claims():
     assert forest.label("C11-200", "") == "length 200 − last: no loss?  C11"
-    assert forest.label("C12 tuned, basic U-Net", "") == "last − random, tuned, basic U-Net  C12"
+    assert forest.label("C12 trainable, basic U-Net", "") == "last − random, trainable, basic U-Net  C12"
     assert forest.label("C99", "x" * 50) == "x" * 38 + "…  C99"
     assert (
-        forest.in_words(pd.Series(claim("C1", estimate=3.0, note="of 4 cells; 1 sure; more"))) == "3 of 4 cells; 1 sure"
+        forest.claim_text(pd.Series(claim("C1", estimate=3.0, note="of 4 cells; 1 sure; more")))
+        == "3 of 4 cells; 1 sure"
     )
-    assert forest.in_words(pd.Series(claim("C8", p_value=0.25, note="k = 6"))) == "k = 6; p = 0.250"
+    assert forest.claim_text(pd.Series(claim("C8", p_value=0.25, note="k = 6"))) == "k = 6; p = 0.250"
     numbers = claim("C2", estimate=-0.00123, ci_low=-0.002, ci_high=0.0005) | {"unit": "dice"}
     assert forest.numbers(pd.Series(numbers)) == "−0.0012 [−0.0020, 0.0005]"
     assert forest.numbers(pd.Series(claim("C13", estimate=0.3) | {"unit": "correlation"})) == "+0.30"

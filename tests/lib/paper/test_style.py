@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from workflow.lib.job.run import UserError
 from workflow.lib.paper import style
-from workflow.lib.run import UserError
 
 DATA = pd.DataFrame({"name": ["a", "b"], "value": [1.0, 2.0], "low": [np.nan, np.nan]})
 

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
-from tests.lib.stats.synthetic_run import write_run
+from tests.lib.claims.all_tables import write_judged, write_tables
+from tests.lib.tables.synthetic_run import write_run
 from workflow.lib.paper.tables import COLUMNS, set_table
-from workflow.lib.stats import audit, claims, correlation, effect, judgement, noise, replay, selection, summary
-from workflow.lib.stats.table import head_of, read_table, write_table
+from workflow.lib.tables.headed import head_of, read_table, write_table
 
 
 def rows_of(tex: Path) -> list[list[str]]:
@@ -16,20 +17,12 @@ def rows_of(tex: Path) -> list[list[str]]:
     return [line.removesuffix(r" \\").split(" & ") for line in lines]
 
 
+@pytest.mark.slow
 def test_all_tables_of_a_run(tmp_path: Path):
     inputs = write_run(tmp_path, targets=("ACDC", "my_x&rays"))
-    csv = {name: tmp_path / f"{name}.csv" for name in [*COLUMNS, "correlations"]}
-    audit.write_audit(*inputs, csv["data_quality"], tmp_path / "data_quality.txt")
-    summary.write_downstream(inputs[0], csv["downstream"])
-    effect.write_length_effect(inputs[0], csv["length_effect"])
-    noise.write_noise_ceiling(inputs[0], csv["noise_ceiling"])
-    noise.write_variance(inputs[0], csv["variance"])
-    correlation.write_correlations(*inputs, csv["correlations"])
-    selection.write_selection(*inputs, csv["selection"], csv["selection_summary"])
-    claims.write_claims(*inputs, csv["claims"])
-    replay.write_replay(*inputs, None, None, tmp_path / "replay.csv", csv["replay_summary"])
-    judgement.write_judgement(*inputs, None, None, tmp_path / "score_selection.csv", csv["score_selection_summary"])
-    for name in csv.keys() - {"reproduction"}:
+    csv = write_tables(*inputs, tmp_path) | write_judged(*inputs, None, tmp_path)
+    assert csv.keys() == {*COLUMNS, "correlations", "replay", "score_selection"} - {"reproduction"}
+    for name in csv.keys() - {"replay", "score_selection"}:
         tex = tmp_path / f"{name}.tex"
         set_table(name, csv[name], tex)
         title, *rows = rows_of(tex)

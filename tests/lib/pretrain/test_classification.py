@@ -12,12 +12,12 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
-from workflow.lib.compute import chunks, data_loader
-from workflow.lib.config import recipe
 from workflow.lib.data.index import index_source
+from workflow.lib.job.run import UserError, write_json
 from workflow.lib.pretrain import classification
 from workflow.lib.pretrain.classification import TrainImages, classification_plan, pretrain_encoder, random_weights
-from workflow.lib.run import UserError, write_json
+from workflow.lib.study.config import recipe
+from workflow.lib.training.device import chunks, data_loader
 
 ROOT = Path(__file__).parents[3]
 RECIPE = {
@@ -121,7 +121,7 @@ def test_kept_checkpoint_that_was_damaged_while_it_waited_is_not_published(job, 
         patch.setattr(classification, "TrainImages", Damaging)
         with pytest.raises(UserError, match="damaged checkpoint") as error:
             run(job, tmp_path / "seed5")
-    assert "seed5.resume" in str(error.value) and "starts anew" in str(error.value)
+    assert "seed5.resume" in str(error.value) and "starts from the beginning" in str(error.value)
     assert not (tmp_path / "seed5").exists()
 
 
@@ -136,18 +136,15 @@ def test_damaged_image_is_named_from_a_loader_process(job, tmp_path: Path):
 
 
 def test_random_weights_depend_on_the_seed(job, tmp_path: Path):
-    for seed in (1, 2):
-        random_weights(
-            source_card=job["source_card"],
-            index=job["index"],
-            weights=tmp_path / f"{seed}.safetensors",
-            encoder=job["encoder"],
-            seed=seed,
-            image_size=32,
-        )
+    weights = {seed: tmp_path / f"{seed}.safetensors" for seed in (1, 2)}
+    call = {key: job[key] for key in ("source_card", "index", "encoder")} | {"image_size": 32}
+    random_weights(weights=weights, **call)
     first, second = (load_file(tmp_path / f"{seed}.safetensors") for seed in (1, 2))
     assert not torch.equal(first["encoder.stem.0.weight"], second["encoder.stem.0.weight"])
-    assert json.loads((tmp_path / "1.json").read_text())["accuracy"] == 0.5
+    card = (tmp_path / "1.json").read_bytes()
+    assert json.loads(card)["accuracy"] == 0.5
+    random_weights(weights=weights | {3: tmp_path / "3.safetensors"}, **call)
+    assert (tmp_path / "1.json").read_bytes() == card, "drawn again, nothing changes"
 
 
 @pytest.mark.parametrize(
@@ -164,9 +161,10 @@ def test_random_weights_depend_on_the_seed(job, tmp_path: Path):
 def test_schedules_of_the_study(encoder: str, scheme: str, base: float, steps: int, warmup: int, micro_batches: int):
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     values = recipe(config, encoder, scheme)
+    # ImageNet's training images.
     plan = classification_plan(
         torch.nn.Linear(1, 1), values, 1_281_167, None, None, image_size=224, seed=0, precision="float32"
-    )  # ImageNet's training images
+    )
     last = 300 * steps
     assert (plan.epochs, plan.steps_per_epoch, plan.accumulate) == (300, steps, micro_batches)
     assert plan.rate(0) == base * 1e-6

@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import load_file
 
 from tests.study_files import save_study_file, study_classifier
+from workflow.lib.job.run import UserError, read_json, sha256_of, write_json
 from workflow.lib.networks.build import build_classifier, build_encoder, load_encoder
+from workflow.lib.networks.checkpoint import trained_as
 from workflow.lib.networks.study_names import renamed
-from workflow.lib.pretrain.checkpoint import trained_as
 from workflow.lib.pretrain.released import convert_released
-from workflow.lib.run import UserError, read_json, sha256_of, write_json
 
 ROOT = Path(__file__).parents[3]
 ENCODER = {"architecture": "unet", "width": 4}

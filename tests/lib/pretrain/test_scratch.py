@@ -8,9 +8,9 @@ import pytest
 
 from tests.lib.pretrain.test_classification import job, run  # noqa: F401
 from workflow.lib.data.source import load_source
+from workflow.lib.job.run import UserError
 from workflow.lib.pretrain import scratch
 from workflow.lib.pretrain.scratch import on_scratch
-from workflow.lib.run import UserError
 
 
 def test_training_from_scratch_equals_training_in_place(job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # noqa: F811

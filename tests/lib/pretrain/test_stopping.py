@@ -1,11 +1,8 @@
-"""A pretraining that stops by itself: the rule, what is kept and recorded, kills, and the end of the schedule."""
+"""Early stopping of pretraining: the rule, what is kept and recorded, kills, and the end of the schedule."""
 
 import json
 import math
-import os
 import signal
-import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +13,15 @@ from safetensors.torch import load_file
 
 from tests.lib.finetune.test_finetune import job as finetuning  # noqa: F401  (a fixture)
 from tests.lib.pretrain.test_classification import job as pretraining  # noqa: F401
-from tests.workflow_copy import ROOT, command, copy_project, snakemake
-from workflow.lib.distributed import run_on
+from tests.workflow_copy import ROOT, copy_project, ended, snakemake
+from workflow.lib.job.run import UserError, read_json
 from workflow.lib.pretrain import classification, stopping
 from workflow.lib.pretrain.classification import TrainImages, pretrain_encoder
 from workflow.lib.pretrain.stopping import cool_down, pretrain_until
-from workflow.lib.pretrain.stopping_rule import cooled_rate, decision, judge
-from workflow.lib.run import UserError, read_json
-from workflow.lib.score.score import score_checkpoint
-from workflow.lib.stats.replay_rules import patience
+from workflow.lib.pretrain.stopping_rule import checks_of, cooled_rate, decision
+from workflow.lib.score.score import score_checkpoints
+from workflow.lib.selection.stopping_rules import patience
+from workflow.lib.training.distributed import run_on
 
 EPOCHS = 6
 NAMES = {"target": "squares", "encoder": "unet", "scheme": "simple", "pretrain_seed": "5"}
@@ -84,68 +81,97 @@ def same(one: Path, other: Path) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-def history(values, half: float = 0.0) -> list[dict[str, float]]:
-    rows = [{"score": value, "score low": value - half, "score high": value + half} for value in values]
+def history(values, noise=((0.0, 0.0),), shared: float = 0.0) -> list[dict[str, float]]:
+    """Checks of two draws: `noise` of each check, in turn, and what all checks share."""
+    rows = []
+    for i, value in enumerate(values):
+        draws = [value + own + common for own, common in zip(noise[i % len(noise)], (shared, -shared), strict=True)]
+        rows.append({"score": value, "score low": value - 9, "score high": value + 9, **named(draws)})
     return [{"epoch": i, "score seconds": 0.1, "seconds": 2.0, **row} for i, row in enumerate(rows, start=1)]
+
+
+def named(draws) -> dict[str, float]:
+    return {f"score draw {i}": value for i, value in enumerate(draws, start=1)}
 
 
 def test_it_stops_after_so_many_checks_without_improvement():
     rule = RULE | {"checks": range(1, 9)}
     values = [1.0, 3.0, 2.0, 4.0, 4.0, 3.9, 9.0]
-    stops = [judge(history(values[:n]), rule).stopped for n in range(1, 8)]
+    stops = [checks_of(history(values[:n]), rule).stopped for n in range(1, 8)]
     assert stops == [False, False, False, False, False, True, False]  # never reaches the 9
-    judgement = judge(history(values[:6]), rule)
-    assert judgement.best["epoch"] == 4
-    assert [check["missed"] for check in judgement.checks] == [0, 0, 1, 0, 1, 2]
-    assert [check["best_so_far"] for check in judgement.checks] == [1, 2, 2, 4, 4, 4]
+    checks = checks_of(history(values[:6]), rule)
+    assert checks.best["epoch"] == 4
+    assert [check["missed"] for check in checks.rows] == [0, 0, 1, 0, 1, 2]
+    assert [check["best_so_far"] for check in checks.rows] == [1, 2, 2, 4, 4, 4]
 
 
 def test_epochs_between_checks_do_not_count():
     rows = history([1.0, math.nan, math.nan, 0.5])
     for row in rows[1:3]:
-        del row["score"], row["score low"], row["score high"], row["score seconds"]
-    judgement = judge(rows, RULE | {"checks": [1, 4]})
-    assert [check["epoch"] for check in judgement.checks] == [1, 4] and not judgement.stopped
+        for name in [name for name in row if name.startswith("score")]:
+            del row[name]
+    checks = checks_of(rows, RULE | {"checks": [1, 4]})
+    assert [check["epoch"] for check in checks.rows] == [1, 4] and not checks.stopped
 
 
-@pytest.mark.parametrize(("tolerance", "kept"), [(0.0, 3), (0.15, 3), (0.3, 1), ("interval", 1)])
-def test_an_improvement_within_the_tolerance_is_none(tolerance, kept: int):
-    """From 1.0 to 1.1 to 1.2: each step is 0.1; the interval's half-width is 0.25."""
-    assert judge(history([1.0, 1.1, 1.2], half=0.25), RULE | {"tolerance": tolerance}).best["epoch"] == kept
+@pytest.mark.parametrize(("tolerance", "kept"), [(0.0, 3), (0.15, 3), (0.3, 1)])
+def test_an_improvement_within_the_tolerance_is_none(tolerance: float, kept: int):
+    """From 1.0 to 1.1 to 1.2: each step is 0.1."""
+    assert checks_of(history([1.0, 1.1, 1.2]), RULE | {"tolerance": tolerance}).best["epoch"] == kept
+
+
+@pytest.mark.parametrize(("noise", "kept"), [(0.001, 3), (0.05, 1)])
+def test_the_interval_is_that_of_the_paired_difference(noise: float, kept: int):
+    """Which pixels were drawn moves all checks alike, by 1.0: only what is left moves the difference of 0.1."""
+    rule = RULE | {"tolerance": "interval"}
+    rows = history([1.0, 1.1, 1.2], noise=[(0.0, 0.0), (noise, -noise), (-noise, noise)], shared=1.0)
+    assert checks_of(rows, rule).best["epoch"] == kept
+
+
+def test_equal_checks_are_rarely_an_improvement():
+    rng, rule, found = np.random.default_rng(0), RULE | {"tolerance": "interval"}, 0
+    for _ in range(1000):
+        draws = rng.normal(size=3) + 0.1 * rng.normal(size=(2, 3))
+        rows = [
+            {"epoch": i, "score": d.mean(), "score low": 0, "score high": 0, "score seconds": 0, **named(d)}
+            for i, d in enumerate(draws, 1)
+        ]
+        found += checks_of(rows, rule).best["epoch"] == 2
+    assert found / 1000 < 0.05  # 2.5 % on this side
 
 
 def test_where_lower_is_better_falling_scores_are_improvements():
     rule = RULE | {"score": "robustness_sound"}
-    assert judge(history([3.0, 2.0, 1.0]), rule).best["epoch"] == 3
-    assert judge(history([1.0, 2.0, 3.0]), rule).stopped
+    assert checks_of(history([3.0, 2.0, 1.0]), rule).best["epoch"] == 3
+    assert checks_of(history([1.0, 2.0, 3.0]), rule).stopped
 
 
 def test_a_check_without_a_value_is_no_improvement_and_none_is_kept_without_values():
-    judgement = judge(history([math.nan, 1.0, math.nan, math.nan]), RULE)
-    assert judgement.best["epoch"] == 2 and judgement.stopped
-    assert judge(history([math.nan, math.nan]), RULE).best is None
+    checks = checks_of(history([math.nan, 1.0, math.nan, math.nan]), RULE)
+    assert checks.best["epoch"] == 2 and checks.stopped
+    assert checks_of(history([math.nan, math.nan]), RULE).best is None
 
 
 def test_the_rule_is_the_one_that_is_replayed_on_finished_curves():
     rng = np.random.default_rng(1)
     for _ in range(200):
-        values, half = rng.normal(size=8).cumsum(), float(rng.uniform(0, 1))
+        values, gain = rng.normal(size=8).cumsum(), float(rng.uniform(0, 1))
         most = int(rng.integers(1, 4))
-        rule = RULE | {"patience": most, "tolerance": "interval", "checks": range(1, 9)}
-        stop = next((n for n in range(1, 9) if judge(history(values[:n], half), rule).stopped), 8)
-        best, last = patience(values, np.full(8, half), most)
-        assert (judge(history(values[:stop], half), rule).best["epoch"], stop) == (best + 1, last + 1)
+        rule = RULE | {"patience": most, "tolerance": gain, "checks": range(1, 9)}
+        stop = next((n for n in range(1, 9) if checks_of(history(values[:n]), rule).stopped), 8)
+        best, last = patience(values, np.full(8, gain), most)
+        assert (checks_of(history(values[:stop]), rule).best["epoch"], stop) == (best + 1, last + 1)
 
 
 def test_the_record_says_everything():
     rule = RULE | {"score": "robustness_sound", "tolerance": "interval"}
-    record = decision(history([3.0, math.nan, 2.9], half=0.5), rule, SCORING, schedule=10)
+    record = decision(history([3.0, math.nan, 2.9], [(0.0, 0.0), (0.0, 0.0), (0.5, -0.5)]), rule, SCORING, schedule=10)
     said = record["rule"]
     assert said["setting"] == {"metric": "l2_loss", "margin": 0.25, "pooled": False, "level": "deepest"}
     assert said["computed_from"] == {"images": 6, "draws": 2, "seed": 0} and said["better"] == "lower"
     assert (record["kept_epoch"], record["last_epoch"], record["epochs_saved"]) == (1, 3, 7)
     assert (record["seconds_of_training"], record["seconds_saved"], record["seconds_of_scoring"]) == (6, 14, 0.3)
-    assert record["stopped_early"] and "epochs 2, 3" in record["why"] and "0.5" in record["why"]
+    assert record["stopped_early"] and "epochs 2, 3" in record["why"] and "paired" in record["why"]
     assert [check["value"] for check in record["checks"]] == [3.0, None, 2.9]
     json.dumps(record, allow_nan=False)
 
@@ -179,23 +205,26 @@ def test_without_a_stop_it_runs_to_the_end_of_the_schedule(job, tmp_path: Path, 
     assert record["cool_down"] is None and "schedule ended" in record["why"]
 
 
-@pytest.mark.parametrize("epoch", [1, 2, 3, 5])
-def test_a_killed_pretraining_decides_as_an_unbroken_one(epoch: int, job, tmp_path: Path):
+@pytest.mark.slow
+def test_a_killed_pretraining_decides_as_an_unbroken_one(job, tmp_path: Path):
     """With real scores: probes of features at pixels."""
     job["stopping"] = RULE | {"score": "probe", "tolerance": 0.02}
-    pretrain_until(folder=tmp_path / "whole", **job)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(classification, "TrainImages", dies_at(epoch))
-        died = False
-        try:
-            pretrain_until(folder=tmp_path / "broken", **job)
-        except KeyboardInterrupt:
-            died = True
-    last = read_json(tmp_path / "whole/decision.json")["last_epoch"]
-    assert died == (epoch <= last) and (tmp_path / "broken").exists() != died
-    pretrain_until(folder=tmp_path / "broken", **job)
-    assert record_of(tmp_path / "broken") == record_of(tmp_path / "whole")
-    assert same(tmp_path / "broken/kept.safetensors", tmp_path / "whole/kept.safetensors")
+    whole = tmp_path / "whole"
+    pretrain_until(folder=whole, **job)
+    last = read_json(whole / "decision.json")["last_epoch"]
+    for epoch in (1, 2, 3, 5):
+        broken = tmp_path / f"broken{epoch}"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(classification, "TrainImages", dies_at(epoch))
+            died = False
+            try:
+                pretrain_until(folder=broken, **job)
+            except KeyboardInterrupt:
+                died = True
+        assert died == (epoch <= last) and broken.exists() != died
+        pretrain_until(folder=broken, **job)
+        assert record_of(broken) == record_of(whole)
+        assert same(broken / "kept.safetensors", whole / "kept.safetensors")
 
 
 @pytest.mark.parametrize(("repeated", "kept"), [((0.5, 0.5), 1), ((5.0, 0.0, 0.0), 2)])
@@ -236,6 +265,7 @@ def test_other_rules_do_not_go_on_with_a_killed_pretraining(job, tmp_path: Path,
     assert read_json(tmp_path / "seed5/decision.json")["last_epoch"] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("score", "level"), [("probe", 2), ("probe_all", 1), ("robustness_sound", "deepest"), ("leep", 1)]
 )
@@ -243,11 +273,11 @@ def test_the_score_is_the_one_of_the_score_table(score: str, level, job, tmp_pat
     job["stopping"] = RULE | {"score": score, "level": level, "checks": [2]}
     folder = tmp_path / "seed5"
     pretrain_until(folder=folder, **job)
-    names = {**NAMES, "epochs": "2"}
+    of = {"target": NAMES["target"], "checkpoints": [("unet", "simple", 5, 2)]}
     keep = {key: job[key] for key in ("data_folder", "encoder", "inputs", "device", "threads")}
     table, weights = tmp_path / "scores.csv", folder / "kept.safetensors"
     by_group = tmp_path / "scores.json"
-    score_checkpoint(**keep, **SCORING, names=names, scores=[score], weights=weights, output=table, by_group=by_group)
+    score_checkpoints(**keep, **SCORING, **of, scores=[score], weights=[weights], output=table, by_group=by_group)
     rows = pd.read_csv(table)
     if score == "robustness_sound":
         rows = rows[(rows["metric"] == "l2_loss") & (rows["margin"] == 0.25) & ~rows["pooled"].astype(bool)]
@@ -268,7 +298,7 @@ def test_the_score_is_the_one_of_the_score_table(score: str, level, job, tmp_pat
     ],
 )
 def test_a_rule_that_cannot_be_applied_is_refused_before_training(change, words, job, tmp_path: Path):
-    with pytest.raises(UserError, match="can't be stopped by") as error:
+    with pytest.raises(UserError, match="cannot be stopped by") as error:
         pretrain_until(folder=tmp_path / "seed5", **job | change)
     assert all(word in str(error.value) for word in [*words, "next:"])
     assert not (tmp_path / "seed5.resume").exists()
@@ -297,6 +327,7 @@ def test_a_damaged_best_state_is_not_kept(job, tmp_path: Path, monkeypatch):
     assert not (tmp_path / "seed5").exists()
 
 
+@pytest.mark.slow
 def test_two_processes_stop_together(job, tmp_path: Path, monkeypatch):
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
     job |= {"stopping": RULE | {"tolerance": 1e9, "patience": 1}, "source_card": str(job["source_card"])}
@@ -315,6 +346,7 @@ def test_the_learning_rate_of_a_cool_down_is_linear():
     assert rates == pytest.approx([1 - 0.1 * i for i in range(10)])
 
 
+@pytest.mark.slow
 def test_a_cool_down_goes_on_with_weights_optimiser_and_images_of_the_long_schedule(job, tmp_path: Path, monkeypatch):
     """With the learning rates of the long schedule it ends where that does."""
     pretrain_encoder(folder=tmp_path / "whole", keep=[EPOCHS], **training_of(job))
@@ -391,17 +423,9 @@ def test_the_workflow_stops_a_killed_pretraining_as_an_unbroken_one(tmp_path: Pa
             "over.yaml",
         ]
         if name == "broken":
-            run = subprocess.Popen(
-                command("stopped", *options), cwd=folder, start_new_session=True, stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )  # fmt: skip
-            # The best checkpoint is saved first; without a state the job would rightly begin anew.
-            places = (f"{STOPPED}.resume/best/state-*.pt", f"{STOPPED}.resume/state-*.pt")
-            while not all(list(folder.glob(place)) for place in places):
-                assert run.poll() is None, "the run ended before it could be killed"
-                time.sleep(0.05)
-            os.killpg(run.pid, signal.SIGKILL)
-            run.wait()
+            # The best checkpoint is saved first; without a state the job would rightly begin again.
+            signs = [f"{STOPPED}.resume/best/state-*.pt", f"{STOPPED}.resume/state-*.pt"]
+            ended(folder, signal.SIGKILL, signs, "stopped", *options)
             assert not (folder / STOPPED / "decision.json").exists()
             assert snakemake(folder, "--unlock", *options).returncode == 0
         run = snakemake(folder, "stopped", *options)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from workflow.lib.networks.build import build_encoder
-from workflow.lib.pretrain.checkpoint import write_checkpoint
+from workflow.lib.networks.checkpoint import write_checkpoint
 from workflow.lib.rank.export import export_choice
 
 
@@ -36,10 +36,12 @@ def exported(tmp_path: Path, encoder: dict[str, object]) -> tuple[nn.Module, Pat
         encoders={"e": encoder},
         inputs={"e": "unchanged"},
         image_size=64,
+        aspect="kept",
     )
     return network.eval(), tmp_path / "encoder"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "convnext_atto", "vit_tiny_patch16_224"])
 @torch.inference_mode()
 def test_timm_and_smp_files_give_the_same_maps(tmp_path: Path, name: str):
@@ -76,4 +78,4 @@ def test_own_network_is_said_to_be_the_studys(tmp_path: Path):
     network, folder = exported(tmp_path, {"architecture": "unet", "width": 4})
     assert sorted(path.name for path in folder.iterdir()) == ["encoder.safetensors", "note.json"]
     assert load_file(folder / "encoder.safetensors").keys() == network.state_dict().keys()
-    assert "no other program" in json.loads((folder / "note.json").read_text())["encoder.safetensors"]
+    assert "no other software" in json.loads((folder / "note.json").read_text())["encoder.safetensors"]

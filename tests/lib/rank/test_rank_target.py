@@ -1,4 +1,4 @@
-"""A ranking from made-up score files: who wins, who can't be told from the winner, and what the answer says."""
+"""A ranking from made-up score files: who wins, who is not distinguishable from the winner, and what the answer says."""
 
 import json
 from pathlib import Path
@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from workflow.lib.grid import Checkpoint
-from workflow.lib.rank.answer import in_words, rank
+from workflow.lib.job.run import UserError
 from workflow.lib.rank.rank import rank_target
+from workflow.lib.rank.ranking import rank, ranking_text
 from workflow.lib.rank.table import read_scored
-from workflow.lib.run import UserError
+from workflow.lib.study.checkpoints import Checkpoint
 
 GOOD, FAIR, BAD = (
     Checkpoint("resnet", "pretrained", 0, 90),
@@ -31,7 +31,7 @@ def score_files(
     accuracy: dict[Checkpoint, float] | None = None,
     missing: str = "",
 ) -> dict[str, list[Any]]:
-    """Candidates and score files as `score_checkpoint` writes them; probe, robustness: values of patients, None for none."""
+    """Candidates and score files as `score_checkpoints` writes them; probe, robustness: values of patients, None for none."""
     files: dict[str, list[Any]] = {"candidates": [*(probe or robustness or {})], "scores": [], "by_group": []}
     for checkpoint in probe or robustness or {}:
         values, reasons = {}, {}
@@ -57,7 +57,7 @@ def score_files(
             path, index=False
         )
         facts = {"seconds": 3.0, "groups": {f"p{i}": 2 for i in range(number)}, "values": values, "missing": reasons}
-        path.with_suffix(".json").write_text(json.dumps(facts))
+        path.with_suffix(".json").write_text(json.dumps({checkpoint.path: facts}))
         files["scores"].append(str(path))
         files["by_group"].append(str(path.with_suffix(".json")))
     return files
@@ -68,7 +68,7 @@ def ranked(
 ):
     files = score_files(folder, probe, **options)
     table, facts = rank(read_scored(**files), by=by, default=default, notes=[])
-    return table.set_index("candidate"), facts, in_words("T", facts)
+    return table.set_index("candidate"), facts, ranking_text("T", facts)
 
 
 def noise(seed: int, groups: int = 12) -> np.ndarray:
@@ -85,7 +85,12 @@ def test_known_winner_is_told_from_the_default_by_pairs(tmp_path: Path):
     assert gain["gain_low"] < 0.2 < gain["gain_high"] and gain["gain_low"] > 0.1
     assert gain["ci_high"] - gain["ci_low"] > 1  # unpaired, nothing could be told
     assert 0.01 < facts["resolvable"] < 0.1
-    assert words.startswith("T: start from resnet, pretrained, 90 epochs.") and "declared in the config" in words
+    assert (
+        words.startswith(
+            "T, by probe_all and not by Dice, as nothing was fine-tuned: start from resnet, pretrained, 90 epochs."
+        )
+        and "declared in the config" in words
+    )
     assert table["knn"].tolist() == [1.5] * 3 and table["seconds"].tolist() == [3.0] * 3
 
 
@@ -94,8 +99,8 @@ def test_default_is_the_answer_where_nothing_is_told_from_it(tmp_path: Path):
     table, facts, words = ranked(tmp_path, probe, default=FAIR.path)
     assert facts["best"]["path"] == GOOD.path and facts["choice"]["path"] == FAIR.path
     assert sorted(facts["undecided"]) == ["resnet, pretrained, 90 epochs", "unet, simple, 20 epochs"]
-    assert words.startswith("T: take the default, unet, simple, 20 epochs (declared in the config).")
-    assert "an interval that includes 0" in words and facts["groups_needed"] > 12 and "would take" in words
+    assert "fine-tuned: take the default, unet, simple, 20 epochs (declared in the config)." in words
+    assert "an interval that includes 0" in words and facts["groups_needed"] > 12 and "if it is real" in words
 
 
 def test_ties_are_undecided_and_keep_the_order_of_the_config(tmp_path: Path):
@@ -124,15 +129,15 @@ def test_without_labels_the_robustness_score_ranks_but_overrules_no_default(tmp_
     )
     assert facts["by"] == "robustness_sound" and facts["missing"] == {"probe_all": "needs labels"}
     assert facts["best"]["path"] == GOOD.path and table["gain_low"].iloc[0] > 0
-    assert facts["choice"]["path"] == FAIR.path and words.startswith("T: take the default")
-    assert "but this score overrules no default; the other one is told from it" in words
+    assert facts["choice"]["path"] == FAIR.path and "fine-tuned: take the default" in words
+    assert "but this score overrules no default; the other one is distinguishable from it" in words
     assert "probe_all (needs labels)" in words and "C9" in words
 
 
 def test_one_patient_says_nothing(tmp_path: Path):
     table, facts, words = ranked(tmp_path, {FAIR: [-0.9], GOOD: [-0.1]}, default="unet")
     assert facts["choice"]["path"] == FAIR.path and table["undecided"].all() and facts["resolvable"] is None
-    assert table["gain_low"].isna().all() and "How sure this is can't be said" in words
+    assert table["gain_low"].isna().all() and "How sure this is cannot be said" in words
 
 
 def test_few_patients_are_warned_of(tmp_path: Path):
@@ -166,6 +171,9 @@ def test_candidates_of_other_images_are_refused(tmp_path: Path):
     files = score_files(tmp_path, {FAIR: noise(1), GOOD: noise(2, 11)})
     with pytest.raises(UserError, match="scored on other images"):
         read_scored(**files)
+    with pytest.raises(UserError, match="candidates have no scores") as error:
+        read_scored(**files | {"candidates": [FAIR, BAD]})
+    assert BAD.path in str(error.value) and FAIR.path not in str(error.value).split("where:")[0]
 
 
 @pytest.mark.parametrize("groups", [12, 1])

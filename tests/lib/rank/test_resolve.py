@@ -28,6 +28,17 @@ def test_best_is_in_the_undecided_set_as_often_as_promised():
     assert missed / 2000 < 0.05
 
 
+def test_a_resolvable_difference_is_found_in_four_of_five_cases():
+    rng, found, said = np.random.default_rng(3), 0, []
+    for _ in range(500):
+        noise = rng.normal(size=(2, 15))
+        said.append(compare(noise + [[3.0], [0.0]], 1).resolvable)
+    for _ in range(2000):
+        values = rng.normal(size=(2, 15)) + [[np.mean(said)], [0.0]]
+        found += not compare(values, 1).undecided[1]
+    assert found / 2000 == pytest.approx(0.8, abs=0.05)
+
+
 def test_groups_needed_grows_with_the_square():
     assert groups_needed(0.1, 0.2, 10) == 40
     assert groups_needed(0.0, 0.2, 10) is None and groups_needed(0.1, float("nan"), 10) is None

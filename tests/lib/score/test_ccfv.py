@@ -1,11 +1,18 @@
 """CC-FV in both forms: what tells them apart, and when they can't be had."""
 
+import dataclasses
+from itertools import combinations
+
 import numpy as np
 import pytest
+import torch
 from scipy.linalg import sqrtm
 
 from workflow.lib.score.applies import NotApplicable
 from workflow.lib.score.ccfv import Layer, ccfv_code, ccfv_published, gaussian, wasserstein
+from workflow.lib.score.label_scores import POINT_COMPONENTS, POINTS, label_rows
+from workflow.lib.score.pixels import TargetImages
+from workflow.lib.score.registry import SCORES, Sample
 
 
 def layer(
@@ -97,3 +104,40 @@ def test_points_that_coincide_leave_no_variety():
     with pytest.raises(NotApplicable, match="coincide"):
         ccfv_published([doubled])
     assert np.isfinite(ccfv_published([[*doubled[:-1], layer()[-1]]]))
+
+
+def test_distances_of_the_points_drawn_are_those_of_all_pixels():
+    """Of 8 points in 128 dimensions, as the pixels of other scores would give, most of the distance is sampling."""
+    rng = np.random.default_rng(0)
+    sizes = np.arange(1, 129) ** -0.5
+    images = []
+    for _ in range(4):
+        mixing = sizes[:, None] * (np.eye(128) + 0.15 * rng.normal(size=(128, 128)))
+        images.append(0.5 * sizes * rng.normal(size=128) + rng.normal(size=(4000, 128)) @ mixing.T)
+    axes = np.linalg.svd(np.concatenate(images) - np.concatenate(images).mean(axis=0), full_matrices=False)[2].T
+
+    def bias(points: int, dimensions: int) -> float:
+        full = [image @ axes[:, :dimensions] for image in images]
+        fits = [[gaussian(part) for part in parts] for parts in (full, [part[:points] for part in full])]
+        truth, drawn = (sum(wasserstein(a, b) for a, b in combinations(fit, 2)) for fit in fits)
+        return drawn / truth - 1
+
+    assert bias(8, 128) > 0.6 and abs(bias(POINTS, POINT_COMPONENTS)) < 0.15
+
+
+def test_ccfv_gets_points_of_its_own(monkeypatch: pytest.MonkeyPatch):
+    masks = np.zeros((3, 32, 32), np.uint8)
+    masks[:2, :16] = 1
+    masks[2, 0, :5] = 1
+    generator = torch.Generator().manual_seed(0)
+    chosen = TargetImages(torch.randn(3, 40, 32, 32, generator=generator), torch.zeros(3, 2), masks, np.arange(3))
+    seen: list[list[Sample]] = []
+    stand_in = dataclasses.replace(SCORES["cc_fv_code"], compute=lambda levels: float(len(seen.append(levels) or seen)))
+    monkeypatch.setitem(SCORES, "cc_fv_code", stand_in)
+    levels = lambda x: [x, x[:, :, ::2, ::2].flatten(2).mT]  # noqa: E731  maps and tokens
+    [row] = label_rows(["cc_fv_code"], levels, chosen, None, pixels=400, samples=2, components=4, seed=0)
+    assert row["value"] == 1.5 and row["sample"] is None
+    for level in seen[0]:
+        assert level.features.shape == (5 * POINTS + 5, POINT_COMPONENTS)
+        counts = np.unique(np.stack([level.image, level.labels]), axis=1, return_counts=True)[1]
+        assert counts.tolist() == [POINTS] * 5 + [5] and 0.5 < (level.features**2).mean() < 2

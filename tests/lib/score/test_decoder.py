@@ -6,7 +6,7 @@ import torch
 from monai.networks.nets import BasicUNet
 from torch import nn
 
-from workflow.lib.run import UserError
+from workflow.lib.job.run import UserError
 from workflow.lib.score.ccfv import ccfv_code, ccfv_published
 from workflow.lib.score.decoder import decoder_layers
 

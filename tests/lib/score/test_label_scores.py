@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from workflow.lib.score.applies import NotApplicable, centred
+from workflow.lib.score.applies import NotApplicable, centred, reduced, standard_components
 from workflow.lib.score.gbc import gbc
 from workflow.lib.score.hscore import h_score, regularised_h_score
 from workflow.lib.score.knn import knn
@@ -16,6 +16,8 @@ from workflow.lib.score.logme import logme
 from workflow.lib.score.nleep import nleep
 from workflow.lib.score.parc import parc
 from workflow.lib.score.probe import probe
+from workflow.lib.score.registry import SCORES as SCORE_TABLE
+from workflow.lib.score.registry import Sample
 from workflow.lib.score.sfda import sfda
 from workflow.lib.score.transrate import transrate, transrate_original
 
@@ -111,14 +113,37 @@ def test_logme_is_the_greatest_evidence_also_of_wide_features():
         best = []
         for c in range(CLASSES):
             densities = []
-            for ratio in 10 ** np.arange(
-                -7, 3, 0.1
-            ):  # of noise to prior variance; the best prior variance is known then
+            # Of noise to prior variance; the best prior variance is known then.
+            for ratio in 10 ** np.arange(-7, 3, 0.1):
                 shape, t = ratio * np.eye(40) + x @ x.T, (y == c).astype(float)
                 covariance = shape * (t @ np.linalg.solve(shape, t)) / 40
                 densities.append(multivariate_normal(cov=covariance, allow_singular=True).logpdf(t))
             best.append(max(densities) / 40)
         assert logme(x, y) == pytest.approx(np.mean(best), abs=2e-3)
+
+
+def of_two_classes(separation: float, name: str, share: float = 0.5) -> float:
+    """A score as the registry calls it, of two Gaussian classes in 8 channels that lie so many SD apart."""
+    rng = np.random.default_rng(3)
+    y = (np.arange(N) < share * N).astype(int)
+    x = rng.normal(size=(N, 8)) + separation * y[:, None] * np.eye(8)[0]
+    return SCORE_TABLE[name].compute(Sample(x, 8, y, GROUPS, GROUPS, None, 1))
+
+
+def test_logme_of_separable_classes_is_high_though_features_are_centred():
+    """Centred features and no intercept could at best predict half of an indicator: the evidence stayed near that of noise."""
+    found = [of_two_classes(separation, "logme") for separation in (0, 4, 1000)]
+    assert found[0] < -0.6 and found == sorted(found) and found[2] > 2
+    x, y = data()
+    assert logme(x + 100, y, intercept=True) == pytest.approx(logme(x, y, intercept=True))
+
+
+def test_transrate_sees_two_classes_of_equal_size_move_apart():
+    found = [of_two_classes(separation, "transrate") for separation in (0, 2, 4, 8)]
+    assert found == sorted(found) and found[-1] > 10 * found[0]
+    with pytest.raises(NotApplicable, match="two classes of about equal size"):
+        of_two_classes(4, "transrate_original")
+    assert np.isfinite(of_two_classes(4, "transrate_original", share=0.1))
 
 
 def test_logme_does_not_reward_channels_without_content():
@@ -186,7 +211,59 @@ def test_probe_judges_patients_it_was_not_trained_on():
 def test_probe_stays_finite_where_a_sample_is_far_off():
     x, y = data()
     x[0] *= -1e6
-    assert probe(x, y, GROUPS, seed=0) < -100
+    assert -1.2 < probe(x, y, GROUPS, seed=0) < -1  # the others are as good as equal: nothing is known, nothing misled
+
+
+@pytest.fixture(params=["parc", "probe"])
+def of_channels(request: pytest.FixtureRequest) -> Callable[..., float]:
+    """A score that standardises channels, as the registry calls it."""
+
+    def score(x: Array, y: Array, components: int | None) -> float:
+        groups = np.arange(len(y)) // 20
+        return SCORE_TABLE[request.param].compute(Sample(x, components, y, groups, groups, None, 1))
+
+    return score
+
+
+def test_what_is_left_of_channels_at_rounding_is_not_scaled_up(of_channels: Callable[..., float]):
+    """Six channels, as two hundred float32 channels that are sums of them, and beside as many that are all but constant."""
+    rng = np.random.default_rng(2)
+    y = np.arange(N) % 2
+    x = rng.normal(size=(N, 6)) + 0.7 * y[:, None]
+    wide = (x @ np.linalg.qr(rng.normal(size=(200, 6)))[0].T).astype(np.float32)
+    assert reduced(wide, 128).shape == standard_components([wide], 128).shape == (N, 6)
+    noise = (1e-8 * rng.normal(size=(N, 200))).astype(np.float32)
+    expected = of_channels(wide, y, 128)
+    assert of_channels(np.hstack([wide, noise]), y, 128) == pytest.approx(expected, rel=1e-3)
+    assert expected == pytest.approx(of_channels(wide, y, 6), rel=1e-3)
+
+
+def test_cells_that_many_pixels_share_have_no_more_components_than_cells():
+    cells = np.random.default_rng(0).normal(size=(32, 256)).astype(np.float32)[np.arange(N) % 32]
+    assert reduced(cells, 128).shape == (N, 31)
+
+
+def test_more_channels_of_equal_signal_do_not_score_lower(of_channels: Callable[..., float]):
+    """More channels than components: whitened, their noise would drown the classes. And the order is that of any dimension."""
+    n = 300
+    y = np.arange(n) % 2
+    candidates = {}
+    for width in (32, 128, 512):
+        rng = np.random.default_rng(width)
+        candidates[width] = rng.normal(size=(n, width)) + 0.25 * y[:, None] * rng.choice([-1, 1], width)
+    for components in (16, 128, None):
+        found = [of_channels(x, y, components) for x in candidates.values()]
+        assert found == sorted(found), components
+
+
+def test_levels_count_alike_in_common_components():
+    rng = np.random.default_rng(0)
+    small, large = rng.normal(size=(N, 4)), 100 * rng.normal(size=(N, 60))
+    found = standard_components([small, large], None)
+    parts = [(level - level.mean(axis=0)) / level.std(axis=0) for level in (small, large)]
+    expected = sum(part @ part.T / part.shape[1] for part in parts) / 2
+    np.testing.assert_allclose(found @ found.T, expected, atol=1e-9)
+    assert standard_components([small, large], 4).shape == (N, 4)
 
 
 def test_parc_takes_at_most_the_samples_asked_for():

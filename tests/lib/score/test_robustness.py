@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
-from torch.nn.functional import cosine_similarity
+from torch.nn.functional import cosine_similarity, interpolate
 
 from tests.parity import parity_folder, uniform
+from workflow.lib.score.pixels import TargetImages
 from workflow.lib.score.robustness import (
     CHUNK,
     clipping_warning,
@@ -47,8 +48,42 @@ def test_distances_of_large_maps_are_accumulated_in_double_precision():
 
 
 def test_pooling_averages_space_for_maps_and_channels_for_tokens():
-    assert torch.equal(pool(torch.arange(8.0).view(1, 2, 2, 2)), torch.tensor([[1.5, 5.5]]))
-    assert torch.equal(pool(torch.tensor([[[0.0, 2.0], [4.0, 6.0], [1.0, 1.0]]])), torch.tensor([[1.0, 5.0, 1.0]]))
+    tokens = torch.tensor([[[0.0, 2.0], [4.0, 6.0], [2.0, 1.0]]])  # three positions, two channels
+    for published in (True, False):
+        assert torch.equal(pool(torch.arange(8.0).view(1, 2, 2, 2), published=published), torch.tensor([[1.5, 5.5]]))
+    assert torch.equal(pool(tokens, published=True), torch.tensor([[1.0, 5.0, 1.5]]))
+    assert torch.equal(pool(tokens, published=False), torch.tensor([[2.0, 3.0]]))
+
+
+def test_sound_score_of_tokens_is_that_of_the_same_features_as_maps():
+    """Swin's tokens, pooled over positions as the maps of the others; the published form pools over channels."""
+    query, key = views_of(5)
+    same = {}
+    for published in (True, False):
+        as_maps = score_of_views(lambda x: [x[:, :, ::2]], query, key, published=published)
+        as_tokens = score_of_views(lambda x: [x[:, :, ::2].flatten(2).mT], query, key, published=published)
+        same[published] = as_tokens[1, True, "l2_loss", 0.5] == pytest.approx(as_maps[1, True, "l2_loss", 0.5])
+    assert same == {True: False, False: True}
+
+
+def test_standardising_does_not_take_jitter_out_of_grey_images():
+    """Brightness and contrast are affine there: standardised each by itself, both views of an image would be the same."""
+    coarse = torch.rand(12, 1, 5, 5, generator=torch.Generator().manual_seed(0))
+    grey = (0.1 + 0.7 * interpolate(coarse, size=24, mode="bicubic").clamp(0, 1)).repeat(1, 3, 1, 1)
+    moved = {}
+    for inputs in ("unchanged", "standardised"):
+        views: list[torch.Tensor] = []
+        options = {"inputs": inputs, "draws": 1, "seed": 3, "published": False}
+        list(robustness_rows(lambda x, views=views: views.append(x) or [x], as_chosen(grey), **options))
+        query, key = (torch.cat(views[side::2]) for side in (0, 1))
+        moved[inputs] = float((query - key).square().mean().sqrt() / query.std())
+    assert moved["standardised"] > 0.1 and moved["standardised"] == pytest.approx(moved["unchanged"], rel=0.3)
+
+
+def as_chosen(images: torch.Tensor) -> TargetImages:
+    """Images as pictures of a target, without masks."""
+    statistics = torch.stack([images.mean(dim=(1, 2, 3)), images.std(dim=(1, 2, 3))], dim=1)
+    return TargetImages(images, statistics, None, np.arange(len(images)))
 
 
 def views_of(n: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -63,7 +98,7 @@ def test_published_score_in_chunks_equals_the_definition_on_the_whole_set(n: int
     assert len(found) == 2 * 2 * 3 * 5
     for (level, pooled, name, margin), value in found.items():
         a, b = (query, key) if level == 1 else (query[:, :2, ::2], key[:, :2, ::2])
-        matrix = (distances(pool(a), pool(b)) if pooled else distances(a, b))[name]
+        matrix = (distances(*(pool(x, published=True) for x in (a, b))) if pooled else distances(a, b))[name]
         expected = hinge(matrix.diagonal(), matrix[range(n), partner(n)], margin).mean()
         assert value == pytest.approx(expected.item())
 
@@ -92,7 +127,12 @@ def test_published_jitter_is_the_same_for_all_images_and_the_sound_one_is_not():
         views: list[torch.Tensor] = []
         list(
             robustness_rows(
-                lambda x, views=views: views.append(x) or [x + 1], images, draws=1, seed=3, published=published
+                lambda x, views=views: views.append(x) or [x + 1],
+                as_chosen(images),
+                inputs="unchanged",
+                draws=1,
+                seed=3,
+                published=published,
             )
         )
         same = all(torch.equal(image, view[0]) for view in views for image in view)
@@ -101,19 +141,32 @@ def test_published_jitter_is_the_same_for_all_images_and_the_sound_one_is_not():
 
 def test_interval_over_draws_of_jitter():
     images = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(4))
-    single = [list(robustness_rows(lambda x: [x], images, draws=1, seed=0, published=True))[0]]
-    several = list(robustness_rows(lambda x: [x], images, draws=4, seed=0, published=True))
+    single = [
+        list(robustness_rows(lambda x: [x], as_chosen(images), inputs="unchanged", draws=1, seed=0, published=True))[0]
+    ]
+    several = list(
+        robustness_rows(lambda x: [x], as_chosen(images), inputs="unchanged", draws=4, seed=0, published=True)
+    )
     assert np.isnan(single[0]["ci_low"])
     for row in several:
         assert row["draws"] == 4 and row["ci_low"] <= row["value"] <= row["ci_high"]
     assert any(row["ci_low"] < row["ci_high"] for row in several)
-    again = list(robustness_rows(lambda x: [x], images, draws=4, seed=0, published=True))
+    again = list(robustness_rows(lambda x: [x], as_chosen(images), inputs="unchanged", draws=4, seed=0, published=True))
     assert again == several
 
 
 def test_scores_of_features_that_do_not_vary_are_missing_and_say_why():
     images = torch.rand(4, 3, 8, 8)
-    rows = list(robustness_rows(lambda x: [torch.ones(len(x), 2, 2, 2)], images, draws=2, seed=0, published=True))
+    rows = list(
+        robustness_rows(
+            lambda x: [torch.ones(len(x), 2, 2, 2)],
+            as_chosen(images),
+            inputs="unchanged",
+            draws=2,
+            seed=0,
+            published=True,
+        )
+    )
     for row in rows:
         undefined = row["metric"] == "inv_pearson_corr"
         assert np.isnan(row["value"]) == undefined and row["warning"].startswith("undefined") == undefined
@@ -123,8 +176,10 @@ def test_raw_intensities_are_warned_of():
     images = torch.rand(4, 3, 8, 8)
     assert clipping_warning(images) == ""
     assert "outside 0..1" in clipping_warning(images * 300)
-    rows = list(robustness_rows(lambda x: [x], images * 300, draws=1, seed=0, published=True))
-    assert all("cut by the jitter" in row["warning"] for row in rows)
+    rows = list(
+        robustness_rows(lambda x: [x], as_chosen(images * 300), inputs="unchanged", draws=1, seed=0, published=True)
+    )
+    assert all("clipped by the jitter" in row["warning"] for row in rows)
 
 
 def test_parity_of_the_score():
@@ -144,7 +199,7 @@ def test_parity_of_the_score():
             for view in (0, 1)
         )
         if case["pooled"]:
-            q, k = pool(q), pool(k)
+            q, k = (pool(x, published=True) for x in (q, k))
         matrix = distances(q, k)[case["distance"] if "distance" in case else case["metric"]]
         terms = hinge(matrix.diagonal(), matrix[range(n), partner(n)], case["margin"])
         assert terms.tolist() == pytest.approx(case["per_image"], abs=5e-6), case

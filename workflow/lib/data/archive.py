@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from workflow.lib.run import UserError, atomic_folder
+from workflow.lib.job.run import UserError, atomic_folder
 
 # Compressors' own errors; encrypted zips and methods that Python lacks raise RuntimeError.
 DAMAGED = (zlib.error, lzma.LZMAError, EOFError, RuntimeError)
@@ -61,7 +61,7 @@ def _check_room(archive: Path, size: int, folder: Path) -> None:
             found=f"{free / 1e9:.1f} GB free",
             expected=f"{size / 1e9:.1f} GB, which the archive says it unpacks to",
             where=f"{archive}, into {folder.parent}",
-            next="free space there, then run the same command again; if the size is absurd, fetch the archive again",
+            next="free space there, then run the same command again; if the size is implausible, download the archive again",
         )
 
 

@@ -1,9 +1,10 @@
 """A case of a target, and what the readers of all layouts share."""
 
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
-from workflow.lib.run import UserError
+from workflow.lib.job.run import UserError
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,11 @@ def make_case(folder: Path, case: str, group: str, part: str, image: Path, mask:
 
 
 def unmatched(folder: Path, images: dict[str, Path], masks: dict[str, Path]) -> list[str]:
-    """Problems, one line each: images without a mask of their name, and masks without an image."""
+    """Problems, one line each: images without a mask of their name, and masks without an image, in turns."""
     lonely_images = [f"{images[stem].relative_to(folder)}: image without mask" for stem in images.keys() - masks.keys()]
     lonely_masks = [f"{masks[stem].relative_to(folder)}: mask without image" for stem in masks.keys() - images.keys()]
-    return sorted(lonely_images) + sorted(lonely_masks)
+    pairs = zip_longest(sorted(lonely_images), sorted(lonely_masks))
+    return [line for pair in pairs for line in pair if line]
 
 
 def glimpse(folder: Path) -> str:
@@ -43,12 +45,12 @@ def glimpse(folder: Path) -> str:
     return (", ".join(names[:8]) + (f", ... ({len(names)} entries)" if len(names) > 8 else "")) or "an empty folder"
 
 
-def no_layout(where: Path, found: str, expected: str) -> UserError:
+def no_layout(where: Path, found: str, expected: str, next: str = "") -> UserError:
     """The error for data at `where` that do not lie as their layout says."""
     return UserError(
         "folder does not have the layout of the target",
         found=found,
         expected=expected,
         where=where,
-        next="correct `folder`, `layout` or `group` of the target in the config, or unpack the data again",
+        next=next or "correct `folder`, `layout` or `group` of the target in the config, or unpack the data again",
     )

@@ -10,7 +10,7 @@ from urllib.request import url2pathname
 
 import requests
 
-from workflow.lib.run import Progress, UserError, sha256_of, writing
+from workflow.lib.job.run import Progress, UserError, sha256_of, writing
 
 log = logging.getLogger("medseg")
 
@@ -90,7 +90,7 @@ def _download_http(url: str, part: Path, headers: Mapping[str, str], retries: in
 
 
 def _transfer(url: str, part: Path, headers: Mapping[str, str]) -> None:
-    """One request: append to `part`, or begin anew where the server does not continue."""
+    """One request: append to `part`, or start again where the server does not continue."""
     have = part.stat().st_size if part.exists() else 0
     ask = {"Accept-Encoding": "identity", **headers} | ({"Range": f"bytes={have}-"} if have else {})
     try:
@@ -134,7 +134,7 @@ def _check_status(status: int, url: str) -> None:
         where=_shown(url),
         next="check the token in your environment and that the terms were accepted on the page of the data set"
         if refused
-        else "look for the new address on the page of the data set and correct workflow/registry/datasets.tsv",
+        else "find the new address on the data set's page and correct workflow/registry/datasets.tsv",
     )
 
 

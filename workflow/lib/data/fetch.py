@@ -7,20 +7,19 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from workflow.lib.config_checks import check_folder
 from workflow.lib.data.archive import unpack
 from workflow.lib.data.download import download
 from workflow.lib.data.generate import generate
-from workflow.lib.data.registry import Archive, Dataset, read_registry
-from workflow.lib.run import Progress, UserError, atomic_folder, atomic_path, write_json
+from workflow.lib.data.registry import Archive, Dataset, read_registry, token_for
+from workflow.lib.job.run import Progress, UserError, atomic_folder, atomic_path, write_json
+from workflow.lib.study.checks import check_folder
 
 log = logging.getLogger("medseg")
 
 
 def use_folder(*, dataset: str, layout: str, folder: str, source: str | Path, registry: str | Path) -> None:
-    """Data set in the user's own folder, read where it lies; archives of ImageNet found in it are checked."""
+    """Data set in the user's own folder, read in place; archives of ImageNet found in it are checked."""
     place = check_folder(dataset, folder)
     archives = [archive for row in read_registry(registry).values() for archive in row.archives]
     known = [archive for archive in archives if archive.checksum != "unknown" and (place / archive.file).is_file()]
@@ -93,7 +92,7 @@ def check_archive(path: Path, checksum: str) -> dict[str, Any]:
             found=f"{kind} {found[kind]}",
             expected=f"{kind} {expected}{recorded}",
             where=path,
-            next=f"rm '{path}' and fetch it again"
+            next=f"rm '{path}' and download it again"
             + (f"; if the new file is right, also rm '{record}'" if recorded else " from the official page"),
         )
     return {"name": path.name, "bytes": path.stat().st_size, "sha256": found["sha256"]}
@@ -113,12 +112,10 @@ def _digests(path: Path) -> dict[str, str]:
 
 def _headers(url: str, environment: Mapping[str, str]) -> dict[str, str] | None:
     """Headers for a download from `url`; None where a token is needed and absent."""
-    if (urlsplit(url).hostname or "").endswith("kaggle.com"):
-        user, key = environment.get("KAGGLE_USERNAME"), environment.get("KAGGLE_KEY")
-        if not user or not key:
-            return None
-        return {"Authorization": "Basic " + base64.b64encode(f"{user}:{key}".encode()).decode()}
-    return {}
+    token = token_for(url, environment)
+    if token:
+        return {"Authorization": "Basic " + base64.b64encode(token.encode()).decode()}
+    return None if token is None else {}
 
 
 def _fetch_by_hand(row: Dataset, archives: list[Archive], downloads: Path) -> UserError:
@@ -126,7 +123,7 @@ def _fetch_by_hand(row: Dataset, archives: list[Archive], downloads: Path) -> Us
     other = "export KAGGLE_USERNAME and KAGGLE_KEY" if token else f"set `folder` of {row.name} in the config"
     wanted = "; ".join(f"{archive.file} (checksum {archive.checksum})" for archive in archives)
     return UserError(
-        f"data set {row.name} cannot be downloaded without you ({row.licence})",
+        f"data set {row.name} must be downloaded by hand ({row.licence})",
         found="; ".join(f"no {downloads / archive.file}" for archive in archives)
         + (", no KAGGLE_USERNAME and KAGGLE_KEY in the environment" if token else ""),
         expected=wanted,

@@ -11,8 +11,9 @@ import nibabel as nib
 import numpy as np
 from PIL import Image
 
+from workflow.lib.data.registry import GENERATED
 from workflow.lib.data.textures import TEXTURES, background, blob, disc, grid, pixel_noise, texture, to_bytes
-from workflow.lib.run import Progress, UserError, derive_seed
+from workflow.lib.job.run import Progress, UserError, derive_seed
 
 SHAPES = ("disc", "ring", "square")
 
@@ -28,13 +29,13 @@ def generate(
 ) -> None:
     """Write a data set of `layout` into `folder`, for inputs of `image_size` pixels.
 
-    train, test: imagenet, images per class (12 classes; test = val); acdc, patients; idrid and covid_qu, images.
+    train, test: imagenet, images per class (`CLASSES`; test = val); acdc, patients; idrid and covid_qu, images.
     """
-    writers: dict[str, tuple[Callable[..., None], int, int]] = {
-        "imagenet": (generate_source, 200, 20),
-        "acdc": (generate_cardiac, 10, 6),
-        "idrid": (generate_fundus, 12, 6),
-        "covid_qu": (generate_chest, 40, 20),
+    writers: dict[str, Callable[..., None]] = {
+        "imagenet": generate_source,
+        "acdc": generate_cardiac,
+        "idrid": generate_fundus,
+        "covid_qu": generate_chest,
     }
     if layout not in writers:
         raise UserError(
@@ -44,9 +45,10 @@ def generate(
             where="config: data.generate",
             next="give the `folder` of this data set in the config",
         )
-    writer, default_train, default_test = writers[layout]
-    numbers = (default_train if train is None else train, default_test if test is None else test)
-    writer(Path(folder), image_size, seed, *numbers)
+    numbers = [
+        usual if number is None else number for number, usual in zip((train, test), GENERATED[layout], strict=True)
+    ]
+    writers[layout](Path(folder), image_size, seed, *numbers)
 
 
 def generate_source(folder: Path, size: int, seed: int, train: int, val: int) -> None:
@@ -130,10 +132,8 @@ def _cardiac_slice(
 
 def generate_fundus(folder: Path, size: int, seed: int, train: int, test: int) -> None:
     """IDRiD, part A: numbered folders, .jpg photographs, .tif masks red on black; not every image has every lesion."""
-    shape = (
-        5 * size,
-        round(7 * size / (1 - 2 * 96 / 4288)),
-    )  # as prepared under `sound`, with the columns that are cut
+    # As prepared under `sound`, with the columns that are cut.
+    shape = (5 * size, round(7 * size / (1 - 2 * 96 / 4288)))
     lesions = ("1. Microaneurysms/MA", "2. Haemorrhages/HE", "3. Hard Exudates/EX", "4. Soft Exudates/SE")
     for n in range(train + test):
         part = "a. Training Set" if n < train else "b. Testing Set"

@@ -12,9 +12,11 @@ import numpy as np
 import pandas as pd
 from scipy.io import loadmat
 
+from workflow.lib.data.copies import images_below, warn_of_copies
+from workflow.lib.data.other_files import described, is_rubbish
 from workflow.lib.data.registry import read_registry
-from workflow.lib.data.table import UNFIT
-from workflow.lib.run import Progress, UserError, atomic_path, read_json
+from workflow.lib.job.csv import UNFIT
+from workflow.lib.job.run import Progress, UserError, atomic_path, read_json
 
 log = logging.getLogger("medseg")
 
@@ -24,12 +26,15 @@ TRAIN_TAR, VAL_TAR, DEVKIT = (f"ILSVRC2012_{name}" for name in ("img_train.tar",
 Entry = tuple[str, int, int, str, str]  # file, offset, size, class, part
 
 
-def index_source(*, source: str | Path, index: str | Path, registry: str | Path) -> None:
+def index_source(
+    *, source: str | Path, index: str | Path, registry: str | Path, targets: dict[str, str] | None = None
+) -> None:
     """Write the table `index`: file (relative to the source's folder), offset, size, label, part (train | val), class.
 
     Offset and size are -1 for whole files, else the image's place inside its tar. Labels number the classes (WordNet
     ids, folder names) in sorted order. Raises `UserError` for unknown layouts, classes that only one part has, damaged
-    archives and, for data of the registry, numbers that differ from it.
+    archives and, for data of the registry, numbers that differ from it. Warns of images that a target (`targets`: {name:
+    folder}) has too.
     """
     card = read_json(source)
     folder = Path(card["folder"])
@@ -51,6 +56,9 @@ def index_source(*, source: str | Path, index: str | Path, registry: str | Path)
     _check_counts(card, table, read_registry(registry))
     table["label"] = np.unique(table["class"], return_inverse=True)[1]
     table = table.sort_values(["part", "label", "file", "offset"])[["file", "offset", "size", "label", "part", "class"]]
+    if card["dataset"] not in read_registry(registry):
+        for name, place in (targets or {}).items():
+            warn_of_copies(name, images_below(place), card["dataset"], folder)
     with atomic_path(index) as temporary:
         table.to_csv(temporary, index=False, compression={"method": "gzip", "mtime": 0})
 
@@ -71,7 +79,7 @@ def kaggle_entries(folder: Path) -> Iterator[Entry]:
     solution = pd.read_csv(table)
     classes = dict(zip(solution["ImageId"], solution["PredictionString"].str.split().str[0], strict=True))
     for name in sorted(os.listdir(folder / base / "val")):
-        if name.lower().endswith(SUFFIXES):
+        if name.lower().endswith(SUFFIXES) and not is_rubbish(name):
             if Path(name).stem not in classes:
                 raise _bad_source(table, f"no row {Path(name).stem}")
             yield f"{base}/val/{name}", -1, -1, classes[Path(name).stem], "val"
@@ -98,10 +106,17 @@ def archive_entries(folder: Path) -> Iterator[Entry]:
 
 
 def _class_folders(folder: Path, place: str, part: str) -> Iterator[Entry]:
-    for name in sorted(entry.name for entry in os.scandir(folder / place) if entry.is_dir()):
-        for file in sorted(os.listdir(folder / place / name)):
+    others = []
+    for name in sorted(
+        entry.name for entry in os.scandir(folder / place) if entry.is_dir() and not is_rubbish(entry.name)
+    ):
+        for file in sorted(file for file in os.listdir(folder / place / name) if not is_rubbish(file)):
             if file.lower().endswith(SUFFIXES):
                 yield f"{place}/{name}/{file}", -1, -1, name, part
+            else:
+                others.append(folder / place / name / file)
+    if others:
+        log.warning("%s: left out, not being %s files: %s", folder / place, ", ".join(SUFFIXES), described(others))
 
 
 def _validation_classes(devkit: Path) -> list[str]:
@@ -125,7 +140,7 @@ def _check_classes(folder: Path, table: pd.DataFrame) -> None:
     lonely = sorted(classes["train"] ^ classes["val"])
     if lonely or len(classes["train"]) < 2:
         found = f"{len(classes['train'])} training and {len(classes['val'])} validation classes"
-        raise _bad_source(folder, found + (f", {', '.join(lonely[:5])} in one part only" if lonely else ""))
+        raise _bad_source(folder, found + (f", {', '.join(lonely[:5])} in one split only" if lonely else ""))
 
 
 def _check_counts(card: dict[str, Any], table: pd.DataFrame, registry: dict[str, Any]) -> None:

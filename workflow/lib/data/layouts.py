@@ -1,4 +1,4 @@
-"""The layouts in which targets lie on disk: each reader lists the cases of a folder; nothing is decoded here."""
+"""The layouts of targets on disk: each reader lists the cases of a folder; nothing is decoded here."""
 
 import logging
 import re
@@ -9,9 +9,10 @@ from typing import Any
 
 from workflow.lib.data.cases import Case, Listing, glimpse, make_case, no_layout, unmatched
 from workflow.lib.data.images import stem_of
+from workflow.lib.data.other_files import is_rubbish
 from workflow.lib.data.own_folder import list_folder, named_by
-from workflow.lib.data.table import UNFIT
-from workflow.lib.run import UserError
+from workflow.lib.job.csv import UNFIT
+from workflow.lib.job.run import UserError
 
 log = logging.getLogger("medseg")
 
@@ -24,9 +25,17 @@ NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 BINARY = ("idrid", "covid_qu")  # layouts whose masks are coloured or of any value: foreground is whatever is not black
 
 
-def class_names(target: str, layout: str, classes: list[str] | None, folder: Path) -> list[str]:
-    """Names of labels 1..K: fixed by the official layouts, given in the config for layout folder; [] if it has no masks."""
-    names = CLASSES.get(layout) or classes or []
+Classes = list[str] | dict[str, int] | None  # as in the config: names of labels 1..K, or {name: label}
+
+
+def class_labels(classes: Classes) -> list[int] | None:
+    """The labels of classes 1..K, where the config gives them."""
+    return list(classes.values()) if isinstance(classes, dict) else None
+
+
+def class_names(target: str, layout: str, classes: Classes, folder: Path) -> list[str]:
+    """Names of classes 1..K: fixed by the official layouts, given in the config for layout folder; [] if it has no masks."""
+    names = CLASSES.get(layout) or list(classes or [])
     if not names and (folder / "masks").is_dir():
         raise UserError(
             f"target {target} has no classes",
@@ -124,8 +133,10 @@ def list_covid_qu(folder: Path) -> Listing:
     problems: list[str] = []
     for name, part in (("Train", "train"), ("Val", "train"), ("Test", "test")):
         place = roots[0] / name / "COVID-19"
-        images = {stem_of(file): file for file in (place / "images").glob("*.png")}
-        masks = {stem_of(file): file for file in (place / "infection masks").glob("*.png")}
+        images, masks = (
+            {stem_of(file): file for file in (place / what).glob("*.png") if not is_rubbish(file.name)}
+            for what in ("images", "infection masks")
+        )
         problems += unmatched(folder, images, masks)
         for stem in images.keys() & masks.keys():
             case = f"{name}_{stem}"

@@ -11,9 +11,14 @@ import pandas as pd
 
 from workflow.lib.data.cases import Listing, glimpse, make_case, no_layout, unmatched
 from workflow.lib.data.images import is_image, stem_of
-from workflow.lib.run import reason
+from workflow.lib.data.other_files import conversion, described, is_rubbish
+from workflow.lib.data.pictures import shortened
+from workflow.lib.job.run import reason
 
 log = logging.getLogger("medseg")
+
+BLANKS = " \u00a0\u200b\ufeff"  # around the ids of tables
+SUFFIX = re.compile(r"[_. -]\w+")  # of names of masks, or of images: _mask, -seg, _0000
 
 
 def named_by(group: dict[str, Any] | None, images: Iterable[str]) -> str:
@@ -27,9 +32,10 @@ def named_by(group: dict[str, Any] | None, images: Iterable[str]) -> str:
 def list_folder(folder: Path, group: dict[str, Any] | None, *, labelled: bool) -> Listing:
     """images/ and masks/ with equal names, in sub-folders or not; without masks images/, or images in the folder itself.
 
+    All masks, or all images, may have one suffix more, such as _mask or _0000. Files of other types are named.
     `group` is {"table", "key", "column"}, {"pattern"}, or None: the first sub-folder below images/, where there are any.
     """
-    found = _found(folder, labelled)
+    found, others = _found(folder, labelled)
     problems = [
         f"{what}/{name}.*: {len(files)} files of this stem"
         for what, named in found.items()
@@ -37,12 +43,18 @@ def list_folder(folder: Path, group: dict[str, Any] | None, *, labelled: bool) -
         if len(files) > 1
     ]
     images, masks = ({name: files[-1] for name, files in found.get(what, {}).items()} for what in ("images", "masks"))
-    problems += unmatched(folder, images, masks) if labelled else []
+    masks = _by_image(images, masks)
+    lonely = unmatched(folder, images, masks) if labelled else []
+    if others:
+        text = f"files of other types, which are not read: {described(others)}"
+        problems += [text + (f"; {way}" if (way := conversion(others)) else "")] if lonely else []
+        log.warning("%s: %s", folder, text)
+    problems += lonely
     source = named_by(group, [file.relative_to(folder).as_posix() for file in images.values()])
     if source == "unknown":
         log.warning(
             "%s: no `group` given and no sub-folders: every image counts as its own patient, so that images of one "
-            "patient may sit on both sides of a split",
+            "patient may be in two splits (leakage)",
             folder,
         )
     table = _group_table(folder, group["table"], group["key"], group["column"]) if group and "table" in group else {}
@@ -53,47 +65,102 @@ def list_folder(folder: Path, group: dict[str, Any] | None, *, labelled: bool) -
             problems.append(f"{images[name].relative_to(folder)}: no group found by {group or 'its sub-folder'}")
         else:
             cases.append(make_case(folder, name, patient, "", images[name], masks.get(name)))
+    _warn_of_patients(folder, source, [(case.case, case.group) for case in cases])
     if source == "sub-folders":
-        log.info("%s: the %d sub-folders of images/ count as patients", folder, len({case.group for case in cases}))
+        log.info(
+            "%s: the %d sub-folders of images/ are treated as patients", folder, len({case.group for case in cases})
+        )
     return cases, problems
 
 
-def _found(folder: Path, labelled: bool) -> dict[str, dict[str, list[Path]]]:
-    """The files of images and (`labelled`) masks by name. Raises `UserError` where the folder has no such layout."""
+def _by_image(images: dict[str, Path], masks: dict[str, Path]) -> dict[str, Path]:
+    """Masks by the name of their image, where no name is equal, but all masks or all images end in one suffix."""
+    if not masks or images.keys() & masks.keys():
+        return masks
+    for longer, shorter, what in ((masks, images, "masks"), (images, masks, "images")):
+        fits = [name for name in shorter if min(longer).startswith(name)]
+        suffix = min(longer)[len(max(fits, key=len)) :] if fits else ""
+        if SUFFIX.fullmatch(suffix) and all(name.endswith(suffix) for name in longer):
+            log.info("the names of all %s end in %s, which is cut off to find pairs", what, suffix)
+            if longer is masks:
+                return {name.removesuffix(suffix): file for name, file in masks.items()}
+            return {name + suffix: file for name, file in masks.items()}
+    return masks
+
+
+def _warn_of_patients(folder: Path, source: str, named: list[tuple[str, str]]) -> None:
+    """Warn where one patient may count as two: leakage, if these fall into two splits. named: (case, patient)."""
+    alike: dict[str, set[str]] = {}
+    for _, patient in named:
+        alike.setdefault(_plain(patient), set()).add(patient)
+    if several := [" = ".join(map(repr, sorted(names))) for names in alike.values() if len(names) > 1]:
+        log.warning(
+            "%s: %d patients differ by case, blanks or leading zeros only: %s; if they are the same, correct the ids, as their "
+            "images may be in two splits (leakage)",
+            *(folder, len(several), shortened(several)),
+        )
+    if source == "pattern":
+        inside: dict[str, set[str]] = {}
+        for case, patient in named:
+            if "/" in case:
+                inside.setdefault(case.split("/")[0], set()).add(patient)
+        if cut := [f"{place} ({shortened(sorted(names), 2)})" for place, names in inside.items() if len(names) > 1]:
+            log.warning(
+                "%s: the pattern finds several patients in %d of %d sub-folders of images/: %s; if the sub-folders are the "
+                "patients, remove `group`, as their images may be in two splits (leakage)",
+                *(folder, len(cut), len(inside), shortened(cut)),
+            )
+
+
+def _plain(patient: str) -> str:
+    """An id without what tables lose or add: case, blanks, leading zeros, the .0 of a number."""
+    return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"\.0$", "", re.sub(r"\s", "", patient).casefold()))
+
+
+def _found(folder: Path, labelled: bool) -> tuple[dict[str, dict[str, list[Path]]], list[Path]]:
+    """The files of images and (`labelled`) masks by name, and what else lies there. Raises `UserError` where the folder has no
+    such layout."""
     place = folder / "images" if (folder / "images").is_dir() else folder
-    if labelled:
-        if place == folder or not (folder / "masks").is_dir():
-            expected = "images/ and masks/ with equal stems (png, jpg, tif, nii.gz); or no `classes`, without masks"
-            raise no_layout(folder, glimpse(folder), expected)
-        both = {what: _images_of(folder / what) for what in ("images", "masks")}
-        if not both["images"]:
-            raise no_layout(place, glimpse(place), "images (png, jpg, tif, nii.gz) here or in its sub-folders")
-        return both
+    if labelled and (place == folder or not (folder / "masks").is_dir()):
+        expected = "images/ and masks/ with equal stems (png, jpg, tif, gif, nii.gz); or no `classes`, without masks"
+        raise no_layout(folder, glimpse(folder), expected)
     # Not below the folder itself, where anything may lie, masks of another name too.
-    found = _images_of(place, deep=place != folder)
-    if not found:
-        raise no_layout(place, glimpse(place), "images (png, jpg, tif, nii.gz) in images/, in its sub-folders, or here")
-    return {"images": found}
+    images, others = _images_of(place, deep=place != folder)
+    if not images:
+        expected = "images (png, jpg, tif, gif, nii.gz) in images/, in its sub-folders" + ", or here" * (not labelled)
+        found = described(path for path in others if not path.is_dir()) or glimpse(place)
+        raise no_layout(place, found, expected, conversion(others))
+    if not labelled:
+        return {"images": images}, others
+    masks, more = _images_of(folder / "masks")
+    return {"images": images, "masks": masks}, others + more
 
 
-def _images_of(place: Path, *, deep: bool = True) -> dict[str, list[Path]]:
-    """Image files by their path below `place` without suffix; `deep`: those in sub-folders too, but for hidden ones."""
+def _images_of(place: Path, *, deep: bool = True) -> tuple[dict[str, list[Path]], list[Path]]:
+    """Image files by their path below `place` without suffix, and all other files, rubbish of systems apart; `deep`: those in
+    sub-folders too, else these count among the others."""
 
     def refuse(error: OSError) -> None:
         raise no_layout(Path(error.filename), reason(error), "a folder that can be read")
 
     named: dict[str, list[Path]] = {}
+    others: list[Path] = []
     seen = {os.path.realpath(place), *map(os.path.realpath, place.parents)}  # links may lead back up, or in circles
     for where, folders, files in os.walk(place, followlinks=True, onerror=refuse):
-        for file in sorted(Path(where, name) for name in files if is_image(name)):
-            named.setdefault(_without_suffix(file.relative_to(place)), []).append(file)
-        inside = [name for name in sorted(folders) if deep and not name.startswith(".")]
+        for file in sorted(Path(where, name) for name in files if not is_rubbish(name)):
+            if is_image(file):
+                named.setdefault(_without_suffix(file.relative_to(place)), []).append(file)
+            else:
+                others.append(file)
+        inside = [name for name in sorted(folders) if not is_rubbish(name)]
         folders.clear()
         for name in inside:
-            if (real := os.path.realpath(Path(where, name))) not in seen:
+            if not deep:
+                others.append(Path(where, name))
+            elif (real := os.path.realpath(Path(where, name))) not in seen:
                 seen.add(real)
                 folders.append(name)
-    return named
+    return named, others
 
 
 def _without_suffix(path: Path) -> str:
@@ -113,17 +180,23 @@ def _group_of(name: str, source: str, group: dict[str, Any] | None, table: dict[
 
 
 def _group_table(folder: Path, name: str, key: str, column: str) -> dict[str, str]:
-    """{path below images/, or stem: group} from a csv or tsv table in `folder`; no stem that stands for several groups."""
+    """{path below images/, or stem: group} from a table in `folder`, its columns separated by commas, semicolons or tabs; no stem
+    that belongs to several groups."""
     try:
-        table = pd.read_csv(folder / name, dtype=str, sep="\t" if name.endswith(".tsv") else ",")
+        with open(folder / name, encoding="utf-8-sig") as file:
+            head = file.readline()
+        separator = max("\t;,", key=head.count)
+        table = pd.read_csv(folder / name, dtype=str, sep=separator, encoding="utf-8-sig").rename(
+            columns=lambda head: head.strip(BLANKS)
+        )
     except FileNotFoundError:
         raise no_layout(folder, f"no file {name}", f"the table {name} that names the groups") from None
     except (OSError, ValueError) as error:  # pandas raises kinds of ValueError
         raise no_layout(folder / name, reason(error), "a readable table in UTF-8") from error
     if absent := [wanted for wanted in (key, column) if wanted not in table]:
         raise no_layout(folder / name, f"columns {list(table)}", f"column {absent[0]!r}")
-    rows = table.dropna(subset=[key, column])
-    paths = [file.removeprefix("images/") for file in rows[key]]
+    rows = table[[key, column]].apply(lambda values: values.str.strip(BLANKS)).replace("", None).dropna()
+    paths = [file.replace("\\", "/").removeprefix("images/") for file in rows[key]]
     rows = rows.assign(path=[_without_suffix(Path(file)) if is_image(file) else file for file in paths])
     several = rows.groupby("path")[column].nunique()
     if (several > 1).any():

@@ -1,6 +1,9 @@
-"""A target's images and masks at the size that networks see, as two arrays."""
+"""A target's images and masks at the size that networks see, as two arrays, and the masks as they were."""
 
+import hashlib
 import logging
+import math
+import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -9,13 +12,16 @@ from typing import Any, BinaryIO
 import numpy as np
 import pandas as pd
 
+from workflow.lib.data.geometry import BOX, Geometry, box_of, geometry
 from workflow.lib.data.images import is_nifti, read_image, read_mask
-from workflow.lib.data.layouts import BINARY, class_names, group_source
-from workflow.lib.data.resize import Geometry, cut, geometry, resize_image, resize_mask
-from workflow.lib.data.table import read_table
+from workflow.lib.data.layouts import BINARY, Classes, class_labels, class_names, group_source
+from workflow.lib.data.lost import check_losses, check_values, pixels_of
+from workflow.lib.data.pictures import bright
+from workflow.lib.data.resize import cut, pad, resize_image, resize_mask
 from workflow.lib.data.volumes import chosen_slices, only_for_volumes, windowed
-from workflow.lib.protocol import Protocol
-from workflow.lib.run import Progress, UserError, atomic_path, read_json, sha256_of, write_json
+from workflow.lib.job.csv import read_table
+from workflow.lib.job.run import Progress, UserError, atomic_path, read_json, sha256_of, write_json
+from workflow.lib.study.protocol import Protocol
 
 log = logging.getLogger("medseg")
 
@@ -27,58 +33,77 @@ def prepare_target(
     split: str | Path,
     images: str | Path,
     masks: str | Path,
+    truth: str | Path,
     items: str | Path,
     card: str | Path,
     target: str,
     protocol: Protocol,
     image_size: int,
-    classes: list[str] | None = None,
+    classes: Classes = None,
     group: dict[str, Any] | None = None,
     crop: int | None = None,
     window: list[float] | None = None,
     slices: str | int | None = None,
 ) -> None:
-    """Write `images` (N, C, H, W), `masks` (N, H, W), `items` and `card` as described in `prepared.Prepared`.
+    """Write `images` (N, C, H, W), `masks` (N, H, W), `truth`, `items` and `card` as described in `prepared.Prepared`.
 
     Every slice of every case in `split` becomes an item: centre crop of side `crop` pixels (None: whole), then
-    `resize_image` and `resize_mask`; masks of a target without any are zeros. Of NIfTI volumes: `window` [low, high] of
-    intensities becomes 0..1; `slices` limits the training volumes, see `chosen_slices`. `UserError` for these two with
-    pictures, and for a file that changed since `verify_target` passed it.
+    `resize_image` and `resize_mask`, and zeros around it where the aspect is kept; masks of a target without any are zeros.
+    Of NIfTI volumes: `window` [low, high] of intensities becomes 0..1; `slices` limits the training volumes, see
+    `chosen_slices`. Warns of classes that the crop cuts away or that vanish in resizing, and of images of one grey level.
+    `UserError` where no training image keeps a class, or every image is of one grey level; for these two settings with pictures;
+    and for a file that changed since `verify_target` passed it.
     """
     described = read_json(source)
     folder, layout = Path(described["folder"]), described["layout"]
-    names = class_names(target, layout, classes, folder)
+    names, labels = class_names(target, layout, classes, folder), class_labels(classes)
     shape = geometry(layout, protocol["aspect"], image_size)
     table = _join(split, cases)
     settings: dict[str, Any] = {"window": window, "slices": slices}
     if any(settings.values()) and not is_nifti(table["image"][0]):
         raise only_for_volumes(target, {key: value for key, value in settings.items() if value})
-    kept = {row["case"]: _kept(folder, row, slices) for row in table.to_dict("records")}
-    with atomic_path(images) as image_path, atomic_path(masks) as mask_path:
-        (channels, kind), number = _common_type(folder, list(table["image"])), sum(map(len, kept.values()))
+    kept = {row["case"]: _kept(folder, row, labels, slices) for row in table.to_dict("records")}
+    pixels, content = list[np.ndarray](), hashlib.sha256()
+    with atomic_path(images) as image_path, atomic_path(masks) as mask_path, atomic_path(truth) as truth_path:
+        (channels, kind), total = _common_type(folder, list(table["image"])), sum(map(len, kept.values()))
         sides, rows = (shape.height, shape.width), list[dict[str, Any]]()
         progress = Progress(len(table), f"{target}: cases prepared")
-        # Written, not memory-mapped: where the disk fills up under a map, the process dies without a word.
-        with open(image_path, "wb") as image_file, open(mask_path, "wb") as mask_file:
-            _write_header(image_file, (number, channels, *sides), kind)
-            _write_header(mask_file, (number, *sides), np.dtype(np.uint8))
+        # Written, not memory-mapped: where the disk fills up under a map, the process dies without an error message.
+        with (
+            open(image_path, "wb") as image_file,
+            open(mask_path, "wb") as mask_file,
+            zipfile.ZipFile(truth_path, "w", zipfile.ZIP_DEFLATED) as truth_file,
+        ):
+            _write_header(image_file, (total, channels, *sides), kind)
+            _write_header(mask_file, (total, *sides), np.dtype(np.uint8))
             for row in table.to_dict("records"):
-                image, mask, numbers = _prepare_case(
-                    folder, row, layout, protocol, len(names), shape, crop, window, kept[row["case"]]
+                pair = _read_case(folder, row, labels, binary=layout in BINARY)
+                image, mask, original, numbers, left = _prepare_case(
+                    *pair, row, layout, protocol, len(names), shape, crop, window, kept[row["case"]]
                 )
+                if len(original):
+                    with truth_file.open(f"{len(truth_file.namelist())}.npy", "w") as entry:
+                        np.lib.format.write_array(entry, original)
+                    content.update(original.tobytes())
+                pixels.append(left)
                 image_file.write(np.broadcast_to(image, (len(image), channels, *sides)).astype(kind).tobytes())
                 mask_file.write(mask.tobytes())
                 rows += _items(row, kept[row["case"]], numbers)
                 progress.step()
+        training = (table["part"] == "train").to_numpy()
+        vanished = check_losses(target, names, np.array(pixels), training, crop, image_size)
+        check_values(target, pd.DataFrame(rows), window, crop)
         arrays = {"images": _describe(image_path), "masks": _describe(mask_path)}
     facts = {"target": target, "protocol": protocol, "image_size": image_size, "classes": names, **settings}
-    facts |= {"groups": group_source(layout, group, table["image"]), "windows": shape.windows, "arrays": arrays}
+    facts |= {"groups": group_source(layout, group, table["image"]), "windows": shape.windows}
+    facts |= {"vanished": vanished, "arrays": arrays, "truth": {"sha256": content.hexdigest()}}
     _write_tables(items, card, rows, facts)
 
 
-def _kept(folder: Path, row: dict[str, Any], slices: str | int | None) -> np.ndarray:
-    """The slices of a case that become items; all outside of the training part, as metrics are those of whole volumes."""
-    read = partial(_read, partial(read_mask, binary=False), folder / row["mask"])
+def _kept(folder: Path, row: dict[str, Any], labels: list[int] | None, slices: str | int | None) -> np.ndarray:
+    """The slices of a case that become items; all outside of the training split, as metrics are those of whole volumes."""
+    reader = partial(read_mask, binary=False, labels=labels, image=folder / row["image"], axes=row.get("axes", ""))
+    read = partial(_read, reader, folder / row["mask"])
     return chosen_slices(row["slices"], slices if row["part"] == "train" else None, read)
 
 
@@ -113,7 +138,8 @@ def _items(row: dict[str, Any], slices: np.ndarray, numbers: dict[str, float]) -
 
 
 def _prepare_case(
-    folder: Path,
+    image: np.ndarray,
+    mask: np.ndarray,
     row: dict[str, Any],
     layout: str,
     protocol: Protocol,
@@ -122,23 +148,42 @@ def _prepare_case(
     crop: int | None,
     window: list[float] | None,
     kept: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
-    """Images (slices, C, H, W), masks (slices, H, W) of the slices `kept`, and scale, range and spacing of one case."""
-    image, mask = _read_case(folder, row, binary=layout in BINARY)
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, float], np.ndarray]:
+    """Images (slices, C, H, W) and masks (slices, H, W) of the slices `kept`, these masks before the resize, numbers of one
+    case (a row of items.csv), and the pixels (3, classes) of its classes as stored, after the crop, and after the resize."""
     mask = (mask > 0).astype(mask.dtype) if classes == 1 else mask  # one class: stored as 1 or as 255
     if window:
         image, scale, top = windowed(image, window), 1.0, 1.0
     else:
         image = _above_zero(image) if protocol["intensities"] == "scaled" else image
         scale, top = intensity_scale(image, protocol["intensities"], nifti=is_nifti(row["image"]))
-    image, mask = (cut(array[kept], shape.cut, crop) for array in (image, mask))
-    spacing_y = row["spacing_y"] * image.shape[-2] / shape.height
-    spacing_x = row["spacing_x"] * image.shape[-1] / shape.width
-    numbers = {"scale": scale, "range": top, "spacing_z": row["spacing_z"]}
-    numbers |= {"spacing_y": round(spacing_y, 6), "spacing_x": round(spacing_x, 6)}
+    stored = pixels_of(mask[kept], classes)
+    image, mask = (cut(array, shape.cut, crop) for array in (image, mask))
+    mean, sd = mean_and_sd(image)
+    numbers = {"scale": scale, "range": top, "mean": _rounded(mean / scale), "sd": _rounded(sd / scale)}
+    image, mask = image[kept], mask[kept].astype(np.uint8)
+    sides = (mask.shape[1] * row["spacing_y"], mask.shape[2] * row["spacing_x"])  # mm of NIfTI, else pixels
+    box, size = box_of(shape, *sides), (shape.height, shape.width)
+    numbers |= dict(zip(BOX, box, strict=True)) | {"spacing_z": row["spacing_z"]}
+    numbers |= {
+        f"spacing_{a}": round(row[f"spacing_{a}"] * mask.shape[i] / box[i + 1], 6) for i, a in ((1, "y"), (2, "x"))
+    }
     rule = "nearest" if protocol["masks"] == "nearest" else "any" if layout == "idrid" else "truncate"
-    resized = resize_image(image, shape, antialias=protocol["images"] == "antialiased")
-    return resized, resize_mask(mask, shape, rule), numbers
+    small = resize_image(image, box[2:], antialias=protocol["images"] == "antialiased")
+    small_mask = resize_mask(mask, box[2:], rule)
+    pixels = np.array([stored, pixels_of(mask, classes), pixels_of(small_mask, classes)])
+    return pad(small, box, size), pad(small_mask, box, size), mask, numbers, pixels
+
+
+def mean_and_sd(image: np.ndarray) -> tuple[float, float]:
+    """Mean and SD of an image or volume (slices, C, H, W), slice by slice: a copy as float64 may not fit into memory."""
+    mean = float(np.mean([part.mean(dtype=np.float64) for part in image]))
+    return mean, math.sqrt(np.mean([np.square(part - mean, dtype=np.float64).mean() for part in image]))
+
+
+def _rounded(value: float) -> float:
+    """To six digits, whatever its size."""
+    return float(f"{value:.6g}")
 
 
 def _above_zero(image: np.ndarray) -> np.ndarray:
@@ -155,9 +200,8 @@ def intensity_scale(image: np.ndarray, intensities: str, *, nifti: bool) -> tupl
         return 255.0, 255.0
     if nifti and intensities == "raw":
         return 1.0, max(float(image.max()), 1e-6)
-    top = float(np.percentile(image, 99.5))
-    top = top if top > 0 else max(float(image.max()), 1e-6)
-    return round(top, 6), round(top, 6)
+    top = _rounded(bright(image, least=1e-6))
+    return top, top
 
 
 def _common_type(folder: Path, images: list[str]) -> tuple[int, np.dtype]:
@@ -168,11 +212,14 @@ def _common_type(folder: Path, images: list[str]) -> tuple[int, np.dtype]:
     return max(channels for channels, _ in found), np.result_type(*(kind for _, kind in found))
 
 
-def _read_case(folder: Path, row: dict[str, Any], *, binary: bool) -> tuple[np.ndarray, np.ndarray]:
+def _read_case(
+    folder: Path, row: dict[str, Any], labels: list[int] | None, *, binary: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """Image (slices, C, H, W) and mask (slices, H, W) of a case, of the size that was verified."""
-    image = _read(read_image, folder / row["image"])[0]
+    axes = row.get("axes", "")  # absent from tables of an earlier version, which knew volumes as stored only
+    image = _read(partial(read_image, axes=axes), folder / row["image"])[0]
     verified = (row["slices"], row["height"], row["width"])
-    reader = partial(read_mask, binary=binary)
+    reader = partial(read_mask, binary=binary, labels=labels, image=folder / row["image"], axes=axes)
     mask = _read(reader, folder / row["mask"]) if row["mask"] else np.zeros(verified, np.int32)
     for name, found in {"image": (len(image), *image.shape[2:]), "mask": mask.shape}.items():
         if found != verified:
@@ -193,7 +240,7 @@ def _changed(path: str | Path, found: object, expected: str) -> UserError:
         found=found,
         expected=expected,
         where=path,
-        next="put the file back, then run the same command again; or check the target anew: -R verify_target",
+        next="put the file back, then run the same command again; or check the target again: -R verify_target",
     )
 
 

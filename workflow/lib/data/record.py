@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from workflow.lib.data.archive import unpack
 from workflow.lib.data.download import download
 from workflow.lib.data.fetch import check_archive
-from workflow.lib.run import UserError, atomic_path, read_json, sha256_of, write_json
+from workflow.lib.job.run import UserError, atomic_path, read_json, sha256_of, write_json
 
 log = logging.getLogger("medseg")
 

@@ -1,14 +1,19 @@
 """The registry of public data sets: workflow/registry/datasets.tsv, checked against its JSON Schema when read."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pandas as pd
 import yaml
 from jsonschema import Draft202012Validator
 
-from workflow.lib.run import UserError
+from workflow.lib.job.run import UserError
 
+CLASSES = 12  # of a generated source
+# By layout, what is generated where nothing else is said: images per class, patients or images; for training and for the test.
+GENERATED = {"imagenet": (100, 20), "acdc": (10, 6), "idrid": (12, 6), "covid_qu": (40, 20)}
 SCHEMA = Path(__file__).parents[2] / "schemas" / "datasets.schema.yaml"
 
 
@@ -60,3 +65,11 @@ def _wrong_row(path: str | Path, line: int, column: str, found: str, expected: s
         where=f"{path}, line {line}, {column}",
         next=f"correct the line (allowed values: {SCHEMA})",
     )
+
+
+def token_for(url: str, environment: Mapping[str, str]) -> str | None:
+    """user:key for a download from `url`, from the environment; "" where none is needed, None where it is absent."""
+    if not (urlsplit(url).hostname or "").endswith("kaggle.com"):
+        return ""
+    user, key = environment.get("KAGGLE_USERNAME"), environment.get("KAGGLE_KEY")
+    return f"{user}:{key}" if user and key else None

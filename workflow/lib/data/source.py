@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from workflow.lib.data.table import read_table
-from workflow.lib.run import UserError, read_json, reason
+from workflow.lib.data.pictures import open_picture, to_bytes
+from workflow.lib.job.csv import read_table
+from workflow.lib.job.run import UserError, read_json, reason
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,20 @@ class ImageList:
         return len(self.files)
 
     def read(self, i: int) -> np.ndarray:
-        """Decode image i: (H, W, 3) uint8 RGB, also from grey, CMYK, or PNG named JPEG. Raises `UserError`."""
+        """Decode image i: (H, W, 3) uint8 RGB, also from grey (of 16 bits: see `to_bytes`), CMYK, or PNG named JPEG.
+
+        Raises `UserError`.
+        """
         path, offset, size = self.folder / os.fsdecode(self.files[i]), int(self.offsets[i]), int(self.sizes[i])
         try:
             with open(path, "rb") as file:
                 if offset >= 0:
                     file.seek(offset)
                 content = file.read(size if offset >= 0 else -1)
-            with Image.open(io.BytesIO(content)) as image:
-                return np.asarray(image.convert("RGB"))
+            image = open_picture(io.BytesIO(content))
+            if image.mode[0] in "IF":
+                return np.stack(3 * [to_bytes(np.asarray(image))], axis=-1)
+            return np.asarray(image.convert("RGB"))
         except Exception as error:  # a damaged file can raise anything
             raise UserError(
                 "unreadable image of the pretraining source",
@@ -60,7 +65,7 @@ def load_source(card_path: str | Path, index_path: str | Path, part: str) -> Ima
         raise UserError(
             "no images in the index of the source",
             found=f"parts {sorted(set(index['part']))}",
-            expected=f"images of part {part!r}",
+            expected=f"images of split {part!r}",
             where=index_path,
             next=f"rm {index_path}, then run the same command again",
         )

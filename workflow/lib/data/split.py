@@ -1,4 +1,4 @@
-"""Training, validation and test parts of a target, by group (patient). Nothing here imports torch."""
+"""Training, validation and test splits of a target, by group (patient). Nothing here imports torch."""
 
 import logging
 from collections import Counter
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from workflow.lib.data.table import read_table
-from workflow.lib.run import UserError, atomic_path, derive_seed
+from workflow.lib.job.csv import read_table
+from workflow.lib.job.run import UserError, atomic_path, derive_seed
 
 log = logging.getLogger("medseg")
 
@@ -28,9 +28,9 @@ def split_target(
 ) -> None:
     """Write the table `split`: case, group, part (train | validation | test), sorted by part, group and case.
 
-    The test part is the official one, else `test_fraction` of the groups. validation: `held_out` takes
-    `validation_fraction` of the training groups; `test_part` makes no validation part, as the test part serves as one.
-    `train_cases` limits the training part, to whole groups; cases left out do not stand in the table. Of a target without
+    The test split is the official one, else `test_fraction` of the groups. validation: `held_out` takes
+    `validation_fraction` of the training groups; `test_part` makes no validation split, as the test split serves as one.
+    `train_cases` limits the training split, to whole groups; cases left out are not in the table. Of a target without
     masks, on which nothing is evaluated, all cases are for training.
     """
     table = read_table(cases, dtype=str, keep_default_na=False)
@@ -54,16 +54,35 @@ def split_target(
 
 
 def _check_foreground(rows: list[dict[str, str]], labels: dict[str, str], target: str) -> None:
-    """Raises `UserError` for a part in which no mask shows anything: it could be neither learnt from nor evaluated."""
-    for part in {row["part"] for row in rows}:
+    """Raises `UserError` for a part in which no mask shows anything: it could be neither learnt from nor evaluated; and for a
+    class that no training mask shows. Warns of a class that another part lacks."""
+    shown = {case: set(text.split()) - {"0"} for case, text in labels.items()}
+    for part in sorted({row["part"] for row in rows}):
         cases = [row["case"] for row in rows if row["part"] == part]
-        if not any(set(labels[case].split()) - {"0"} for case in cases):
+        found = set().union(*(shown[case] for case in cases))
+        if not found:
             raise UserError(
-                f"the {part} part of target {target} shows no foreground",
+                f"the {part} split of target {target} has no foreground",
                 found=f"{len(cases)} empty masks",
-                expected="at least one mask with foreground in every part",
+                expected="at least one mask with foreground in every split",
                 where="config: data.split_seed, data.test_fraction, data.validation_fraction",
                 next="change the split, or add cases",
+            )
+        for label in sorted(set().union(*shown.values()) - found, key=int):
+            carriers = [case for case in shown if label in shown[case]]
+            number = f"{len(carriers)} of all {len(shown)} cases show it, {carriers[0]} for example"
+            if part == "train":
+                raise UserError(
+                    f"the training split of target {target} lacks a class",
+                    found=f"no mask with label {label} in {len(cases)} training cases; {number}",
+                    expected="every class in the training split, else it cannot be learnt",
+                    where="config: data.split_seed, data.test_fraction, data.validation_fraction, train_cases of the target",
+                    next="change the split, or add cases",
+                )
+            log.warning(
+                "%s: no mask of the %s split shows label %s, so that its Dice there means nothing (%s); next: another "
+                "data.split_seed, or more cases",
+                *(target, part, label, number),
             )
 
 
@@ -81,7 +100,7 @@ def _part_off(
     number = max(1, round(fraction * len(groups)))
     if number >= len(groups):
         raise UserError(
-            f"too few groups in target {target} to keep a {part} part apart",
+            f"too few groups in target {target} for a {part} split",
             found=f"{len(groups)} training groups",
             expected=f"more than {number}, {part} fraction {fraction}",
             where=f"config: targets.{target}.group, data.{part}_fraction",

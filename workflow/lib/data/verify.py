@@ -1,5 +1,6 @@
 """All checks of a target's raw data, before anything is trained. Nothing here imports torch."""
 
+import hashlib
 import logging
 from pathlib import Path
 from typing import Any
@@ -8,14 +9,19 @@ import numpy as np
 import pandas as pd
 
 from workflow.lib.data.cases import Case
-from workflow.lib.data.images import geometry_problems, is_nifti, orientation_problems, read_image, read_mask
-from workflow.lib.data.layouts import BINARY, class_names, list_cases
+from workflow.lib.data.copies import warn_of_copies
+from workflow.lib.data.images import is_nifti, read_image, read_mask
+from workflow.lib.data.layouts import BINARY, Classes, class_labels, class_names, list_cases
+from workflow.lib.data.orientation import common_axes, mask_shift
+from workflow.lib.data.pictures import orientation_problems, palette_of, shortened
 from workflow.lib.data.registry import read_registry
-from workflow.lib.run import Progress, UserError, atomic_path, read_json
+from workflow.lib.job.run import Progress, UserError, atomic_path, read_json
 
 log = logging.getLogger("medseg")
 
 SHOWN = 10  # problems that an error message lists
+SHIFT = 0.1  # voxels by which a mask may lie off its image: programs round affines
+SHARP = "threshold the original (at 128), and save it as PNG"
 
 
 def verify_target(
@@ -24,73 +30,117 @@ def verify_target(
     cases: str | Path,
     registry: str | Path,
     target: str,
-    classes: list[str] | None = None,
+    classes: Classes = None,
     group: dict[str, Any] | None = None,
+    sources: dict[str, str] | None = None,
 ) -> None:
     """Read every image and mask of a target and write the table `cases`.
 
     Columns: case, group, part (train | test | ""), image, mask (relative to the folder in `source`), height, width,
-    slices, labels (those present, for example "0 1 3"), spacing_z, spacing_y, spacing_x (mm for NIfTI, else 1).
-    Raises one `UserError` that lists the first ten problems and their number.
+    slices, labels (those present, for example "0 1 3"), spacing_z, spacing_y, spacing_x (mm for NIfTI, else 1), axes (to which
+    NIfTI volumes are turned, see `common_axes`; "": as stored).
+    Raises one `UserError` that lists the first ten problems and their number. Warns of what may be right, but seldom is:
+    masks without background, masks that lie a little off, equal images of two patients, images that a pretraining source
+    (`sources`: {name: folder} of the user's own) has too.
     """
     card = read_json(source)
     folder, layout = Path(card["folder"]), card["layout"]
-    names = class_names(target, layout, classes, folder)
+    names, labels = class_names(target, layout, classes, folder), class_labels(classes)
     listed, problems = list_cases(folder, layout, group, labelled=bool(names))
     if len({is_nifti(case.image) for case in listed}) > 1:
-        problems.append("NIfTI volumes and pictures in one target; keep one kind")
-    rows, progress = [], Progress(len(listed), f"{target}: cases checked")
+        problems.append("NIfTI volumes and 2-D images in one target; keep one kind")
+    axes = common_axes(folder / case.image for case in listed if is_nifti(case.image))
+    rows, facts, progress = [], list[dict[str, Any]](), Progress(len(listed), f"{target}: cases checked")
     for case in listed:
-        row, found = check_case(folder, case, len(names), binary=layout in BINARY)
+        row, found, seen = check_case(folder, case, len(names), labels, axes, binary=layout in BINARY)
         rows.append(row)
+        facts.append(seen)
         problems += found
         if layout == "folder" and case.mask and not is_nifti(case.image):
             problems += orientation_problems(folder / case.image)
         progress.step()
     problems += _absent_classes(rows, names) if not problems else []
     problems += _mixed_values(rows) if layout == "folder" and len(names) == 1 else []
+    problems += _palettes(folder, listed) if layout == "folder" else []
     if card["origin"] == "registry":
         problems += _wrong_counts(listed, read_registry(registry)[target].counts)
     if problems or not rows:
         raise _broken_target(target, folder, problems or ["no case at all"], labelled=bool(names))
+    _warn_of_copies(target, listed, [seen["content"] for seen in facts])
+    _warn_of_shifts(target, listed, [seen["shift"] for seen in facts])
+    public = read_registry(registry)  # of these, ImageNet's million photographs are not listed for each target
+    for name, place in (sources or {}).items():
+        if name not in public:
+            warn_of_copies(target, [folder / case.image for case in listed], name, place)
     with atomic_path(cases) as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False)
     kind = "" if names else ", without masks"
-    log.info("%s: %d cases of %d groups are sound%s", target, len(rows), len({case.group for case in listed}), kind)
+    log.info("%s: %d cases of %d groups are valid%s", target, len(rows), len({case.group for case in listed}), kind)
 
 
-def check_case(folder: Path, case: Case, classes: int, *, binary: bool) -> tuple[dict[str, Any], list[str]]:
-    """The row of a case in the table, and its problems, one line each: unreadable, unequal sizes, label out of range.
+def check_case(
+    folder: Path, case: Case, classes: int, labels: list[int] | None, axes: str, *, binary: bool
+) -> tuple[dict[str, Any], list[str], dict[str, Any]]:
+    """The row of a case in the table; its problems, one line each: unreadable, unequal sizes, label out of range; and facts
+    that are compared between cases: content (a hash of the image, "" for an image of one value), shift (of the mask, in voxels).
 
     A case without a mask has no labels, not even the background's.
     """
     problems, row = [], vars(case).copy()
+    facts: dict[str, Any] = {"content": "", "shift": 0.0}
     image = mask = None
     try:
-        image, spacing = read_image(folder / case.image)
+        image, spacing = read_image(folder / case.image, axes)
         slices, _, height, width = image.shape
         row |= {"height": height, "width": width, "slices": slices, "labels": ""}
-        row |= {f"spacing_{axis}": round(value, 6) for axis, value in zip("zyx", spacing, strict=True)}
+        row |= {f"spacing_{axis}": round(value, 6) for axis, value in zip("zyx", spacing, strict=True)} | {"axes": axes}
+        if image.min() < image.max():
+            content = hashlib.sha256(f"{image.shape} {image.dtype}".encode())
+            content.update(np.ascontiguousarray(image).data)
+            facts["content"] = content.hexdigest()
     except ValueError as error:
         problems.append(f"{case.image}: {error}")
     if not case.mask:
-        return row, problems
+        return row, problems, facts
+    if is_nifti(case.image) != is_nifti(case.mask):
+        problems.append(f"{case.image}: image or mask is NIfTI, the other is not, and axes differ: save both alike")
+        return row, problems, facts
     try:
-        mask = read_mask(folder / case.mask, binary=binary)
-        labels = [int(label) for label in np.unique(mask)]
-        row["labels"] = " ".join(map(str, labels))
-        allowed = {0, 1, 255} if classes == 1 and not binary else set(range(classes + 1))
-        if wrong := [label for label in labels if label not in allowed]:
-            shown = ", ".join(map(str, wrong[:5])) + (", ..." if len(wrong) > 5 else "")
-            problems.append(f"{case.mask}: label {shown} (expected {_range(classes)})")
+        like = folder / case.image if image is not None else None
+        mask = read_mask(folder / case.mask, binary=binary, image=like, axes=axes, labels=labels)
+        if problem := _wrong_labels(case.mask, mask, classes, binary=binary):
+            problems.append(f"{case.mask}: {problem}")
+        else:
+            row["labels"] = " ".join(map(str, np.unique(mask)))
     except ValueError as error:
         problems.append(f"{case.mask}: {error}")
     if image is not None and mask is not None and mask.shape != (image.shape[0], *image.shape[2:]):
         sizes = [" x ".join(map(str, shape)) for shape in ((image.shape[0], *image.shape[2:]), mask.shape)]
         problems.append(f"{case.image}: image {sizes[0]}, mask {sizes[1]} (slices x height x width)")
     elif image is not None and mask is not None and is_nifti(case.image):
-        problems += geometry_problems(folder / case.image, folder / case.mask)
-    return row, problems
+        shift = mask_shift(folder / case.image, folder / case.mask)
+        if shift > SHIFT:
+            problems.append(
+                f"{case.image}: by the affines, its mask lies up to {shift:.3g} voxels off; resample it to the image, or, where "
+                "the voxels do correspond, give it the image's affine"
+            )
+        facts["shift"] = shift
+    return row, problems, facts
+
+
+def _wrong_labels(name: str, mask: np.ndarray, classes: int, *, binary: bool) -> str:
+    """What is wrong with the labels of a mask, or ""."""
+    labels = np.unique(mask).tolist()
+    allowed = {0, 1, 255} if classes == 1 and not binary else set(range(classes + 1))
+    if name.lower().endswith((".jpg", ".jpeg")) and not binary and (classes > 1 or set(labels) - {0, 255}):
+        return f"JPEG, which changes labels ({shortened(labels)}): {SHARP}"
+    wrong = [label for label in labels if label not in allowed]
+    if not wrong:
+        return ""
+    found = f"label {shortened(wrong)} (expected {_range(classes)})"
+    if len(wrong) > 2 and classes == 1 and np.isin(mask // 32, (0, 7)).mean() > 0.8:
+        return f"{found}: smoothed edges; {SHARP}"
+    return f"{found}; masks with other labels need `classes: {{name: label, ...}}`"
 
 
 def _range(classes: int) -> str:
@@ -103,14 +153,61 @@ def _mixed_values(rows: list[dict[str, Any]]) -> list[str]:
     return ["masks: foreground is 1 in some masks and 255 in others"] if {"1", "255"} <= found else []
 
 
+def _palettes(folder: Path, cases: list[Case]) -> list[str]:
+    """Palettes that show a label in two colours: then a number is not the same class in all masks."""
+    first: dict[int, tuple[tuple[int, ...], str]] = {}
+    for case in cases:
+        for label, colour in palette_of(folder / case.mask).items() if case.mask and not is_nifti(case.mask) else ():
+            known, where = first.setdefault(label, (colour, case.mask))
+            if known != colour:
+                return [
+                    f"{case.mask}: its palette shows {label} as {colour}, that of {where} as {known} (red, green, blue); "
+                    "save grey images whose values are the labels"
+                ]
+    return []
+
+
 def _absent_classes(rows: list[dict[str, Any]], names: list[str]) -> list[str]:
-    """Classes that no mask shows: they could be neither learnt nor evaluated."""
-    found = {label for row in rows for label in row["labels"].split()}
+    """Classes, or a background, that no mask shows: they could be neither learnt nor evaluated."""
+    if not names:
+        return []
+    found = [set(row["labels"].split()) for row in rows]
+    everything = set().union(*found)
+    full = [row["mask"] for row, labels in zip(rows, found, strict=True) if "0" not in labels]
     if len(names) == 1:
-        return [] if found - {"0"} else [f"masks: none shows {names[0]}"]
-    return [
-        f"masks: none shows {name} (label {label})" for label, name in enumerate(names, 1) if str(label) not in found
+        absent = [] if everything - {"0"} else [f"masks: {names[0]} is in none"]
+        if len(full) == len(rows):
+            return [*absent, "masks: every pixel of every mask is foreground, no background (0) in any"]
+    else:
+        pairs = enumerate(names, 1)
+        absent = [f"masks: {name} (label {label}) is in none" for label, name in pairs if str(label) not in everything]
+    if full:
+        log.warning("%d of %d masks show no background: %s", len(full), len(rows), shortened(full))
+    return absent
+
+
+def _warn_of_copies(target: str, cases: list[Case], contents: list[str]) -> None:
+    """Equal images of two patients, or on both sides of an official split."""
+    same: dict[str, list[Case]] = {}
+    for case, content in zip(cases, contents, strict=True):
+        same.setdefault(content, []).append(case)
+    copies = [
+        found for content, found in same.items() if content and len({(case.group, case.part) for case in found}) > 1
     ]
+    if copies:
+        log.warning(
+            "%s: leakage: %d images are stored under two or more patients or splits: %s; next: remove the copies, or give them "
+            "one patient",
+            *(target, len(copies), shortened([" = ".join(case.image for case in found) for found in copies])),
+        )
+
+
+def _warn_of_shifts(target: str, cases: list[Case], shifts: list[float]) -> None:
+    if moved := [case.image for case, shift in zip(cases, shifts, strict=True) if shift > SHIFT / 100]:
+        log.warning(
+            "%s: %d masks lie up to %.2g voxels off their images, by the affines, which is accepted: %s",
+            *(target, len(moved), max(shifts), shortened(moved)),
+        )
 
 
 def _wrong_counts(cases: list[Case], expected: dict[str, int]) -> list[str]:
@@ -132,5 +229,5 @@ def _broken_target(target: str, folder: Path, problems: list[str], *, labelled: 
         found="".join(f"\n    {line}" for line in lines),
         expected="readable images" + ", each with a mask of equal name and size whose labels are in range" * labelled,
         where=folder,
-        next="mend or remove these files, or `group` of this target where one is wanting; then run the same command again",
+        next="fix or remove these files, or set `group` of this target where it is missing; then run the same command again",
     )

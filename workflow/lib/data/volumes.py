@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from workflow.lib.run import UserError
+from workflow.lib.job.run import UserError
 
 
 def windowed(image: np.ndarray, window: list[float]) -> np.ndarray:
@@ -30,7 +30,7 @@ def chosen_slices(number: int, slices: str | int | None, read_labels: Callable[[
 def only_for_volumes(target: str, settings: dict[str, Any]) -> UserError:
     """The error for `settings` of volumes on a target of pictures."""
     return UserError(
-        f"target {target} has pictures, and settings of volumes",
+        f"target {target} has 2-D images, but settings for volumes",
         found=", ".join(f"{key}: {value}" for key, value in settings.items()),
         expected="window and slices with NIfTI volumes only",
         where=f"config: targets.{target}",

@@ -9,18 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.transforms import v2
-from torchvision.transforms.v2 import functional as TF
 
-from workflow.lib.compute import standardise
 from workflow.lib.data.prepared import Prepared
+from workflow.lib.job.run import derive_seed
 from workflow.lib.networks.build import seeded
-from workflow.lib.run import derive_seed
+from workflow.lib.training.device import standardise
 
 DARK = 0.01  # windows of a lower mean (0..1) are dropped: outside the fundus
 
 
-class Place(NamedTuple):
+class Patch(NamedTuple):
     """A square of an item: its row in the arrays and its upper left corner in pixels."""
 
     row: int
@@ -28,23 +26,28 @@ class Place(NamedTuple):
     left: int
 
 
-def square(data: Prepared, place: Place, side: int) -> tuple[Tensor, Tensor]:
-    """The square at `place`: image (3, side, side) float32 divided by its scale, and mask (side, side) uint8."""
-    part = (..., slice(place.top, place.top + side), slice(place.left, place.left + side))
-    image = torch.from_numpy(np.array(data.images[place.row][part])).float() / float(data.items["scale"].iat[place.row])
-    return image.expand(3, -1, -1), torch.from_numpy(np.array(data.masks[place.row][part]))
+def as_input(image: Tensor, data: Prepared, patch: Patch, inputs: str) -> Tensor:
+    """An image (3, s, s) of `square` as the network sees it."""
+    return standardise(image[None], inputs, torch.from_numpy(data.statistics[patch.row, None]))[0]
 
 
-def training_places(data: Prepared) -> list[Place]:
+def square(data: Prepared, patch: Patch, side: int) -> tuple[Tensor, Tensor]:
+    """The square at `patch`: image (3, side, side) float32 divided by its scale, and mask (side, side) uint8."""
+    part = (..., slice(patch.top, patch.top + side), slice(patch.left, patch.left + side))
+    image = torch.from_numpy(np.array(data.images[patch.row][part])).float() / float(data.items["scale"].iat[patch.row])
+    return image.expand(3, -1, -1), torch.from_numpy(np.array(data.masks[patch.row][part]))
+
+
+def training_patches(data: Prepared) -> list[Patch]:
     """Whole training items, or their windows that are not dark."""
     rows = np.flatnonzero(data.items["part"] == "train")
     windows = data.card["windows"]
     if windows is None:
-        return [Place(int(row), 0, 0) for row in rows]
+        return [Patch(int(row), 0, 0) for row in rows]
     return _windows(data, rows, windows["window"], windows["stride"])
 
 
-def evaluation_places(data: Prepared, part: str, evaluation: str) -> list[Place]:
+def evaluation_patches(data: Prepared, part: str, evaluation: str) -> list[Patch]:
     """Tiles of the network's input size. evaluation: `whole` covers every image; `windows` cuts windows side by side as
     the study does, drops dark ones and what is left over at the bottom, and cuts each window into four tiles."""
     rows = np.flatnonzero(data.items["part"] == part)
@@ -52,30 +55,30 @@ def evaluation_places(data: Prepared, part: str, evaluation: str) -> list[Place]
     if windows is None or evaluation == "whole":
         height, width = data.masks.shape[1:]
         corners = [(top, left) for top in range(0, height, size) for left in range(0, width, size)]
-        return [Place(int(row), top, left) for row in rows for top, left in corners]
+        return [Patch(int(row), top, left) for row in rows for top, left in corners]
     return [
-        Place(place.row, place.top + down, place.left + right)
-        for place in _windows(data, rows, windows["window"], windows["window"])
+        Patch(patch.row, patch.top + down, patch.left + right)
+        for patch in _windows(data, rows, windows["window"], windows["window"])
         for down in (0, size)
         for right in (0, size)
     ]
 
 
-def _windows(data: Prepared, rows: np.ndarray, side: int, stride: int) -> list[Place]:
+def _windows(data: Prepared, rows: np.ndarray, side: int, stride: int) -> list[Patch]:
     height, width = data.masks.shape[1:]
-    places = []
+    patches = []
     for row in rows:
         image = np.asarray(data.images[row]).mean(axis=0) / float(data.items["range"].iat[row])
         for top in range(0, height - side + 1, stride):
             for left in range(0, width - side + 1, stride):
                 if image[top : top + side, left : left + side].mean() >= DARK:
-                    places.append(Place(int(row), top, left))
-    return places
+                    patches.append(Patch(int(row), top, left))
+    return patches
 
 
 def rotated_crop(image: Tensor, mask: Tensor, angle: float, size: int) -> tuple[Tensor, Tensor]:
     """A random axis-parallel crop of `size` pixels from a square window turned by `angle` degrees, nearest neighbour, that
-    lies wholly inside the window. image (3, w, w), mask (w, w); uses torch's generator."""
+    is entirely inside the window. image (3, w, w), mask (w, w); uses torch's generator."""
     side = image.shape[-1]
     turn = math.radians(angle)
     reach = size / 2 * (abs(math.cos(turn)) + abs(math.sin(turn)))  # half the crop's bounding box in the window
@@ -86,16 +89,23 @@ def rotated_crop(image: Tensor, mask: Tensor, angle: float, size: int) -> tuple[
     return image[:, rows, columns], mask[rows, columns]
 
 
-def augmented(image: Tensor, mask: Tensor, window: Mapping[str, int] | None, rotation: float) -> tuple[Tensor, Tensor]:
-    """The study's augmentation: rotation and vertical flip; windows also lose their margin and get colour jitter."""
+def augmented(
+    image: Tensor, mask: Tensor, window: Mapping[str, int] | None, *, rotation: float, flip: bool
+) -> tuple[Tensor, Tensor]:
+    """The study's augmentation: rotation, and with `flip` a vertical flip of half of the images; windows also lose their
+    margin and get colour jitter."""
     angle = float(torch.empty(1).uniform_(-rotation, rotation))
     if window is not None:
         image, mask = rotated_crop(image, mask, math.floor(angle), window["crop"])
-        image = v2.ColorJitter(brightness=0.1, contrast=0.05, saturation=0.1, hue=0.05)(image)
+        from torchvision.transforms.v2 import ColorJitter  # here, as its import takes seconds
+
+        image = ColorJitter(brightness=0.1, contrast=0.05, saturation=0.1, hue=0.05)(image)
     elif rotation:
-        image = TF.rotate(image, angle, interpolation=v2.InterpolationMode.BILINEAR)
-        mask = TF.rotate(mask[None], angle)[0]
-    if torch.rand(1) < 0.5:
+        from torchvision.transforms.v2 import InterpolationMode, functional
+
+        image = functional.rotate(image, angle, interpolation=InterpolationMode.BILINEAR)
+        mask = functional.rotate(mask[None], angle)[0]
+    if flip and torch.rand(1) < 0.5:
         image, mask = image.flip(-2), mask.flip(-2)
     return image, mask
 
@@ -104,33 +114,34 @@ def augmented(image: Tensor, mask: Tensor, window: Mapping[str, int] | None, rot
 class TrainItems(Dataset[tuple[Tensor, Tensor]]):
     """Augmented items of one epoch: image (3, s, s) float32, mask (s, s) int64.
 
-    `count` items are drawn in a seeded order, going round when there are fewer places; None: each place once.
+    `count` items are drawn in a seeded order, going round when there are fewer patches; None: each patch once.
     """
 
     data: Prepared
-    places: list[Place]
+    patches: list[Patch]
     inputs: str
     rotation: float
+    flip: bool
     seed: int
     epoch: int
     count: int | None
 
     def __post_init__(self) -> None:
         rng = np.random.default_rng(derive_seed(self.seed, "order", self.epoch))
-        count = self.count or len(self.places)
-        rounds = [rng.permutation(len(self.places)) for _ in range(-(-count // len(self.places)))]
+        count = self.count or len(self.patches)
+        rounds = [rng.permutation(len(self.patches)) for _ in range(-(-count // len(self.patches)))]
         self._order = np.concatenate(rounds)[:count]
 
     def __len__(self) -> int:
         return len(self._order)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        place = self.places[self._order[index]]
+        patch = self.patches[self._order[index]]
         window = self.data.card["windows"]
-        image, mask = square(self.data, place, window["window"] if window else self.data.card["image_size"])
+        image, mask = square(self.data, patch, window["window"] if window else self.data.card["image_size"])
         with seeded(derive_seed(self.seed, "item", self.epoch, index)):
-            image, mask = augmented(image, mask, window, self.rotation)
-        return standardise(image[None], self.inputs)[0], mask.long()
+            image, mask = augmented(image, mask, window, rotation=self.rotation, flip=self.flip)
+        return as_input(image, self.data, patch, self.inputs), mask.long()
 
 
 @dataclasses.dataclass
@@ -138,19 +149,19 @@ class Tiles(Dataset[tuple[Tensor, Tensor]]):
     """Evaluation tiles: image (3, s, s), mask (s, s) uint8."""
 
     data: Prepared
-    places: list[Place]
+    patches: list[Patch]
     inputs: str
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.patches)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        place = self.places[index]
-        image, mask = square(self.data, place, self.data.card["image_size"])
-        return standardise(image[None], self.inputs)[0], mask
+        patch = self.patches[index]
+        image, mask = square(self.data, patch, self.data.card["image_size"])
+        return as_input(image, self.data, patch, self.inputs), mask
 
 
 def items_per_epoch(recipe: Mapping[str, Any]) -> int | None:
-    """Training items of an epoch that a recipe asks for; None: each place once."""
+    """Training items of an epoch that a recipe asks for; None: each patch once."""
     steps = recipe["steps_per_epoch"]
     return steps and steps * recipe["batch"]

@@ -1,37 +1,41 @@
 """Evaluation of a fine-tuned network on a part of its target."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
-from workflow.lib.compute import autocast, chunks, data_loader
-from workflow.lib.data.prepared import Prepared
-from workflow.lib.finetune.batches import Place, Tiles, evaluation_places
+from workflow.lib.data.prepared import Prepared, inside
+from workflow.lib.finetune.batches import Patch, Tiles, evaluation_patches
 from workflow.lib.finetune.losses import labels_of, probabilities
 from workflow.lib.finetune.metrics import (
     Array,
     Case,
+    Segmentation,
+    as_assembled,
     case_metrics,
     case_table,
     confusion_table,
+    predicted,
     study_metrics,
 )
-from workflow.lib.protocol import Protocol
-from workflow.lib.run import derive_seed
+from workflow.lib.job.run import derive_seed
+from workflow.lib.study.protocol import Protocol
+from workflow.lib.training.device import autocast, chunks, data_loader
 
 
 def evaluation_tiles(data: Prepared, part: str, protocol: Protocol, inputs: str, seed: int) -> Tiles:
     """All tiles of `part`; where metrics are pooled, in an order drawn from `seed`, as the study shuffles its batches."""
-    places = evaluation_places(data, part, protocol["evaluation"])
+    patches = evaluation_patches(data, part, protocol["evaluation"])
     if protocol["metrics"] == "pooled":
-        order = np.random.default_rng(derive_seed(seed, "evaluation")).permutation(len(places))
-        places = [places[i] for i in order]
-    return Tiles(data, places, inputs)
+        order = np.random.default_rng(derive_seed(seed, "evaluation")).permutation(len(patches))
+        patches = [patches[i] for i in order]
+    return Tiles(data, patches, inputs)
 
 
 @torch.inference_mode()  # not `with`, which would stay on between batches in whatever uses them
@@ -41,22 +45,35 @@ def predict(network: nn.Module, tiles: Tiles, *, batch: int, precision: str) -> 
     network.eval()
     for images, masks in data_loader(tiles, chunks(range(len(tiles)), batch)):
         with autocast(device, precision):
-            logits = network(images.to(device, memory_format=torch.channels_last))
+            logits = network(images.to(device))
         yield probabilities(logits.float()), masks
 
 
 def evaluate(
-    network: nn.Module, tiles: Tiles, batch: int, precision: str, metrics: str
+    network: nn.Module,
+    tiles: Tiles,
+    batch: int,
+    precision: str,
+    protocol: Protocol,
+    truth: Callable[[str], Array] | None = None,
 ) -> tuple[pd.DataFrame, dict[str, float]]:
-    """A row per case and class, and the columns of the run's table; metrics: `pooled` over all tiles | `per_case`."""
+    """A row per case and class, and the columns of the run's table.
+
+    By the protocol's `metrics`, pooled over all tiles or per case. `truth` gives a case's masks before the resize: segmentations
+    are compared at their size, where metrics are per case. Rank metrics are always at the network's size.
+    """
     classes = tiles.data.card["classes"]
     found = (
         tile
         for guesses, masks in predict(network, tiles, batch=batch, precision=precision)
         for tile in zip(guesses.cpu().numpy(), masks.numpy(), strict=True)
     )
-    if metrics == "per_case":
-        table = case_table(assembled(tiles.data, tiles.places, found), classes)
+    if protocol["metrics"] == "per_case":
+        judged = (
+            (case, at_full_size(case, truth(case.name)) if truth else as_assembled(case))
+            for case in assembled(tiles.data, tiles.patches, found)
+        )
+        table = case_table(judged, classes)
         return table, case_metrics(table)
     guesses, masks = (list(arrays) for arrays in zip(*found, strict=True))
     return confusion_table(_case_names(tiles), guesses, masks, classes), study_metrics(guesses, masks, batch)
@@ -67,12 +84,15 @@ def selection_dice(network: nn.Module, tiles: Tiles, batch: int, precision: str,
 
     Counted on the device: it is asked for after every epoch, and the probabilities of all tiles may not fit into memory.
     """
-    counts = []
+    counts, done = list[Tensor](), 0
     for guesses, masks in predict(network, tiles, batch=batch, precision=precision):
         classes = torch.arange(1, guesses.shape[1], device=guesses.device).view(-1, 1, 1)
-        found, shown = (labels[:, None] == classes for labels in (labels_of(guesses), masks.to(guesses.device)))
+        patches = tiles.patches[done : (done := done + len(masks))]
+        images = torch.from_numpy(np.array([_image_in(tiles.data, patch, masks.shape[-1]) for patch in patches]))
+        labels = labels_of(guesses) * images.to(guesses.device)  # what is found in the padding counts nothing
+        found, shown = (values[:, None] == classes for values in (labels, masks.to(guesses.device)))
         counts.append(torch.stack([part.sum(dim=(2, 3)) for part in (found & shown, found, shown)], dim=2))
-    table = torch.cat(counts).cpu().numpy()  # (tiles, classes, 3): pixels found rightly, found, shown
+    table = torch.cat(counts).cpu().numpy()  # (tiles, classes, 3): true positives, predicted, ground truth
     if metrics == "pooled":
         right, found, shown = table.sum(axis=(0, 1))
         return float((2 * right + 1) / (found + shown + 1))
@@ -85,28 +105,48 @@ def selection_dice(network: nn.Module, tiles: Tiles, batch: int, precision: str,
     return value if math.isfinite(value) else 0.0  # nothing to find in the part, and nothing found
 
 
-def assembled(data: Prepared, places: list[Place], tiles: Iterable[tuple[Array, Array]]) -> Iterator[Case]:
-    """Whole cases from tiles: the slices of a volume in their order, tiles in their places, background where there is none.
+def _image_in(data: Prepared, patch: Patch, side: int) -> Array:
+    """(side, side) bool: which pixels of a tile are of the image."""
+    return inside(data, patch.row)[patch.top : patch.top + side, patch.left : patch.left + side]
 
-    tiles: probabilities (K+1, s, s) and mask (s, s) of the tile at each place. Those of a case follow each other; only they
-    are kept, as the probabilities of a whole test part may not fit into memory.
+
+def assembled(data: Prepared, patches: list[Patch], tiles: Iterable[tuple[Array, Array]]) -> Iterator[Case]:
+    """Whole cases from tiles, without padding: the slices of a volume in their order, tiles in their patches, background where
+    there is none.
+
+    tiles: probabilities (K+1, s, s) and mask (s, s) of the tile at each patch. Those of a case follow each other; only they
+    are kept, as the probabilities of a whole test split may not fit into memory.
     """
     height, width = data.masks.shape[1:]
     cases = data.items["case"].to_numpy()
-    for name, members in groupby(zip(places, tiles, strict=True), key=lambda tile: cases[tile[0].row]):
+    for name, members in groupby(zip(patches, tiles, strict=True), key=lambda tile: cases[tile[0].row]):
         found = list(members)
-        rows = sorted({place.row for place, _ in found})
+        rows = sorted({patch.row for patch, _ in found})
         truth = np.zeros((len(rows), height, width), np.uint8)
         probability = np.zeros((len(found[0][1][0]), *truth.shape), np.float32)
         probability[0] = 1
-        for place, (p, mask) in found:
+        for patch, (p, mask) in found:
             side = mask.shape[-1]
-            there = (rows.index(place.row), slice(place.top, place.top + side), slice(place.left, place.left + side))
+            there = (rows.index(patch.row), slice(patch.top, patch.top + side), slice(patch.left, patch.left + side))
             truth[there], probability[:, *there] = mask, p
         first = data.items.iloc[rows[0]]
         spacing = (float(first["spacing_z"]), float(first["spacing_y"]), float(first["spacing_x"]))
-        yield Case(str(name), truth, probability, spacing)
+        top, left, high, wide = data.boxes[rows[0]]
+        image = (..., slice(top, top + high), slice(left, left + wide))
+        yield Case(str(name), truth[image], probability[image], spacing)
+
+
+def at_full_size(case: Case, truth: Array) -> Segmentation:
+    """A case beside `truth`, its masks (d, h, w) before the resize: probabilities are interpolated to their size, slice by
+    slice, as those of a whole volume may not fit into memory."""
+    labels = np.empty_like(truth)
+    for number in range(len(truth)):
+        image = torch.from_numpy(np.ascontiguousarray(case.probability[:, number]))
+        large = interpolate(image[None], size=truth.shape[1:], mode="bilinear", align_corners=False)[0]
+        labels[number] = predicted(large.numpy())
+    (z, y, x), (_, height, width) = case.spacing, case.truth.shape
+    return Segmentation(truth, labels, (z, y * height / truth.shape[1], x * width / truth.shape[2]))
 
 
 def _case_names(tiles: Tiles) -> list[str]:
-    return list(tiles.data.items["case"].iloc[[place.row for place in tiles.places]])
+    return list(tiles.data.items["case"].iloc[[patch.row for patch in tiles.patches]])

@@ -1,4 +1,4 @@
-"""Fine-tuning: a U-Net from a checkpoint, its encoder frozen or not, evaluated on the test part."""
+"""Fine-tuning: a U-Net from a checkpoint, its encoder frozen or not, evaluated on the test split."""
 
 import logging
 import math
@@ -11,17 +11,19 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from workflow.lib.compute import chunks, data_loader, device_named, move_network
-from workflow.lib.data.prepared import Prepared, load_prepared
-from workflow.lib.finetune.batches import TrainItems, items_per_epoch, training_places
+from workflow.lib.data.prepared import Prepared, load_prepared, truths_of
+from workflow.lib.finetune.batches import TrainItems, items_per_epoch, training_patches
 from workflow.lib.finetune.evaluate import evaluate, evaluation_tiles, selection_dice
 from workflow.lib.finetune.losses import dice_ce_loss, dice_loss, outputs_for
+from workflow.lib.job.run import UserError, atomic_path, derive_seed, hash_of, read_json, write_json
 from workflow.lib.networks.build import Segmenter, build_segmenter, load_encoder
-from workflow.lib.pretrain.checkpoint import provenance, trained_as
-from workflow.lib.protocol import Protocol
-from workflow.lib.run import UserError, atomic_path, derive_seed, hash_of, read_json, write_json
-from workflow.lib.state import Row, discard_resume
-from workflow.lib.train import Plan, train
+from workflow.lib.networks.checkpoint import provenance, trained_as
+from workflow.lib.networks.norms import calibrate
+from workflow.lib.study.checkpoints import Finetuning, written
+from workflow.lib.study.protocol import Protocol
+from workflow.lib.training.device import chosen_precision, chunks, data_loader, device_named, move_network
+from workflow.lib.training.engine import Plan, train
+from workflow.lib.training.state import Row, discard_resume
 
 log = logging.getLogger("medseg")
 
@@ -54,16 +56,7 @@ def freeze(network: Segmenter, how: str, calibration: list[Tensor]) -> None:
     if how == "gradients_off":
         network.encoder.requires_grad_(False)
         return
-    norms = [module for module in network.encoder.modules() if isinstance(module, nn.BatchNorm2d)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # cumulative average over the calibration batches
-    network.encoder.eval()  # no stochastic depth, only the norms look at the batch
-    for norm in norms:
-        norm.train()
-    with torch.no_grad():
-        for batch in calibration if norms else []:
-            network.encoder(batch)
+    calibrate(network.encoder, calibration)
     network.encoder = FrozenEncoder(network.encoder)
 
 
@@ -73,6 +66,55 @@ def polynomial_rate(step: int, *, base: float, total: int, late: int) -> float:
 
 
 def finetune_network(
+    *,
+    weights: Sequence[Path],
+    output_folder: Path,
+    job: Finetuning,
+    precision: str,
+    device: str,
+    **training: Any,
+) -> None:
+    """Train and evaluate one network for every seed, one after the other; writes to `output_folder`:
+
+    cases.csv and history.csv of all seeds, and card.json, with the card of each under `runs`.
+
+    weights: the checkpoint of all seeds, or one for each. training: the arguments of `finetune_seed`. What is finished waits
+    in `output_folder`.resume, so that a killed job resumes with the seed that it was at. Raises `UserError` as `finetune_seed`.
+    """
+    computed_in = chosen_precision(precision, device_named(device))
+    resume = output_folder.with_name(output_folder.name + ".resume")
+    folders = {seed: resume / f"seed{seed}" for seed in job.seeds}
+    trained = False  # in this process
+    for number, (seed, folder) in enumerate(folders.items()):
+        log.info("seed %d, number %d of %d", seed, number + 1, len(folders))
+        trained |= finetune_seed(
+            weights=weights[number % len(weights)],
+            output_folder=folder,
+            names=job.names(seed),
+            precision=precision,
+            computed_in=computed_in,
+            device=device,
+            of=(number, len(folders)),
+            slot_used=trained,
+            **training,
+        )
+    _join(folders, output_folder, job)
+    discard_resume(resume)
+
+
+def _join(folders: Mapping[int, Path], output: Path, job: Finetuning) -> None:
+    """Join the tables and cards of the seeds, as they are."""
+    for name in ("cases.csv", "history.csv"):
+        tables = [(folder / name).read_text() for folder in folders.values()]
+        with atomic_path(output / name) as temporary:
+            temporary.write_text(tables[0] + "".join(table.partition("\n")[2] for table in tables[1:]))
+    runs = [read_json(folder / "card.json") for folder in folders.values()]
+    seconds = round(sum(run["seconds"] for run in runs), 3)
+    names = job._asdict() | {"epochs": str(job.epochs), "seeds": written(job.seeds)}
+    write_json(output / "card.json", {"names": names, "seconds": seconds, "runs": runs})
+
+
+def finetune_seed(
     *,
     data_folder: Path,
     weights: Path,
@@ -84,14 +126,19 @@ def finetune_network(
     protocol: Protocol,
     inputs: str,
     precision: str,
+    computed_in: str,
     device: str,
     threads: int,
-) -> None:
-    """Train and evaluate one network; writes cases.csv, history.csv and card.json to `output_folder`.
+    of: tuple[int, int] = (0, 1),
+    slot_used: bool = False,
+) -> bool:
+    """Train and evaluate one network; writes cases.csv, history.csv (both with a column seed) and card.json to `output_folder`,
+    or nothing where they are there already, of the same settings and data. Returns whether it trained.
 
     `names`: target, freeze (frozen | tuned), encoder, scheme, pretrain_seed, epochs, seed; they go into the card.
-    `inputs`: what the network sees (unchanged | standardised).
-    The epoch with the highest validation Dice is evaluated on the test part; where the protocol's validation is
+    `inputs`: what the network sees (unchanged | standardised). precision: as asked for (auto | ...), and as it is `computed_in`.
+    of, slot_used: as for `train`.
+    The epoch with the highest validation Dice is evaluated on the test split; where the protocol's validation is
     `test_part`, that is the same part, as in the study. Raises `UserError` for a checkpoint that does not fit, or data
     without training images.
     """
@@ -99,16 +146,24 @@ def finetune_network(
     place, seed = device_named(device), int(names["seed"])
     data = load_prepared(data_folder)
     checkpoint = read_json(weights.with_suffix(".json"))
+    settings: dict[str, Any] = {"names": dict(names), "encoder": dict(encoder), "recipe": dict(recipe)}
+    settings |= {"image_size": image_size, "protocol": dict(protocol), "inputs": inputs, "precision": precision}
+    settings |= {
+        "computed_in": computed_in,
+        "checkpoint": checkpoint["sha256"],
+        "data": {**data.card["arrays"], "truth": data.card["truth"]},
+    }
+    if _is_finished(output_folder / "card.json", hash_of(settings)):
+        return False
+    # Opened before the training, as a missing file should not end it.
+    truth = truths_of(data) if protocol["evaluation"] == "whole" else None
     use = "downstream" if protocol["stochastic_depth"] == "study" else trained_as(checkpoint)
     outputs = outputs_for(len(data.card["classes"]))
     network = build_segmenter(encoder, outputs, image_size=image_size, use=use, seed=derive_seed(seed, "weights"))
     load_encoder(network.encoder, weights)
-    move_network(network, place)
-    places = _training_places(data, data_folder)
-    settings: dict[str, Any] = {"names": dict(names), "encoder": dict(encoder), "recipe": dict(recipe)}
-    settings |= {"image_size": image_size, "protocol": dict(protocol), "inputs": inputs, "precision": precision}
-    settings |= {"checkpoint": checkpoint["sha256"], "data": data.card["arrays"]}
-    items = partial(TrainItems, data, places, inputs, recipe["rotation"], seed)
+    move_network(network, place, computed_in)
+    patches = _training_patches(data, data_folder)
+    items = partial(TrainItems, data, patches, inputs, recipe["rotation"], recipe["flip"], seed)
     if names["freeze"] == "frozen":
         calibration = _calibration(items(epoch=0, count=4 * recipe["batch"]), recipe["batch"], place)
         freeze(network, protocol["frozen"], calibration)
@@ -123,14 +178,22 @@ def finetune_network(
         yield from data_loader(epoch_items, [parts[number] for number in chosen], workers, pinned=place.type == "cuda")
 
     def after_epoch(row: Row, history: list[Row]) -> Row:
-        return {"validation dice": selection_dice(network, validation, recipe["batch"], precision, protocol["metrics"])}
+        dice = selection_dice(network, validation, recipe["batch"], computed_in, protocol["metrics"])
+        return {"validation dice": dice}
 
     plan = finetune_plan(
-        network, recipe, items(epoch=1, count=items_per_epoch(recipe)), batches, after_epoch, seed, precision, protocol
+        network,
+        recipe,
+        items(epoch=1, count=items_per_epoch(recipe)),
+        batches,
+        after_epoch,
+        seed,
+        computed_in,
+        protocol,
     )
-    history = train(plan, resume, hash_of(settings), save_every=SAVE_EVERY)
+    history = train(plan, resume, hash_of(settings), save_every=SAVE_EVERY, of=of, slot_used=slot_used)
     test = evaluation_tiles(data, "test", protocol, inputs, seed)
-    table, metrics = evaluate(network, test, recipe["batch"], precision, protocol["metrics"])
+    table, metrics = evaluate(network, test, recipe["batch"], computed_in, protocol, truth)
     card = settings | {
         "config_hash": hash_of(settings),
         "best epoch": int(history.loc[history["validation dice"][::-1].idxmax(), "epoch"]),
@@ -139,14 +202,20 @@ def finetune_network(
         "metrics": _finite(metrics),
         **provenance(place),
     }
-    _write_results(output_folder, table, history, card)
+    _write_results(output_folder, seed, table, history, card)
     discard_resume(resume)
+    return True
 
 
-def _write_results(folder: Path, cases: pd.DataFrame, history: pd.DataFrame, card: dict[str, Any]) -> None:
+def _is_finished(card: Path, config_hash: str) -> bool:
+    """Whether a seed was trained with these settings and data, in a slot of this job that was interrupted later."""
+    return card.exists() and read_json(card)["config_hash"] == config_hash
+
+
+def _write_results(folder: Path, seed: int, cases: pd.DataFrame, history: pd.DataFrame, card: dict[str, Any]) -> None:
     for name, frame in {"cases": cases, "history": history}.items():
         with atomic_path(folder / f"{name}.csv") as temporary:
-            frame.to_csv(temporary, index=False)
+            frame.assign(seed=seed)[["seed", *frame.columns]].to_csv(temporary, index=False)
     write_json(folder / "card.json", card)
 
 
@@ -162,7 +231,11 @@ def finetune_plan(
 ) -> Plan:
     """Optimiser, loss and schedule of the recipe; SGD has momentum 0.9, as in the study."""
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    settings = {"lr": recipe["learning_rate"], "weight_decay": recipe["weight_decay"]}
+    settings = {
+        "lr": recipe["learning_rate"],
+        "weight_decay": recipe["weight_decay"],
+        "fused": True,
+    }  # several times as fast
     optimizer = (
         torch.optim.AdamW(trained, **settings)
         if recipe["optimizer"] == "adamw"
@@ -200,24 +273,21 @@ def micro_batch(recipe: Mapping[str, Any]) -> int:
     return recipe["micro_batch"] or recipe["batch"]
 
 
-def _training_places(data: Prepared, folder: Path) -> list:
-    places = training_places(data)
-    if not places:
+def _training_patches(data: Prepared, folder: Path) -> list[Any]:
+    patches = training_patches(data)
+    if not patches:
         raise UserError(
             f"no training images of {data.card['target']}",
             found=f"parts {data.items['part'].value_counts().to_dict()}",
-            expected="at least one item of part train that is not dark",
+            expected="at least one item of split train that is not dark",
             where=folder / "items.csv",
             next="check split.csv of this target, and train_cases in the config",
         )
-    return places
+    return patches
 
 
 def _calibration(items: TrainItems, batch: int, place: torch.device) -> list[Tensor]:
-    return [
-        images.to(place, memory_format=torch.channels_last)
-        for images, _ in data_loader(items, chunks(range(len(items)), batch))
-    ]
+    return [images.to(place) for images, _ in data_loader(items, chunks(range(len(items)), batch))]
 
 
 def _finite(metrics: dict[str, float]) -> dict[str, float | None]:

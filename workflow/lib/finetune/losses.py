@@ -1,4 +1,4 @@
-"""Losses of fine-tuning, from logits (n, outputs, h, w) and masks (n, h, w); one output stands for two classes."""
+"""Losses of fine-tuning, from logits (n, outputs, h, w) and masks (n, h, w); one output means two classes."""
 
 import torch
 from torch import Tensor

@@ -1,6 +1,6 @@
 """Encoders, classifiers and segmentation networks by name, with the study's initialisation and strict loading."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -8,11 +8,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from workflow.lib.job.run import UserError
 from workflow.lib.networks.resnet50 import AttentionDecoder, ResNet50Encoder
-from workflow.lib.networks.swin import SwinDecoder, SwinEncoder
 from workflow.lib.networks.unet import UNetDecoder, UNetEncoder
 from workflow.lib.networks.weights import mismatches, read_checkpoint
-from workflow.lib.run import UserError
 
 Network = TypeVar("Network", bound=nn.Module)
 Settings = Mapping[str, Any]  # one entry of the config's `encoders`
@@ -60,19 +59,18 @@ def build_encoder(settings: Settings, *, use: str, image_size: int = 224) -> nn.
 
         return TimmEncoder(architecture.removeprefix(TIMM), image_size)
     width, drop = settings["width"], DROP[architecture][use]
-    builders: dict[str, Callable[[], nn.Module]] = {
-        "unet": lambda: UNetEncoder(width),
-        "resnet50": lambda: ResNet50Encoder(width, drop),
-        "swin": lambda: SwinEncoder(width, settings["window"], drop),
-    }
-    return builders[architecture]()
+    if architecture == "swin":
+        from workflow.lib.networks.swin import SwinEncoder  # torchvision's blocks take two seconds
+
+        return SwinEncoder(width, settings["window"], drop)
+    return UNetEncoder(width) if architecture == "unet" else ResNet50Encoder(width, drop)
 
 
 def build_classifier(settings: Settings, classes: int, *, use: str, seed: int, image_size: int = 224) -> Classifier:
     """Encoder with a linear classifier, initialised from `seed`; the encoder does not depend on the number of classes."""
     with seeded(seed):
         classifier = Classifier(build_encoder(settings, use=use, image_size=image_size), classes)
-    with seeded(seed):  # anew, as the classifier's own draws depend on its size
+    with seeded(seed):  # again, as the classifier's own draws depend on its size
         return classifier if settings["architecture"].startswith(TIMM) else initialise(classifier)
 
 
@@ -86,16 +84,19 @@ def build_segmenter(
             from workflow.lib.networks.pyramid import PyramidDecoder
 
             return Segmenter(encoder, PyramidDecoder(_channels(encoder), encoder.reductions, outputs))  # type: ignore[arg-type]
-        decoders: dict[str, Callable[[], nn.Module]] = {
-            "unet": lambda: UNetDecoder(_channels(encoder), outputs),
-            "resnet50": lambda: AttentionDecoder(_channels(encoder), outputs),
-            "swin": lambda: SwinDecoder(_channels(encoder), outputs, settings["window"]),
-        }
-        return initialise(Segmenter(encoder, decoders[settings["architecture"]]()))
+        return initialise(Segmenter(encoder, _decoder(settings, _channels(encoder), outputs)))
+
+
+def _decoder(settings: Settings, channels: list[int], outputs: int) -> nn.Module:
+    if settings["architecture"] == "swin":
+        from workflow.lib.networks.swin import SwinDecoder
+
+        return SwinDecoder(channels, outputs, settings["window"])
+    return (UNetDecoder if settings["architecture"] == "unet" else AttentionDecoder)(channels, outputs)
 
 
 @contextmanager
-def seeded(seed: int):
+def seeded(seed: int) -> Iterator[None]:
     """Run a block with torch's CPU generator set to `seed`; the generator's state is restored afterwards."""
     # Not torch.manual_seed, which visits every accelerator and takes milliseconds: this runs once an image.
     generator = torch.default_generator
@@ -127,7 +128,7 @@ def load_encoder(encoder: nn.Module, path: str | Path) -> None:
     """Load the `encoder.*` tensors of a checkpoint into `encoder`, strictly.
 
     Raises `UserError` when the file differs from the hash in its card, or any tensor is missing, left over or of another
-    shape; the encoder is then unchanged, and nobody goes on with random weights.
+    shape; the encoder is then unchanged, and no training continues with random weights.
     """
     tensors = read_checkpoint(path)
     found = {name.removeprefix("encoder."): t for name, t in tensors.items() if name.startswith("encoder.")}
@@ -140,7 +141,7 @@ def load_encoder(encoder: nn.Module, path: str | Path) -> None:
             found=f"{len(problems)} of {len(wanted)} tensors differ: {shown}",
             expected=f"the tensors of {type(encoder).__name__} with channels {_channels(encoder)}",
             where=path,
-            next="give the encoder in the config the architecture and width it was pretrained with, or pretrain it anew",
+            next="give the encoder in the config the architecture and width it was pretrained with, or pretrain it again",
         )
     encoder.load_state_dict(found)
 

@@ -15,11 +15,11 @@ import torch
 from timm.models import load_state_dict_from_hf
 from torch import Tensor, nn
 
+from workflow.lib.job.run import UserError
 from workflow.lib.networks.weights import read_weights
-from workflow.lib.run import UserError
 
 SHOWN = 5  # names in an error
-READ_ANEW = "download or save the file anew, as .safetensors where you can"
+READ_AGAIN = "download or save the file again, as .safetensors where you can"
 
 
 class TimmEncoder(nn.Module):
@@ -110,13 +110,13 @@ class PyramidDecoder(nn.Module):
 def pretrained_tensors(name: str, weights: str, image_size: int) -> dict[str, Tensor]:
     """The state dict of `TimmEncoder(name, image_size)` from pretrained weights: "timm" (its hub's) or a file's path.
 
-    Files of other programs and for other image sizes are converted as timm does. Raises `UserError` when the weights
-    cannot be had or read, hold a tensor that the model does not know, lack one of the encoder's or have it in another
+    Files of other software and for other image sizes are converted as timm does. Raises `UserError` when the weights
+    are not available or unreadable, hold a tensor that the model does not know, lack one of the encoder's or have it in another
     shape: no weight is ever a random one.
     """
     with torch.device("meta"):  # names and shapes alone
         wanted = TimmEncoder(name, image_size).network.state_dict()
-    tensors = _download(name) if weights == "timm" else read_weights(weights, next=READ_ANEW)
+    tensors = _download(name) if weights == "timm" else read_weights(weights, next=READ_AGAIN)
     model, convert = _classifier(name, image_size)
     arguments = (tensors, model)[: len(inspect.signature(convert).parameters)]
     failure = ""
@@ -206,8 +206,12 @@ def _feature_info(name: str, image_size: int) -> Any:
 
 
 def _classifier(name: str, image_size: int) -> tuple[nn.Module, Callable[..., dict[str, Tensor]]]:
-    """timm's whole model, names and shapes alone, and its converter of checkpoints."""
-    # timm tells the converter to its loader only, and that lets tensors of some models be missing (DLA's, for one).
+    """timm's whole model, names and shapes alone, and its converter of checkpoints.
+
+    timm has no public way to the converter. Only timm's loader receives it, which is therefore replaced while the model is
+    built. Loading through it (`pretrained_cfg_overlay` with `file` or `state_dict`) would be no check: it lets tensors of some
+    models be missing (DLA's, for one), and draws what is missing. A module's `checkpoint_filter_fn` is a habit of some modules.
+    """
     # The number of classes does not matter, as the encoder has no classifier; but files may have one.
     with torch.device("meta"), patch("timm.models._builder.load_pretrained") as loader:
         model = _create(name, image_size, pretrained=True, num_classes=1000)
@@ -220,7 +224,7 @@ def _download(name: str) -> dict[str, Tensor]:
         return load_state_dict_from_hf(hub, weights_only=True)
     except Exception as error:  # the hub's client and its HTTP library have errors of their own beside OSError
         raise UserError(
-            f"timm's weights of {name} cannot be had",
+            f"timm's weights of {name} are not available",
             found=error if hub else "no weights on its hub",
             expected=f"a download from https://huggingface.co/{hub or 'timm'}",
             where="the timm encoder's weights in the config",

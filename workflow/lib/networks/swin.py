@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.swin_transformer import PatchMerging, SwinTransformerBlock
 
-from workflow.lib.run import UserError
+from workflow.lib.job.run import UserError
 
 HEADS = (3, 6, 12, 24)
 PATCH = 4

@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from workflow.lib.run import UserError, read_json, reason, sha256_of
+from workflow.lib.job.run import UserError, read_json, reason, sha256_of
 
-WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")  # where programs put their tensors; timm's order
+WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")  # where training code puts its tensors; timm's order
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
@@ -19,7 +19,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     path = Path(path)
     advice = (
         f"put an undamaged copy of both files there; or rm -f '{path}' '{path.with_suffix('.json')}' and run the same "
-        "command again: they will be made anew, which for a pretrained encoder means its whole pretraining"
+        "command again: they will be made again, which for a pretrained encoder means its whole pretraining"
     )
     check_checkpoint(path, next=advice)
     return read_weights(path, next=advice)
@@ -34,7 +34,7 @@ def check_checkpoint(path: Path, *, next: str) -> None:
 
 
 def read_weights(path: str | Path, *, next: str) -> dict[str, Tensor]:
-    """All tensors of a safetensors file, or of a file by torch.save, without what training programs wrap around them.
+    """All tensors of a safetensors file, or of a file by torch.save, without what training code wraps around them.
 
     `next`: what the user is to do about a bad file. Raises `UserError` for a file that is absent, truncated, holds code
     or has no tensors.
@@ -43,7 +43,7 @@ def read_weights(path: str | Path, *, next: str) -> dict[str, Tensor]:
         if Path(path).suffix == ".safetensors":
             content: Any = load_file(path)
         else:
-            with torch.serialization.safe_globals([argparse.Namespace]):  # the options that many programs save along
+            with torch.serialization.safe_globals([argparse.Namespace]):  # the options that many save along
                 content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can raise anything
         # The inner error: the outer one of torch advises to load without weights_only.

@@ -9,16 +9,17 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from workflow.lib.data.geometry import geometry
+from workflow.lib.data.registry import CLASSES, GENERATED
+from workflow.lib.job.run import read_json
 from workflow.lib.overview.jobs import Job, Rule, read_benchmark
-from workflow.lib.protocol import protocol_of
-from workflow.lib.run import read_json
+from workflow.lib.study.checkpoints import checkpoints_of, seeds_in
+from workflow.lib.study.protocol import protocol_of
 
 Config = Mapping[str, Any]
 Costs = Mapping[str, float]
 PRETRAININGS = ("pretrain_encoder", "pretrain_until", "cool_down")
-HEAVY = (*PRETRAININGS, "score_checkpoint", "finetune_network", "finetune_fold")
-# The defaults of workflow/lib/data/generate.py: images, or cases, for training and for the test.
-GENERATED = {"imagenet": (2400, 240), "acdc": (20, 12), "idrid": (12, 6), "covid_qu": (40, 20)}
+HEAVY = (*PRETRAININGS, "score_checkpoints", "finetune_network", "finetune_fold")
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ def source_size(index: str | Path, counts: Mapping[str, int] | None, generated: 
         if parts.count("train") and parts.count("val"):
             return parts.count("train"), parts.count("val")
     if generated:
-        return GENERATED["imagenet"]
+        train, val = GENERATED["imagenet"]
+        return train * CLASSES, val * CLASSES
     return (counts["train_images"], counts["val_images"]) if counts else None
 
 
@@ -91,20 +93,22 @@ def target_size(
 
 
 def _places(layout: str, aspect: str, evaluation: str) -> tuple[int, int]:
-    """Training windows and evaluation tiles of an image; of IDRiD, 5 times the network's input high, without regard to
-    dark windows, which are left out."""
-    if layout != "idrid":
+    """Training windows and evaluation tiles of an image, without regard to dark windows, which are left out."""
+    shape = geometry(layout, aspect, size := 2)
+    if shape.windows is None:
         return 1, 1
-    width = 10 if aspect == "squeezed" else 7  # times the network's input; windows are 2 wide, half an input apart
-    windows = (2 * (5 - 2) + 1) * (2 * (width - 2) + 1)
-    return windows, (5 * width if evaluation == "whole" else 4 * (5 // 2) * (width // 2))
+    side, stride = shape.windows["window"], shape.windows["stride"]
+    windows = ((shape.height - side) // stride + 1) * ((shape.width - side) // stride + 1)
+    if evaluation == "whole":
+        return windows, shape.height * shape.width // size**2
+    return windows, (side // size) ** 2 * (shape.height // side) * (shape.width // side)
 
 
 def work(job: Job, study: Study) -> float | None:
-    """Operations of a job that trains or scores, in TFLOP; None where they can't be told.
+    """Operations of a job that trains or scores, in TFLOP; None where they are unknown.
 
     An architecture that the table of costs does not know counts as one with 1 GFLOP per image: of use only to compare jobs.
-    A pretraining that stops by itself counts as its whole schedule, a fold of a cross-validation as the whole target.
+    A pretraining with early stopping counts as its whole schedule, a fold of a cross-validation as the whole target.
     """
     encoder = study.config["encoders"][job.wildcards["encoder"]]
     kind, costs = encoder["architecture"], study.costs
@@ -113,10 +117,12 @@ def work(job: Job, study: Study) -> float | None:
         scale *= (encoder["width"] / costs[f"{kind}.width"]) ** 2
     forward, decoder = costs.get(f"{kind}.encoder", 1.0) * scale, costs.get(f"{kind}.decoder", 1.0) * scale
     both = 1 + costs["backward"]
-    if job.rule == "score_checkpoint":
+    if job.rule == "score_checkpoints":
         settings = study.config["score"]
         on_views = sum(name.startswith("robustness") for name in settings["scores"])
-        return (2 * settings["draws"] * on_views + 1) * settings["images"] * forward
+        checkpoints = checkpoints_of(dict(study.config), job.wildcards["encoder"], job.wildcards["pretraining"])
+        # Besides views: calibration, pixels with stored and with calibrated batch norm, and CC-FV's points.
+        return (2 * settings["draws"] * on_views + 4) * settings["images"] * forward * len(checkpoints)
     if job.rule in PRETRAININGS:
         epochs = float(job.wildcards.get("epochs", study.config["schemes"][job.wildcards["scheme"]]["epochs"]))
         return epochs * (study.source[0] * both + study.source[1]) * forward if study.source else None
@@ -126,7 +132,7 @@ def work(job: Job, study: Study) -> float | None:
     images = (values["steps_per_epoch"] or 0) * values["batch"] or target.training
     training = forward * (1 if job.wildcards["freeze"] == "frozen" else both) + decoder * both
     evaluation = (values["epochs"] * target.validation + target.test) * (forward + decoder)
-    return values["epochs"] * images * training + evaluation
+    return (values["epochs"] * images * training + evaluation) * len(seeds_in(job.wildcards["seeds"]))
 
 
 def seconds_taken(job: Job) -> float | None:

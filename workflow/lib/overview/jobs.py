@@ -5,17 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-STAGES = {  # by rule file
+from snakemake.iocontainers import InputFiles
+
+STAGES = {  # by rule file, up to the first `_`
     "data": "data",
     "pretrain": "pretrain",
-    "released": "pretrain",
-    "stop": "pretrain",
     "score": "scores",
     "finetune": "finetune",
-    "stats": "statistics",
+    "tables": "statistics",
+    "curves": "statistics",
+    "selection": "statistics",
     "claims": "statistics",
-    "judge": "statistics",
-    "paper": "figures and tables",
+    "paper": "figures",
     "rank": "ranking",
 }
 
@@ -49,7 +50,7 @@ class Rule:
     @property
     def row(self) -> str:
         """The row of an overview that the rule belongs to: its own, or one for all the small rules of a late stage."""
-        return self.stage if self.stage in ("statistics", "figures and tables") else self.name
+        return self.stage if self.stage in ("statistics", "figures") else self.name
 
 
 def jobs_of(rules: Iterable[Any], files: Iterable[str]) -> tuple[list[Job], dict[str, Rule]]:
@@ -86,12 +87,13 @@ def by_row(jobs: Iterable[Job], rules: Mapping[str, Rule]) -> dict[str, list[Job
 
 
 def _asked_by(maker: Any, wildcards: dict[str, str]) -> Rule:
-    resources = maker.expand_resources(wildcards, [], 1)
+    # No inputs: what is asked for by their size is the least.
+    resources = maker.expand_resources(wildcards, InputFiles(), 1)
     nodes, gres = int(resources.get("nodes", 1)), str(resources.get("gres", ""))
     gpus = int(resources.get("gpu", 0)) or nodes * (int(gres.rpartition(":")[2]) if gres.startswith("gpu:") else 0)
     # Not workflow.is_local: before Snakemake has its executor, that says yes to all.
     local = maker.group is None and maker.name in maker.workflow._localrules
-    stage = STAGES[Path(str(maker.snakefile)).stem]
+    stage = STAGES[Path(str(maker.snakefile)).stem.partition("_")[0]]
     return Rule(str(maker.name), stage, int(resources["_cores"]), resources.get("mem_mb"), gpus, local)
 
 
@@ -105,6 +107,6 @@ def read_benchmark(path: str | Path) -> dict[str, float]:
     for name, value in zip(head.split("\t"), rows[-1].split("\t") if rows else [], strict=False):
         try:
             numbers[name] = float(value)
-        except ValueError:  # h:m:s, and NA of jobs that were too short to be looked at
+        except ValueError:  # h:m:s, and NA of jobs that were too short to be measured
             continue
     return numbers

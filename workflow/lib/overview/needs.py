@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from workflow.lib.data.registry import Dataset
-from workflow.lib.grid import released_runs
+from workflow.lib.data.geometry import geometry
+from workflow.lib.data.registry import Dataset, token_for
 from workflow.lib.overview.costs import Study
 from workflow.lib.overview.jobs import Job
-from workflow.lib.protocol import protocol_of
+from workflow.lib.study.checkpoints import released_runs
+from workflow.lib.study.protocol import protocol_of
 
 
 def data_set_lines(
@@ -40,18 +40,15 @@ def data_set_lines(
 
 
 def _archive_lines(row: Dataset, downloads: Path, environment: Mapping[str, str]) -> list[str]:
-    token = bool(environment.get("KAGGLE_USERNAME") and environment.get("KAGGLE_KEY"))
     lines, missing, with_token = [], [], False
     for archive in row.archives:
-        # Kaggle asks for a token, as in workflow.lib.data.fetch.
-        kaggle = (urlsplit(archive.url).hostname or "").endswith("kaggle.com")
         if (downloads / archive.file).exists():
             lines.append(f"  {archive.file}: in {downloads}")
-        elif archive.url and (token or not kaggle):
+        elif archive.url and token_for(archive.url, environment) is not None:
             lines.append(f"  {archive.file}: will be downloaded")
         else:
             missing.append(archive.file)
-            with_token = with_token or kaggle
+            with_token = with_token or bool(archive.url)
     lines += [f"  {file}: MISSING" for file in missing]
     if missing:
         other = "export KAGGLE_USERNAME and KAGGLE_KEY" if with_token else "set its `folder` in the config"
@@ -91,8 +88,8 @@ def bytes_to_come(job: Job, study: Study) -> float:
     if job.rule == "prepare_target" and (target := study.targets.get(job.wildcards["target"])):
         layout, protocol = config["targets"][job.wildcards["target"]]["layout"], protocol_of(dict(config))
         images = {"acdc": 4, "idrid": 3}.get(layout, 1)  # float32 of MRI, colours, grey
-        squares = (50 if protocol["aspect"] == "squeezed" else 35) if layout == "idrid" else 1
-        return target.items * squares * config["image_size"] ** 2 * (images + 1)
+        shape = geometry(layout, protocol["aspect"], config["image_size"])
+        return target.items * shape.height * shape.width * (images + 1)
     if job.rule in ("fetch_dataset", "fetch_released"):
         return costs.get(f"{job.wildcards.get('dataset', 'released')}.download", 0) * 1e9
     return 0

@@ -8,6 +8,7 @@ from workflow.lib.overview.costs import Estimator, Study
 from workflow.lib.overview.jobs import Job, Rule, by_row
 from workflow.lib.overview.needs import bytes_there, bytes_to_come
 from workflow.lib.overview.text import duration, size, table
+from workflow.lib.study.checkpoints import seeds_in
 
 STUDY_FINETUNINGS, STUDY_EPOCHS = 1710, 6 * 300  # of the grid in the released config.yaml
 
@@ -83,9 +84,9 @@ def plan_text(
     lines = [title, "", *table(head, body), ""]
     lines += _basis(study, limits)
     if total.unknown:
-        lines += ["?, unknown: told once the data are prepared, or a job with such a network was measured."]
+        lines += ["?, unknown: estimated once the data are prepared, or a job with such a network was measured."]
     if any(job.rule == "pretrain_until" for job in jobs):
-        lines += ["", "Pretrainings that stop by themselves are counted with their whole schedule."]
+        lines += ["", "Pretrainings with early stopping are counted with their whole schedule."]
     if any(job.rule == "finetune_network" for job in jobs):
         lines += ["", _share(jobs, study)]
     lines += ["", "Data sets and licences:", *(f"  {line}" for line in data_sets)] if data_sets else []
@@ -127,7 +128,7 @@ def _basis(study: Study, limits: Limits) -> list[str]:
 
 
 def _share(jobs: Sequence[Job], study: Study) -> str:
-    finetunings = sum(job.rule == "finetune_network" for job in jobs)
+    finetunings = sum(len(seeds_in(job.wildcards["seeds"])) for job in jobs if job.rule == "finetune_network")
     trained = [job.wildcards["scheme"] for job in jobs if job.rule == "pretrain_encoder"]
     epochs = sum(study.config["schemes"][scheme]["epochs"] for scheme in trained)
     return (

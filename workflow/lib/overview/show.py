@@ -9,15 +9,15 @@ from typing import Any
 
 from snakemake.cli import parse_args
 
-from workflow.lib.cluster import MAINS
 from workflow.lib.data.registry import read_registry
-from workflow.lib.lease import is_dead
+from workflow.lib.job.lease import is_dead
+from workflow.lib.job.run import UserError
+from workflow.lib.job.slurm import MAINS
 from workflow.lib.overview.costs import Study, read_costs, source_size, target_size
 from workflow.lib.overview.jobs import jobs_of
 from workflow.lib.overview.needs import data_set_lines, weights_lines
 from workflow.lib.overview.plan import Limits, plan_text
 from workflow.lib.overview.status import status_text
-from workflow.lib.run import UserError
 
 TEXTS = ("plan", "status")
 OF = ("all", "rank", "stopped")  # targets that they can be asked about
@@ -35,11 +35,11 @@ def text_asked_for(arguments: Sequence[str]) -> tuple[str, str] | None:
     about = [target for target in targets if target not in asked] or ["all"]
     if len(asked) > 1 or len(about) > 1 or about[0] not in OF:
         raise UserError(
-            f"{asked[0]} prints a text and makes nothing",
+            f"{asked[0]} only prints a text",
             found=f"targets {' '.join(targets)}",
             expected=", ".join(f"snakemake {asked[0]}{f' {name}' * (name != 'all')}" for name in OF),
             where="command line",
-            next="ask one of these",
+            next="run one of these",
         )
     return asked[0], about[0]
 
@@ -66,7 +66,7 @@ def overview(
     costs, registry = read_costs(REGISTRY / "costs.tsv"), read_registry(REGISTRY / "datasets.tsv")
     counts = {name: registry[name].counts for name in data_sets if name in registry}
     generated = {name for name, (_, origin) in data_sets.items() if origin == "generated"}
-    source = config["pretraining"]["images"]
+    source = config["pretraining"]["source"]
     targets = {
         name: target_size(config, name, place(card), counts.get(name), name in generated, costs)
         for name, card in cards.items()

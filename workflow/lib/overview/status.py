@@ -9,15 +9,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from workflow.lib.lease import STALE, is_dead, lease_path, read_lease
+from workflow.lib.job.lease import STALE, is_dead, lease_path, read_lease
 from workflow.lib.overview.costs import Estimator, Study
 from workflow.lib.overview.jobs import Job, Rule, by_row, read_benchmark
 from workflow.lib.overview.text import duration, shortened, table
 
 SHOWN = 20  # jobs listed of a kind
-TAIL = 20_000  # bytes at the end of a log that are looked at
+TAIL = 20_000  # bytes at the end of a log that are read
 PROGRESS = re.compile(r"^\d\d:\d\d:\d\d (.+ \d+/\d+, eta (?:(\d+) days?, )?(\d+):(\d\d):(\d\d).*)$")
-KILLED = "ended without a word: killed (out of memory? time limit? node lost?)"
+KILLED = "exited without an error message: killed (out of memory? time limit? node lost?)"
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,8 @@ def status_text(title: str, jobs: Sequence[Job], rules: Mapping[str, Rule], stud
         rows.append([name, *_counts(chosen), _eta(chosen, estimator)])
     total = ["total", *_counts(states), ""]
     lines = [title, "", *table(["rule", "jobs", "done", "running", "failed", "waiting", "ETA"], [*rows, total])]
-    lines += ["", "ETA of a rule's jobs: from measured times, with as many side by side as now, without what they"]
-    lines += ["wait for. -: none runs. ?: nothing was measured yet."]
+    lines += ["", "ETA of a rule's jobs: from measured times, with as many jobs in parallel as now, without"]
+    lines += ["what they wait for. -: none runs. ?: nothing was measured yet."]
     running = [line for job, now in states if now.kind == "running" for line in _running(job, now)]
     failed = [line for job, now in states if now.kind == "failed" for line in _failed(job, now)]
     lines += [*_listed("Running", running, 2), *_listed("Failed", failed, 3)]
@@ -160,7 +160,7 @@ def _efficiency(jobs: Sequence[Job], rules: Mapping[str, Rule]) -> list[str]:
         seconds = [numbers["s"] for numbers in measured if "s" in numbers]
         if not seconds or rule.local:
             continue
-        # Snakemake looks at a job now and then: what ends sooner is not seen to use anything.
+        # Snakemake samples a job now and then: one that ends sooner shows no use.
         seen = [numbers for numbers in measured if numbers.get("max_rss") and numbers.get("cpu_time")]
         load = sum(numbers["cpu_time"] for numbers in seen) / sum(numbers["s"] for numbers in seen) if seen else 0.0
         cpu = f"{load:.1f} of {rule.threads}" if seen else ""
@@ -168,7 +168,7 @@ def _efficiency(jobs: Sequence[Job], rules: Mapping[str, Rule]) -> list[str]:
         memory = f"{peak / 1000:.1f} of {rule.memory / 1000:g} GB" if seen and rule.memory else ""
         rows.append([name, f"{len(seconds):,}", duration(median(seconds)), duration(max(seconds)), cpu, memory])
     head = ["rule", "measured", "median", "longest", "CPUs used", "peak memory"]
-    return ["", "Use of what was asked for:", *table(head, rows)] if rows else []
+    return ["", "Use of requested resources:", *table(head, rows)] if rows else []
 
 
 def _tail(path: str) -> str:

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from workflow.lib.curves.summary import share_scratch
 from workflow.lib.paper import noise, style
-from workflow.lib.stats.summary import share_scratch
-from workflow.lib.stats.table import read_table
+from workflow.lib.tables.headed import read_table
 
 LENGTH = "Pretraining length (epochs)"
 ACCURACY = "Pretraining top-1 accuracy (%)"
@@ -29,9 +29,13 @@ def accuracy_vs_length(downstream: str, *, pdf: str, png: str, csv: str) -> None
     figure, axes = style.grid(1, 1)
     figure.set_size_inches(4.6, 3.0)
     axis = axes[0, 0]
-    for (encoder, scheme, _), part in data.groupby(run):
-        look = _scheme_look(schemes.index(scheme)) | {"color": colour[encoder]}
-        axis.plot(part["epochs"], 100 * part["accuracy"], marker=_marker(encoders, encoder), clip_on=False, **look)
+    import seaborn  # here, as its import takes seconds and the other figures do without
+
+    percent = data.assign(accuracy=100 * data["accuracy"])
+    for (encoder, scheme), part in percent.groupby(["encoder", "scheme"]):
+        look = _scheme_look(schemes.index(scheme)) | {"color": colour[encoder], "markeredgecolor": colour[encoder]}
+        look |= {"marker": _marker(encoders, encoder), "clip_on": False}
+        seaborn.lineplot(part, x="epochs", y="accuracy", units="pretrain_seed", estimator=None, ax=axis, **look)
     style.length_axis(axis, data["epochs"].tolist())
     axis.set_ylim(bottom=0)
     axis.set(xlabel=LENGTH, ylabel=ACCURACY)
@@ -59,7 +63,7 @@ def _run_keys(encoders: list[str], schemes: list[str]) -> list[Any]:
 
 def dice_vs_length(downstream: str, noise_ceiling: str, *, pdf: str, png: str, csv: str) -> None:
     """Draw Dice against length from tables/downstream.csv: a panel per target and network, a line and 95 % band per
-    scheme and freezing, random initialisation as grey lines. Curves that are noise (`mark_muted`) are pale."""
+    scheme and fine-tuning mode, random initialisation as grey lines. Curves that are noise (`mark_muted`) are pale."""
     data = read_table(downstream)[[*PLOTTED, "n_seeds", "dice_mean", *INTERVAL]]
     style.check_data(data, csv, INTERVAL)
     data = noise.mark_muted(data, noise_ceiling)
@@ -97,15 +101,20 @@ def _dice_panel(axis: Axes, part: pd.DataFrame, schemes: list[str]) -> None:
         }
         axis.plot(x, line["dice_mean"], **look, **marks)
         axis.fill_between(x, line["dice_ci_low"], line["dice_ci_high"], alpha=0.18, linewidth=0, **look)
-    for freeze, dice, low, high in part.loc[part["epochs"] == 0, ["freeze", "dice_mean", *INTERVAL]].to_numpy():
+    scratch = part.loc[part["epochs"] == 0, ["freeze", "dice_mean", *INTERVAL]].to_numpy()
+    for freeze, dice, *_ in scratch:
         axis.axhline(dice, color="#999999", linestyle=style.DASHES[int(freeze)], linewidth=1)
-        if np.isfinite(high - low):
-            axis.axhspan(low, high, color="#999999", alpha=0.15, linewidth=0)
     axis.autoscale_view(scalex=False)  # axhline alone leaves a line on the very edge
+    if len(scratch) and not part.empty:
+        bottom, top = axis.get_ylim()
+        for _, _, low, high in scratch:
+            if np.isfinite(high - low):
+                axis.axhspan(low, high, color="#999999", alpha=0.15, linewidth=0)
+        axis.set_ylim(max(bottom, 0), min(top, 1))  # the bands of two seeds would leave the curves flat
 
 
 def dice_vs_accuracy(downstream: str, noise_ceiling: str, *, pdf: str, png: str, csv: str) -> None:
-    """Draw Dice against pretraining accuracy from tables/downstream.csv: a panel per freezing and target, a line through
+    """Draw Dice against pretraining accuracy from tables/downstream.csv: a panel per fine-tuning mode and target, a line through
     the lengths > 0 of each encoder and scheme, bars = 95 % interval. Curves that are noise (`mark_muted`) are pale."""
     data = read_table(downstream)[[*PLOTTED, "accuracy", "dice_mean", *INTERVAL]]
     data = data[data["epochs"] > 0].dropna(subset="accuracy")

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from workflow.lib.evidence.verdicts import CONTRADICTED, INCONCLUSIVE, POOR, SUPPORTED, UNTESTED
 from workflow.lib.paper import style
-from workflow.lib.stats.claims_rules import CONTRADICTED, INCONCLUSIVE, POOR, SUPPORTED, UNTESTED
-from workflow.lib.stats.table import read_table
+from workflow.lib.tables.headed import read_table
 
 LOOKS = {SUPPORTED: ("o", "#0072B2"), CONTRADICTED: ("X", "#D55E00"), INCONCLUSIVE: ("D", "#888888")}
 VERDICTS = {0.0025: "verdict_0.0025", 0.005: "verdict", 0.01: "verdict_0.01"}
@@ -23,8 +23,8 @@ LABELS = {
     "C1": "a shorter length beats the last",
     "C2": "best length − last",
     "C2f": "best length − last, frozen",
-    "C2t": "best length − last, tuned",
-    "C3": "best length's gain, frozen − tuned",
+    "C2t": "best length − last, trainable",
+    "C3": "best length's gain, frozen − trainable",
     "C4": "accuracy ranks lengths poorly",
     "C4R": "accuracy ranks poorly, ResNet50",
     "C4S": "accuracy ranks poorly, Swin",
@@ -63,7 +63,7 @@ def claims_forest(claims: str, *, pdf: str, png: str, csv: str) -> None:
     untested = len(table) - len(data)
     keys = [style.key(verdict, marker=m, color=c, linestyle="", markersize=5) for verdict, (m, c) in LOOKS.items()]
     keys += [style.key(words, linewidth=WIDTHS[i]) for i, words in enumerate(INTERVALS)]
-    style.legend_below(figure, keys, f"{untested} more claims can't be tested with these data" if untested else "")
+    style.legend_below(figure, keys, f"{untested} more claims cannot be tested with these data" if untested else "")
     style.save_figure(figure, data, pdf=pdf, png=png, csv=csv, optional=NUMBERS)
 
 
@@ -120,9 +120,8 @@ def _claims(axis: Axes, part: pd.DataFrame) -> None:
     for i, (_, row) in enumerate(part.iterrows()):
         marker, colour = LOOKS[row["verdict"]]
         if row["unit"] == "text":
-            axis.text(0.02, i, in_words(row), va="center", fontsize=6.5).set_in_layout(
-                False
-            )  # may run into the next panel
+            # May run into the next panel.
+            axis.text(0.02, i, claim_text(row), va="center", fontsize=6.5).set_in_layout(False)
             continue
         width = WIDTHS["seeds only" in str(row["scope"])]
         axis.plot([row["ci_low"], row["ci_high"]], [i, i], color=colour, linewidth=width, solid_capstyle="butt")
@@ -161,7 +160,7 @@ def numbers(row: pd.Series) -> str:
     return f"{estimate} [{low}, {high}]" if np.isfinite(row["ci_high"]) else estimate
 
 
-def in_words(row: pd.Series) -> str:
+def claim_text(row: pd.Series) -> str:
     """The count, or the p-value, with the beginning of its note."""
     note = "; ".join(row["note"].split("; ")[:2])
     if row["claim_id"] == "C1":

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-import seaborn
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -11,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from workflow.lib.paper import noise, style
-from workflow.lib.stats.table import read_table
+from workflow.lib.tables.headed import read_table
 
 KEY = ["dataset", "model", "encoder", "metric", "margin", "pooled", "level"]
 ABSENT = "#D9D9D9"
@@ -19,7 +18,7 @@ NEGATIVE = -0.25  # from here on a dot tells red from blue where there is no col
 
 
 def correlation_heatmap(correlations: str, noise_ceiling: str, *, pdf: str, png: str, csv: str) -> None:
-    """Draw the mean within-run Spearman correlation of the score (sign turned) with Dice, over schemes, freezings and
+    """Draw the mean within-run Spearman correlation of the score (sign turned) with Dice, over schemes, fine-tuning modes and
     pretraining seeds, from tables/correlations.csv: a panel per metric and pooling, a row per target and network, a
     column per level and margin. A row is hatched where half or more of its curves are noise (`mark_muted`)."""
     table = read_table(correlations)
@@ -62,11 +61,11 @@ def correlation_heatmap(correlations: str, noise_ceiling: str, *, pdf: str, png:
     style.save_figure(figure, data, pdf=pdf, png=png, csv=csv)
 
 
-def _panel(axis: Axes, values: np.ndarray, rows: list[tuple], columns: list[tuple]) -> None:
+def _panel(axis: Axes, values: np.ndarray, rows: list[tuple[str, str]], columns: list[tuple[int, float]]) -> None:
     """Draw one panel; grey where the network has no such level. Dots mark values from `NEGATIVE` down."""
     axis.set_facecolor(ABSENT)
-    options = {"cmap": "RdBu", "vmin": -1, "vmax": 1, "cbar": False, "xticklabels": False, "yticklabels": False}
-    seaborn.heatmap(values, ax=axis, mask=np.isnan(values), **options)
+    axis.pcolormesh(np.ma.masked_invalid(values), cmap="RdBu", vmin=-1, vmax=1)
+    axis.set_ylim(len(rows), 0)
     y, x = np.nonzero(np.nan_to_num(values) <= NEGATIVE)
     axis.plot(x + 0.5, y + 0.5, ".", color="white", markersize=2, markeredgewidth=0)
     axis.grid(False)
@@ -82,7 +81,7 @@ def _panel(axis: Axes, values: np.ndarray, rows: list[tuple], columns: list[tupl
             axis.axhline(i, color="white", linewidth=2)
 
 
-def _mark_rows(axis: Axes, rows: list[tuple], counts: pd.DataFrame) -> None:
+def _mark_rows(axis: Axes, rows: list[tuple[str, str]], counts: pd.DataFrame) -> None:
     """Names of the rows, with a dagger and hatching where curves are noise."""
     labels = []
     for i, (target, network) in enumerate(rows):

@@ -1,13 +1,13 @@
-"""Which curves of Dice against length can't be told from seed noise: figures draw them muted and say so."""
+"""Curves of Dice against length that are not distinguishable from seed noise: figures draw them muted and say so."""
 
 from pathlib import Path
 
 import pandas as pd
 
-from workflow.lib.stats.table import read_table
-from workflow.lib.stats.tidy import CURVE
+from workflow.lib.tables.headed import read_table
+from workflow.lib.tables.read import CURVE
 
-NOISE = "the ranking of the lengths can't be told from seed noise"
+NOISE = "the ranking of the lengths is not distinguishable from seed noise"
 
 
 def mark_muted(data: pd.DataFrame, noise_ceiling: str | Path) -> pd.DataFrame:

@@ -5,12 +5,10 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
+from workflow.lib.evidence.verdicts import MARGIN
 from workflow.lib.paper import style
-from workflow.lib.stats.claims_register import MARGIN
-from workflow.lib.stats.goal import ALL
-from workflow.lib.stats.replay import FIXED
-from workflow.lib.stats.replay_rules import FRACTION, MINIMUM, NEVER, PATIENCE, PLATEAU, THRIFTY
-from workflow.lib.stats.table import read_table
+from workflow.lib.selection.names import ALL, FIXED, FRACTION, MINIMUM, NEVER, PATIENCE, PLATEAU, THRIFTY
+from workflow.lib.tables.headed import read_table
 
 LINE = "#0072B2"
 KINDS = {PATIENCE: "#D55E00", MINIMUM: "#AA4499", PLATEAU: "#009E73", FRACTION: "#56B4E9"}  # first words of a rule

@@ -10,14 +10,15 @@ from matplotlib.colors import FuncNorm, ListedColormap
 
 from workflow.lib.paper import noise, style
 from workflow.lib.paper.curves import LENGTH
-from workflow.lib.stats.table import read_table
-from workflow.lib.stats.tidy import ROBUSTNESS, ROBUSTNESS_KEY, RUN, name_robustness, read_raw, read_robustness, settle
+from workflow.lib.tables.headed import read_table
+from workflow.lib.tables.read import ROBUSTNESS, ROBUSTNESS_KEY, RUN, name_robustness, read_raw, read_robustness, settle
+from workflow.lib.tables.settings import DECLARED
 
 LIMITS = ["ci_low", "ci_high"]
 INTERVAL = ["shown_low", "shown_high"]
 
 
-def read_scores(path: str) -> pd.DataFrame:
+def read_with_intervals(path: str) -> pd.DataFrame:
     """`read_robustness` with the columns `LIMITS`: the 95 % t interval over draws of jitter, empty where the run has none."""
     scores, raw = read_robustness(path), read_raw(path, list(ROBUSTNESS))
     raw = raw[raw["robustness"].notna()]
@@ -44,12 +45,10 @@ def one_setting(scores: pd.DataFrame, metric: str, margin: float, pooled: bool) 
     return part.assign(shown=part["score"] / scale, **shown), words
 
 
-def robustness_vs_length(
-    robustness: str, *, metric: str, margin: float, pooled: bool, pdf: str, png: str, csv: str
-) -> None:
+def robustness_vs_length(robustness: str, *, pdf: str, png: str, csv: str) -> None:
     """Draw score / margin against length from robustness_scores.csv: a panel per target and encoder, a line per level
     and scheme (length 0: mean over random networks, where there is one), a band for the interval of the score, if any."""
-    part, words = one_setting(read_scores(robustness), metric, margin, pooled)
+    part, words = one_setting(read_with_intervals(robustness), **DECLARED)
     part.loc[part["epochs"] == 0, "pretrain_seed"] = 0
     by = ["dataset", *RUN, "metric", "margin", "pooled", "level", "epochs"]
     data = part.groupby(by, as_index=False)[["score", "shown", *INTERVAL]].mean()
@@ -88,22 +87,11 @@ def _with_random(panel: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([own, trained]).sort_values("epochs")
 
 
-def robustness_vs_dice(
-    robustness: str,
-    downstream: str,
-    noise_ceiling: str,
-    *,
-    metric: str,
-    margin: float,
-    pooled: bool,
-    pdf: str,
-    png: str,
-    csv: str,
-) -> None:
+def robustness_vs_dice(robustness: str, downstream: str, noise_ceiling: str, *, pdf: str, png: str, csv: str) -> None:
     """Draw Dice (tables/downstream.csv) against score / margin at the encoder's deepest level: a panel per target and
-    network, a point per checkpoint of length > 0 and freezing, coloured by length; small and pale where the ranking of
+    network, a point per checkpoint of length > 0 and fine-tuning mode, coloured by length; small and pale where the ranking of
     the lengths is noise (`mark_muted`)."""
-    part, words = one_setting(read_scores(robustness), metric, margin, pooled)
+    part, words = one_setting(read_with_intervals(robustness), **DECLARED)
     deepest = part[part["level"] == part.groupby("encoder")["level"].transform("max")]
     dice = read_table(downstream)
     dice = dice[dice["epochs"] > 0][["dataset", "model", "freeze", *RUN, "epochs", "dice_mean"]]

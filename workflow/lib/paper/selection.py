@@ -7,11 +7,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 
+from workflow.lib.evidence.verdicts import MARGIN
 from workflow.lib.paper import style
-from workflow.lib.stats.choice import OTHERS, SCORE
-from workflow.lib.stats.claims_register import MARGIN
-from workflow.lib.stats.selection_summary import ANALYST
-from workflow.lib.stats.table import read_table
+from workflow.lib.selection.names import ANALYST, OTHERS, SCORE
+from workflow.lib.tables.headed import read_table
 
 LAST, ACCURACY, RANDOM, ORACLE, SCRATCH = "last", "imagenet_accuracy", "random", "oracle", "scratch"
 LOOKS = {  # selector -> name, marker, colour
@@ -120,7 +119,7 @@ LINES: dict[str, tuple[str, dict[str, Any]]] = {
 
 def selection_all(selection: str, *, pdf: str, png: str, csv: str) -> None:
     """Draw the Dice of what each selector takes among all checkpoints of a target (pool all), from
-    tables/selection.csv: a panel per target and freezing, a row per selector, lines at the best and at random."""
+    tables/selection.csv: a panel per target and fine-tuning mode, a row per selector, lines at the best and at random."""
     table = read_table(selection, dtype={"setting": str, "chosen": str})
     data = table[(table["pool"] == "all") & table["dice"].notna()]
     data = data.assign(row=data["selector"].where(~data["selector"].str.startswith("fixed "), "fixed"))

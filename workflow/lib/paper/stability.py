@@ -3,13 +3,14 @@
 from itertools import combinations
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from scipy.stats import spearmanr
 
 from workflow.lib.paper import style
-from workflow.lib.stats.choice import OTHERS, SCORE
-from workflow.lib.stats.table import read_table
+from workflow.lib.selection.names import OTHERS, SCORE
+from workflow.lib.tables.headed import read_table
+from workflow.lib.tables.settings import WORD
 
 ALL = "all encoders"
 METRICS = {"cosine_distance": "#0072B2", "l2_loss": "#E69F00", "inv_pearson_corr": "#CC79A7"}
@@ -64,7 +65,7 @@ def pairs_of_regrets(table: pd.DataFrame) -> pd.DataFrame:
     setting and pair out, with Spearman's rho of its panel (empty for fewer than three settings) and whether the setting
     was chosen for a target on the others."""
     scored = table[table["selector"] == SCORE]
-    parts = scored["setting"].str.extract(r"^(?P<metric>[^|]+)\|(?P<way>.*)\|level=(?P<level>\d+)$")
+    parts = scored["setting"].str.extract(WORD)
     scored = scored.assign(metric=parts["metric"], level=parts["level"].astype(float))
     deepest = scored.groupby("encoder")["level"].transform("max")
     depth = (deepest - scored["level"]).map("{:.0f} from the deepest".format)
@@ -86,8 +87,9 @@ def pairs_of_regrets(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _spearman(both: pd.DataFrame) -> float:
-    varied = both[["regret_x", "regret_y"]].nunique().min() > 1 and len(both) > 2
-    return float(spearmanr(both["regret_x"], both["regret_y"]).statistic) if varied else float("nan")
+    regrets = both[["regret_x", "regret_y"]]
+    varied = regrets.nunique().min() > 1 and len(both) > 2
+    return float(np.corrcoef(regrets.rank(), rowvar=False)[1, 0]) if varied else float("nan")
 
 
 def _panel(axis: Axes, part: pd.DataFrame, metrics: list[str]) -> None:

@@ -1,5 +1,6 @@
 """One look for all figures: sizes, fonts, colours, axes of length, and the only way to save a figure."""
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,18 +15,17 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from workflow.lib.run import UserError, atomic_path
+from workflow.lib.job.run import UserError, atomic_path
+from workflow.lib.paper.names import name as name  # also for the figures
 
 WIDTH = 7.2  # inches: two columns of a journal page
-# Okabe and Ito (2008) for encoders, Tol's muted scheme (2021) for schemes: told apart with any colour vision.
+# Okabe and Ito (2008) for encoders, Tol's muted scheme (2021) for schemes: distinguishable with any colour vision.
 ENCODER_COLOURS = {"unet": "#0072B2", "resnet50": "#D55E00", "swin": "#009E73"}
 SCHEME_COLOURS = {"simple": "#332288", "advanced": "#CC6677"}
 MORE_COLOURS = ["#999933", "#56B4E9", "#882255", "#000000", "#E69F00", "#44AA99", "#AA4499"]
 DASHES = ["-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (4, 1.2, 1, 1.2))]
 MARKERS = ["o", "s", "^", "D", "v", "P"]
 FILLS = ["full", "none", "left", "bottom"]  # of markers, the rest of them white
-NAMES = {"unet": "U-Net encoder", "resnet50": "ResNet50", "swin": "Swin transformer", True: "frozen", False: "tuned"}
-NAMES |= {"cosine_distance": "cosine distance", "l2_loss": "squared distance", "inv_pearson_corr": "1 − Pearson r"}
 SETTINGS: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # comes with Matplotlib: the same on every machine
     "font.size": 7.5,
@@ -47,11 +47,6 @@ SETTINGS: dict[str, Any] = {
     "pdf.fonttype": 42,  # text stays text
     "savefig.dpi": 200,
 }
-
-
-def name(value: Any) -> str:
-    """How a value is written in a figure."""
-    return NAMES.get(value, str(value))
 
 
 def short(network: str) -> str:
@@ -138,12 +133,14 @@ def key(label: str, **style: Any) -> Line2D:
 
 
 def legend_below(figure: Figure, handles: Sequence[Artist], note: str = "") -> None:
-    """One legend for all panels, below them, in as many columns as fit; above it a line in words."""
-    widths = [0.55 + 0.058 * len(str(handle.get_label())) for handle in handles]  # inches: line, gap and text
+    """One legend for all panels, below them, in as many columns as fit; above it a note, wrapped to fit."""
+    letter = 0.058  # inches, on average
+    widths = [0.55 + letter * len(str(handle.get_label())) for handle in handles]  # inches: line, gap and text
     rows = range(1, len(handles) + 1)
     fit = [n for n in rows if sum(max(widths[i : i + n]) for i in range(0, len(widths), n)) <= figure.get_figwidth()]
     options: dict[str, Any] = {"ncols": -(-len(handles) // min(fit, default=len(handles))), "handlelength": 2.2}
-    options |= {"title": note, "title_fontsize": SETTINGS["legend.fontsize"]} if note else {}
+    wrapped = "\n".join(textwrap.fill(line, int(figure.get_figwidth() / letter)) for line in note.splitlines())
+    options |= {"title": wrapped, "title_fontsize": SETTINGS["legend.fontsize"]} if note else {}
     figure.legend(handles=handles, loc="outside lower center", **options)
 
 
@@ -187,5 +184,6 @@ def save_figure(
     check_data(data, csv, optional)
     with atomic_path(pdf) as pdf_file, atomic_path(png) as png_file, atomic_path(csv) as csv_file:
         figure.savefig(pdf_file, metadata={"CreationDate": None, "ModDate": None, "Creator": None, "Producer": None})
+        figure.set_layout_engine("none")  # it stays as it is
         figure.savefig(png_file, metadata={"Software": None})
         data.to_csv(csv_file, index=False)

@@ -5,19 +5,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from workflow.lib.paper.style import name
-from workflow.lib.run import atomic_path
-from workflow.lib.stats.selection import OTHERS
-from workflow.lib.stats.selection_summary import ANALYST
-from workflow.lib.stats.table import head_of, read_table
-from workflow.lib.stats.tidy import SETTING
+from workflow.lib.job.run import atomic_path
+from workflow.lib.paper.names import name
+from workflow.lib.selection.names import ANALYST, OTHERS
+from workflow.lib.tables.headed import head_of, read_table
+from workflow.lib.tables.read import SETTING
 
 Shown = dict[str, str]  # column -> heading
 
 CELL: Shown = {"dataset": "Target", "model": "Network", "freeze": "Encoder", "scheme": "Scheme"}
 SELECTED: Shown = {"diff_to_last": "Against last", "diff_low": "from", "diff_high": "to", "epochs_trained": "Trained"}
 GOAL: Shown = {"to_fixed": "Against fixed", "to_fixed_low": "from ", "to_fixed_high": "to ", "goal": "Goal"}
-# What of each table is set, and how its columns are called; all of them stand in the CSV.
+# What of each table is set, and how its columns are called; all of them are in the CSV.
 COLUMNS: dict[str, Shown] = {
     "data_quality": {"file": "File", "kind": "Finding", "count": "Count", "where": "Where", "treatment": "Treatment"},
     "downstream": CELL
@@ -41,10 +40,11 @@ COLUMNS: dict[str, Shown] = {
     | GOAL,
     "noise_ceiling": CELL
     | {"lengths": "Lengths", "f_statistic": "F", "p_holm": "p Holm", "reliability": "Reliability"}
-    | {"distinguishable": "Told apart"},
+    | {"distinguishable": "Distinguishable"},
     "variance": {"dataset": "Target", "freeze": "Encoder", "source": "Between", "df": "df", "share": "Share"},
     "claims": {"claim_id": "Claim", "claim": "In words", "estimate": "Estimate", "ci_low": "from", "ci_high": "to"}
-    | {"p_value": "p", "verdict": "Verdict", "verdict_0.0025": "D = 0.0025", "verdict_0.01": "D = 0.01"},
+    | {"p_value": "p", "verdict": "Verdict", "verdict_0.0025": "D = 0.0025", "verdict_0.01": "D = 0.01"}
+    | {"verdict_encoders": "Over encoders"},
     "reproduction": CELL
     | {"epochs": "Length", "our_dice": "Dice here", "their_dice": "Dice there", "difference": "Difference"}
     | {"ci_low": "from", "ci_high": "to", "within_margin": "Within 0.005"},
@@ -74,7 +74,7 @@ def set_table(table: str, csv: str | Path, tex: str | Path) -> None:
 
 
 def correlations_digest(table: pd.DataFrame) -> pd.DataFrame:
-    """A row per target, network and freezing: what ranks the lengths within runs."""
+    """A row per target, network and fine-tuning mode: what ranks the lengths within runs."""
     table = table[(table["pool"] == "within_run") & (table["lengths"] == ">0") & (table["n"] > 1)]
     table = table.fillna({"setting": ""})
     means = table.groupby([*GROUP, "predictor", "setting"])["spearman"].mean().unstack(["predictor", "setting"])
@@ -82,9 +82,9 @@ def correlations_digest(table: pd.DataFrame) -> pd.DataFrame:
     words = table.dropna(subset=SETTING).drop_duplicates("setting").set_index("setting")[SETTING]
     rows = []
     for group, row in means.iterrows():
-        dataset, model, encoder, freeze = group  # type: ignore[misc]
+        dataset, model, encoder, freeze = group
         others = robust[(robust.index.get_level_values(0) != dataset) & (robust.index.get_level_values(2) == encoder)]
-        elsewhere, here = others.mean().dropna(), robust.loc[group].dropna()  # type: ignore[index]
+        elsewhere, here = others.mean().dropna(), robust.loc[group].dropna()
         elsewhere = elsewhere[elsewhere.index.isin(here.index)].round(12)
         pick, best = (values.idxmax() if len(values) else None for values in (elsewhere, here.round(12)))
         rows.append(
@@ -116,7 +116,7 @@ def _write(body: pd.DataFrame, head: str, tex: str | Path) -> None:
 
 def _format(column: str) -> Callable[[object], str]:
     def text(value: object) -> str:
-        if value is None or pd.isna(value):  # type: ignore[call-overload]
+        if value is None or pd.isna(value):
             return ""
         if column == "freeze" and not isinstance(value, str):
             return name(bool(value))

@@ -13,17 +13,25 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from workflow.lib.compute import autocast, chunks, data_loader, device_named, move_network, standardise
 from workflow.lib.data.source import ImageList, load_source
-from workflow.lib.distributed import one_per_node, processes, rank, sum_over_processes
+from workflow.lib.job.run import atomic_path, derive_seed, hash_of, sha256_of
 from workflow.lib.networks.build import Classifier, build_classifier, seeded
+from workflow.lib.networks.checkpoint import write_checkpoint
 from workflow.lib.networks.weights import check_checkpoint
 from workflow.lib.pretrain import augment
-from workflow.lib.pretrain.checkpoint import write_checkpoint
 from workflow.lib.pretrain.scratch import on_scratch
-from workflow.lib.run import atomic_path, derive_seed, hash_of, sha256_of
-from workflow.lib.state import Row, discard_resume
-from workflow.lib.train import Plan, train
+from workflow.lib.training.device import (
+    autocast,
+    chosen_precision,
+    chunks,
+    data_loader,
+    device_named,
+    move_network,
+    standardise,
+)
+from workflow.lib.training.distributed import one_per_node, processes, rank, sum_over_processes
+from workflow.lib.training.engine import Plan, train
+from workflow.lib.training.state import Row, discard_resume
 
 log = logging.getLogger("medseg")
 
@@ -99,7 +107,7 @@ def validate(model: nn.Module, loader: DataLoader[Any], precision: str) -> tuple
         for images, labels in loader:
             labels = labels.to(device)
             with autocast(device, precision):
-                logits = model(images.to(device, memory_format=torch.channels_last)).float()
+                logits = model(images.to(device)).float()
             right, loss = (logits.argmax(dim=1) == labels).sum(), F.cross_entropy(logits, labels, reduction="sum")
             sums += torch.stack([right.float(), loss, torch.tensor(float(len(labels)), device=device)])
     sum_over_processes([sums])
@@ -155,6 +163,7 @@ def pretraining(
     """
     torch.set_num_threads(threads)
     place = device_named(device)
+    asked, precision = precision, chosen_precision(precision, place)
     images = [load_source(source_card, index, part) for part in ("train", "val")]
     train_images, validation_images = one_per_node(lambda: on_scratch(images, scratch)) if scratch else images
     model = build_classifier(
@@ -164,14 +173,15 @@ def pretraining(
         use=recipe["augmentation"],
         seed=derive_seed(seed, "weights"),
     )
-    move_network(model, place)
+    move_network(model, place, precision)
     settings = {
         "encoder": dict(encoder),
         "recipe": dict(recipe),
         "seed": seed,
         "image_size": image_size,
         "inputs": inputs,
-        "precision": precision,
+        "precision": asked,
+        "computed_in": precision,
         "index": sha256_of(index),
     }
     workers = threads - 1 if place.type == "cuda" else 0
@@ -212,7 +222,7 @@ def epoch_card(history: list[Row]) -> dict[str, Any]:
 def _publish(resume: Path, folder: Path, keep: list[int]) -> None:
     """Copy the kept checkpoints to `folder`, if none of them was damaged while they waited."""
     for epoch in keep:
-        advice = f"rm -r '{resume}', then run the same command again: this pretraining starts anew"
+        advice = f"rm -r '{resume}', then run the same command again: this pretraining starts from the beginning"
         check_checkpoint(resume / f"epoch{epoch}.safetensors", next=advice)
     for epoch in keep:
         for suffix in (".safetensors", ".json"):
@@ -238,7 +248,7 @@ def classification_plan(
     return Plan(
         model=model,
         optimizer=torch.optim.AdamW(
-            model.parameters(), lr=recipe["learning_rate"], weight_decay=recipe["weight_decay"]
+            model.parameters(), lr=recipe["learning_rate"], weight_decay=recipe["weight_decay"], fused=True
         ),
         loss=lambda logits, labels: F.cross_entropy(logits, labels, label_smoothing=recipe["label_smoothing"]),
         batches=batches,
@@ -256,7 +266,7 @@ def classification_plan(
         precision=precision,
         forward=f"{recipe['micro_batch']} images of {image_size} pixels",
         shrink=f"set micro_batch: {max(1, recipe['micro_batch'] // 2)} under schemes (per_encoder): gradients are accumulated"
-        f" to the batch of {recipe['batch']}; batch-norm sees other micro-batches then, so the training starts anew",
+        f" to the batch of {recipe['batch']}; batch-norm then sees other micro-batches, so training starts again",
     )
 
 
@@ -264,18 +274,21 @@ def random_weights(
     *,
     source_card: str | Path,
     index: str | Path | None,
-    weights: Path,
+    weights: Mapping[int, Path],
     encoder: Mapping[str, Any],
-    seed: int,
     image_size: int,
 ) -> None:
-    """Write an untrained classifier, drawn from `seed`, as the checkpoint of length 0; its accuracy is chance.
+    """Write an untrained classifier for each seed, drawn from it, as the checkpoint of length 0; its accuracy is chance.
+
+    Cards hold no date: drawn again, they are the same, and nothing that was trained from them is repeated.
 
     index: list of the source's images; None for encoders whose weights come from elsewhere: ImageNet's 1000 classes.
     """
     classes = len(load_source(source_card, index, "train").classes) if index else 1000
-    model = build_classifier(encoder, classes, image_size=image_size, use="simple", seed=derive_seed(seed, "weights"))
-    settings = {"encoder": dict(encoder), "seed": seed, "image_size": image_size}
-    settings |= {"index": sha256_of(index) if index else None}
-    card = {"epoch": 0, "accuracy": 1 / classes, "seconds": 0.0, "config_hash": hash_of(settings)}
-    write_checkpoint(model, weights, card | settings)
+    common = {"encoder": dict(encoder), "image_size": image_size, "index": sha256_of(index) if index else None}
+    for seed, path in weights.items():
+        drawn_from = derive_seed(seed, "weights")
+        model = build_classifier(encoder, classes, image_size=image_size, use="simple", seed=drawn_from)
+        settings = common | {"seed": seed}
+        card = {"epoch": 0, "accuracy": 1 / classes, "seconds": 0.0, "config_hash": hash_of(settings)}
+        write_checkpoint(model, path, card | settings, dated=False)

@@ -8,11 +8,11 @@ from typing import Any
 import pandas as pd
 import torch
 
+from workflow.lib.job.run import UserError, read_json, sha256_of
 from workflow.lib.networks.build import TIMM, build_classifier, build_encoder
+from workflow.lib.networks.checkpoint import write_checkpoint
 from workflow.lib.networks.study_names import renamed
 from workflow.lib.networks.weights import mismatches, read_weights
-from workflow.lib.pretrain.checkpoint import write_checkpoint
-from workflow.lib.run import UserError, read_json, sha256_of
 
 log = logging.getLogger("medseg")
 
@@ -43,7 +43,7 @@ def convert_released(
             found=f"{len(problems)} differences: {'; '.join(problems[:SHOWN])}{more}",
             expected=f"the {len(network.state_dict())} tensors of {dict(encoder)} with {CLASSES} classes",
             where=path,
-            next="give the encoder the study's settings in the config, or fetch the file again",
+            next="give the encoder the study's settings in the config, or download the file again",
         )
     network.load_state_dict(found)
     card = {"epoch": epochs, "accuracy": float(row["accuracy"]), "recipe": {"augmentation": scheme}, "seconds": None}
@@ -76,7 +76,7 @@ def _listed(files: str | Path, name: str) -> tuple[Path, str]:
             found=f"{len(known)} files: {', '.join(sorted(known)[:SHOWN])}",
             expected=name,
             where=files,
-            next="choose other lengths, or pretraining.source: train for this encoder and scheme",
+            next="choose other lengths, or pretraining.weights: train for this encoder and scheme",
         )
     path, sha256 = Path(known[name]["path"]), known[name]["sha256"]
     found = sha256_of(path) if path.exists() else "no such file"

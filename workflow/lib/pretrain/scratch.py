@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from workflow.lib.data.source import ImageList
-from workflow.lib.run import Progress, UserError, atomic_path, hash_of
+from workflow.lib.job.run import Progress, UserError, atomic_path, hash_of
 
 log = logging.getLogger("medseg")
 
@@ -24,9 +24,9 @@ def on_scratch(lists: Sequence[ImageList], scratch: str) -> list[ImageList]:
         raise UserError(
             "no such scratch folder on this node",
             found=root,
-            expected="a folder on the node's own disk",
+            expected="a folder on the node's local disk",
             where=f"config: pretraining.scratch, node {os.uname().nodename}",
-            next="correct it, or set scratch: null to read the images where they lie",
+            next="correct it, or set scratch: null to read the images in place",
         )
     with open(root / f"medseg-{os.getuid()}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # jobs that share the node: one copies, the others wait and find it done
@@ -45,7 +45,7 @@ def _copied(images: ImageList, root: Path) -> Path:
             found=f"{free / 1e9:.1f} GB free",
             expected=f"{needed / 1e9:.1f} GB for {len(missing)} files of {images.folder}",
             where=root,
-            next="choose a larger disk, or set pretraining: {scratch: null} to read the images where they lie",
+            next="choose a larger disk, or set pretraining: {scratch: null} to read the images in place",
         )
     progress = Progress(max(1, needed >> 20), "MiB copied to scratch")
     copied = 0

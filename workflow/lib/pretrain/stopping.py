@@ -1,5 +1,6 @@
-"""A pretraining that stops by itself: it scores its encoder on a target's images as it goes, and keeps the best checkpoint."""
+"""Early stopping of pretraining by a score on a target's images; the best checkpoint is kept."""
 
+import copy
 import dataclasses
 import logging
 import math
@@ -14,20 +15,22 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from workflow.lib.compute import standardise
 from workflow.lib.data.prepared import load_prepared
-from workflow.lib.distributed import rank, sum_over_processes, wait_for_all
+from workflow.lib.job.run import UserError, atomic_path, derive_seed, hash_of, read_json, sha256_of, write_json
 from workflow.lib.networks.build import Classifier
-from workflow.lib.pretrain.checkpoint import write_checkpoint
+from workflow.lib.networks.checkpoint import write_checkpoint
+from workflow.lib.networks.norms import calibrate
 from workflow.lib.pretrain.classification import epoch_card, pretraining
-from workflow.lib.pretrain.stopping_rule import FREE, SIZES, cooled_rate, decision, judge
-from workflow.lib.run import UserError, atomic_path, derive_seed, hash_of, read_json, sha256_of, write_json
+from workflow.lib.pretrain.stopping_rule import DRAW, FREE, SIZES, checks_of, cooled_rate, decision
 from workflow.lib.score.label_scores import NO_LABELS, label_rows
 from workflow.lib.score.pixels import target_images
 from workflow.lib.score.registry import SCORES
 from workflow.lib.score.robustness import robustness_rows
-from workflow.lib.state import Position, Row, discard_resume, restore_state, save_state, saved_states
-from workflow.lib.train import Plan, train
+from workflow.lib.score.score import calibration_batches
+from workflow.lib.training.device import standardise
+from workflow.lib.training.distributed import rank, sum_over_processes, wait_for_all
+from workflow.lib.training.engine import Plan, train
+from workflow.lib.training.state import Position, Row, discard_resume, restore_state, save_state, saved_states
 
 log = logging.getLogger("medseg")
 
@@ -47,11 +50,11 @@ def pretrain_until(
 ) -> None:
     """Train one encoder until a score on a target's training images no longer improves, and write to `folder`:
 
-    kept.safetensors and .json, the best checkpoint; kept.pt, its training state, from which a cool-down goes on; history.csv;
+    kept.safetensors and .json, the best checkpoint; kept.pt, its training state, from which a cool-down starts; history.csv;
     decision.json, the record of what was decided and why.
 
     names: target, encoder, scheme, pretrain_seed. stopping: score, its setting, patience, tolerance, and `checks`, the epochs
-    after which it is computed. scoring: images, draws, pixels, samples, components, seed, as for rule score_checkpoint.
+    after which it is computed. scoring: images, draws, pixels, samples, components, seed, as for rule score_checkpoints.
     training: the arguments of `pretraining`. What waits in `folder`.resume, checks included, makes a killed job decide as an
     unbroken one. Each of several processes calls it; the first one scores. Raises `UserError` as pretrainings do, and for a
     score that has no value on this target or this encoder.
@@ -77,12 +80,12 @@ def pretrain_until(
             for path in best.glob("state-*.pt"):
                 if _epoch(path) >= len(rows):  # of a slot that was killed before this epoch joined the history
                     path.unlink()
-            if judge(rows, stopping).checks[-1]["improved"]:
+            if checks_of(rows, stopping).rows[-1]["improved"]:
                 save_state(best, fingerprint, Position(rows), plan.model, plan.optimizer)
         return measured
 
     def ends(history: list[Row]) -> bool:
-        decided = torch.tensor(float(rank() == 0 and judge(history, stopping).stopped))
+        decided = torch.tensor(float(rank() == 0 and checks_of(history, stopping).stopped))
         decided = decided.to(next(plan.model.parameters()).device)
         sum_over_processes([decided])
         return decided.item() > 0
@@ -91,11 +94,11 @@ def pretrain_until(
     if rank():
         return
     rows = _rows(history)
-    kept = judge(rows, stopping).best
+    kept = checks_of(rows, stopping).best
     if kept is None:
         raise _no_value(stopping["score"], "no value in any check; the log says why", resume)
     state = next((path for path in best.glob("state-*.pt") if _epoch(path) == kept["epoch"]), best / "state")
-    advice = f"rm -r '{resume}', then run the same command again: this pretraining starts anew"
+    advice = f"rm -r '{resume}', then run the same command again: this pretraining starts from the beginning"
     _load_state(state, state.stem.rpartition("-")[2], plan, next=advice)
     with atomic_path(folder / "kept.pt") as temporary:
         shutil.copy2(state, temporary)
@@ -133,7 +136,7 @@ def _left_over(folder: Path, plan: Plan, history: Sequence[Row]) -> dict[str, st
         "snapshot": f"epoch {kept} of a schedule of {plan.epochs}, at a learning rate of {rate:.3g}: a snapshot of a long"
         " schedule, not a completed short one",
         "cool_down": f"snakemake {folder}/cooled-{max(1, round(COOL_DOWN * kept))}.safetensors, with the options of this run,"
-        " finishes the schedule: so many epochs more, with a learning rate that falls linearly to the schedule's end"
+        " finishes the schedule: that many epochs more, with a learning rate that falls linearly to the schedule's end"
         " (another number in the name: another length)",
     }
 
@@ -141,8 +144,8 @@ def _left_over(folder: Path, plan: Plan, history: Sequence[Row]) -> dict[str, st
 def scorer(
     model: Classifier, data_folder: str | Path, stopping: Choice, scoring: Choice, inputs: str
 ) -> Callable[[], Row]:
-    """A function that scores the encoder of `model` as it then is: score, score low, score high, score seconds. The numbers
-    are those of rule score_checkpoint. Raises `UserError` where the score can't be used on this target."""
+    """A function that scores the encoder of `model` as it then is: the numbers that `checks_of` reads. They are those of rule
+    score_checkpoints. Raises `UserError` where the score can't be used on this target."""
     name = stopping["score"]
     of = SCORES[name].of
     seed = derive_seed(scoring["seed"], "score images")
@@ -154,25 +157,31 @@ def scorer(
         raise _no_value(name, f"no interval, from score.{repeats}: {scoring[repeats]}", "config: stopping.tolerance")
     sizes = {key: scoring[key] for key in SIZES[of]}
     place = next(model.parameters()).device
-
-    def features(images: Tensor) -> list[Tensor]:
-        return model.encoder(standardise(images, inputs).to(place, memory_format=torch.channels_last))
+    seen = dataclasses.replace(chosen, images=standardise(chosen.images, inputs, chosen.statistics))
 
     def score() -> Row:
         start = time.monotonic()
-        model.eval()
+        encoder = copy.deepcopy(model.encoder).eval()  # whose statistics change, not those of the training
+
+        def features(images: Tensor) -> list[Tensor]:
+            return encoder(images.to(place))
+
         with torch.inference_mode():
+            if SCORES[name].norm == "calibrated":
+                calibrate(encoder, calibration_batches(chosen, inputs, place))
             if of == "view":
                 seeded = sizes | {"seed": derive_seed(scoring["seed"], "score", name)}
-                rows = list(robustness_rows(features, chosen.images, published=SCORES[name].compute, **seeded))
+                published = SCORES[name].compute
+                rows = list(robustness_rows(features, chosen, inputs=inputs, published=published, **seeded))
             else:
                 head = model.head.weight.double().cpu().numpy(), model.head.bias.double().cpu().numpy()
-                rows = list(label_rows([name], features, chosen, head, **sizes))
+                rows = list(label_rows([name], features, seen, head, **sizes))
         row = _row_of(rows, stopping)
         if not math.isfinite(row["value"]):
             log.warning("%s has no value: %s", name, row["warning"])
         numbers = {"score": "value", "score low": "ci_low", "score high": "ci_high"}
         found = {column: float(row.get(key, math.nan)) for column, key in numbers.items()}
+        found |= {f"{DRAW}{i}": value for i, value in enumerate(row.get("by_draw", []), start=1)}
         return found | {"score seconds": time.monotonic() - start}
 
     return score
@@ -192,7 +201,7 @@ def _row_of(rows: Sequence[dict[str, Any]], stopping: Choice) -> dict[str, Any]:
 
 def _no_value(name: str, found: str, where: object) -> UserError:
     return UserError(
-        f"pretraining can't be stopped by {name}",
+        f"pretraining cannot be stopped by {name}",
         found=found,
         expected="a score with a value and, for tolerance: interval, an interval",
         where=where,
@@ -226,7 +235,7 @@ def cool_down(*, folder: str | Path, epochs: int, **training: Any) -> None:
     fingerprint = hash_of(settings | {"cool_down": epochs, "from": record["state_sha256"]})
     if rank() == 0 and not restore_state(resume, fingerprint, plan.model, plan.optimizer).history:
         advice = (
-            f"put an undamaged copy there, or rm -r '{folder}' and run the same command again: it is pretrained anew"
+            f"put an undamaged copy there, or rm -r '{folder}' and run the same command again: it is pretrained again"
         )
         position = _load_state(folder / "kept.pt", record["state_sha256"], plan, next=advice)
         save_state(resume, fingerprint, position, plan.model, plan.optimizer)

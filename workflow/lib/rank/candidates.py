@@ -4,10 +4,10 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from workflow.lib.config import network_settings
-from workflow.lib.config_checks import has_masks
-from workflow.lib.grid import RANDOM, Checkpoint, trained_checkpoints
-from workflow.lib.run import UserError
+from workflow.lib.job.run import UserError
+from workflow.lib.study.checkpoints import RANDOM, Checkpoint, trained_checkpoints
+from workflow.lib.study.checks import has_masks
+from workflow.lib.study.config import network_settings
 
 PROBE, ROBUSTNESS = "probe_all", "robustness_sound"  # what candidates can be ranked by, with labels and without
 
@@ -23,9 +23,8 @@ def rank_candidates(config: dict[str, Any]) -> list[Checkpoint]:
     networks: dict[str, str] = {}
     for encoder in study["encoders"]:
         network = network_settings(config["encoders"][encoder])
-        architecture, _, _ = network["architecture"].partition(
-            "."
-        )  # timm: what follows names weights, not another network
+        # timm: what follows names weights, not another network.
+        architecture, _, _ = network["architecture"].partition(".")
         networks.setdefault(str(network | {"architecture": architecture}), encoder)
     found = [Checkpoint(encoder, RANDOM, seed, 0) for encoder in networks.values()] + trained_checkpoints(config)
     if config["rank"]["default"] is not None:

@@ -1,4 +1,4 @@
-"""The chosen encoder for other programs: weights under the names that they use, and a note on what goes in."""
+"""The chosen encoder for other software: weights under the names that they use, and a note on what goes in."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,13 +9,17 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from workflow.lib.job.run import atomic_folder, read_json, write_json
 from workflow.lib.networks.build import TIMM, build_encoder, load_encoder
+from workflow.lib.networks.checkpoint import trained_as
 from workflow.lib.networks.pyramid import config_of
-from workflow.lib.pretrain.checkpoint import trained_as
-from workflow.lib.run import atomic_folder, read_json, write_json
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")  # which MONAI builds with timm's names
-OWN = "a network of the study, which no other program builds: load `encoder.safetensors` into the class named here"
+OWN = "a network of the study, which no other software builds: load `encoder.safetensors` into the class named here"
+
+
+ASPECTS = {"squeezed": "stretched to this size", "kept": "the longer side; the aspect is kept, the rest is black"}
+VALUES = "8 bits divided by 255, NIfTI and deeper pictures as the protocol scales them (docs/protocol.md)"
 
 
 def export_choice(
@@ -26,6 +30,7 @@ def export_choice(
     encoders: Mapping[str, Mapping[str, Any]],
     inputs: Mapping[str, str],
     image_size: int,
+    aspect: str,
 ) -> None:
     """Export the choice of a ranking (`facts`): one of the `weights`. encoders, inputs: for each encoder of the config."""
     choice = read_json(facts)["choice"]
@@ -36,23 +41,32 @@ def export_choice(
         encoder=encoders[choice["encoder"]],
         inputs=inputs[choice["encoder"]],
         image_size=image_size,
+        aspect=aspect,
         choice=choice,
     )
 
 
 def export_encoder(
-    *, weights: Path, folder: Path, encoder: Mapping[str, Any], image_size: int, inputs: str, choice: Mapping[str, Any]
+    *,
+    weights: Path,
+    folder: Path,
+    encoder: Mapping[str, Any],
+    image_size: int,
+    aspect: str,
+    inputs: str,
+    choice: Mapping[str, Any],
 ) -> None:
     """Write `folder`: encoder.safetensors (as this pipeline names tensors), for timm's models timm.safetensors and
     segmentation_models_pytorch.safetensors too, and note.json: how to load each, and what the encoder sees.
 
-    inputs: unchanged | standardised; choice: the candidate. Raises `UserError` for weights that are damaged or do not fit.
+    inputs: unchanged | standardised; aspect: squeezed | kept; choice: the candidate. Raises `UserError` for weights that are
+    damaged or do not fit.
     """
     card = read_json(weights.with_suffix(".json"))
     network = build_encoder(encoder, image_size=image_size, use=trained_as(card))
     load_encoder(network, weights)
     note: dict[str, Any] = {"choice": dict(choice), "sha256_of_checkpoint": card["sha256"], "encoder": dict(encoder)}
-    note |= {"images": f"3 channels, values 0..1, {image_size} pixels wide and high" + _after(inputs)}
+    note |= {"images": f"3 channels, {image_size} pixels wide and high ({ASPECTS[aspect]}); {VALUES}" + _after(inputs)}
     with atomic_folder(folder) as place:
         _save(network.state_dict(), place / "encoder.safetensors")
         if encoder["architecture"].startswith(TIMM):
@@ -64,12 +78,16 @@ def export_encoder(
 
 
 def _after(inputs: str) -> str:
-    return ", each image then brought to mean 0 and standard deviation 1" if inputs == "standardised" else ""
+    return (
+        "; then (x - mean) / (SD + 0.001), mean and SD over all channels and slices of the volume or picture, without padding"
+        if inputs == "standardised"
+        else ""
+    )
 
 
 def _export_timm(network: nn.Module, name: str, image_size: int, place: Path) -> dict[str, Any]:
     """Write the files for timm and segmentation_models_pytorch; the notes on them."""
-    maps: dict[str, Tensor] = network.network.state_dict()  # type: ignore[union-attr, operator, assignment]
+    maps: dict[str, Tensor] = network.network.state_dict()  # type: ignore[union-attr]
     _save(model_names(name, maps), place / "timm.safetensors")
     _save({f"model.{key}": tensor for key, tensor in maps.items()}, place / "segmentation_models_pytorch.safetensors")
     mean, std = (getattr(network, key).flatten().tolist() for key in ("mean", "std"))

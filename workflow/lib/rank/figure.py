@@ -11,7 +11,7 @@ NEAR, APART, DEFAULT = "#0072B2", "#999999", "#D55E00"
 def draw_ranking(table: pd.DataFrame, title: str, *, pdf: str, png: str, csv: str) -> None:
     """Draw the gain over the default with intervals for all differences at once, best candidate on top; `csv` gets `table`.
 
-    table: of `answer.rank`; candidates without a value stand in the CSV only.
+    table: of `answer.rank`; candidates without a value are in the CSV only.
     """
     shown = table.dropna(subset="value")
     figure, axes = style.grid(1, 1)
@@ -31,15 +31,15 @@ def draw_ranking(table: pd.DataFrame, title: str, *, pdf: str, png: str, csv: st
         tick.set_fontweight("bold" if chosen else "normal")
     axis.set_ylim(len(shown) - 0.5, -0.5)
     axis.grid(axis="y", visible=False)
-    axis.set_xlabel(f"gain over the default ({UNIT[table['by'].iloc[0]]}; right is better)")
+    axis.set_xlabel(f"gain over the default ({UNIT[table['by'].iloc[0]]}; higher is better)")
     axis.set_title(title, fontweight="bold")
     handles = [
         style.key("default", color=DEFAULT, marker="D", linestyle="none"),
-        style.key("can't be told from the best", color=NEAR, marker="o"),
-        style.key("told from the best", color=APART, marker="o", markerfacecolor="white"),
+        style.key("not distinguishable from the best", color=NEAR, marker="o"),
+        style.key("distinguishable from the best", color=APART, marker="o", markerfacecolor="white"),
     ]
     style.legend_below(
-        figure, handles, "bold: the answer; 95 % intervals for all candidates at once, paired over patients"
+        figure, handles, "bold: the choice; 95 % intervals for all candidates at once, paired over patients"
     )
     optional = table.select_dtypes("number").columns.difference(["seconds"]).tolist()
     style.save_figure(figure, table, pdf=pdf, png=png, csv=csv, optional=optional)

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from workflow.lib.grid import GIVEN, RANDOM, Checkpoint
-from workflow.lib.rank.answer import in_words, rank
+from workflow.lib.job.run import atomic_path, read_json, write_json
 from workflow.lib.rank.figure import draw_ranking
+from workflow.lib.rank.ranking import rank, ranking_text
 from workflow.lib.rank.table import read_scored
-from workflow.lib.run import atomic_path, read_json, write_json
+from workflow.lib.study.checkpoints import GIVEN, RANDOM, Checkpoint
 
 NOTES = {  # by what the groups of the target's card come from
     "unknown": "Warning: which images are of one patient is not known. If some are, all intervals are too narrow, and a probe "
-    "has seen the patients that it is judged on: name the patients (`group` of this target).",
-    "sub-folders": "The sub-folders of images/ were taken for patients: if they are classes or sites, name the patients "
+    "may be evaluated on patients it was trained on (leakage): name the patients (`group` of this target).",
+    "sub-folders": "The sub-folders of images/ are treated as patients: if they are classes or sites, name the patients "
     "(`group` of this target).",
 }
 
@@ -49,7 +49,7 @@ def rank_target(
         ranking, f"{target}: {found['images']} images of {found['groups']} patients", pdf=pdf, png=png, csv=table
     )
     for path, content in (
-        (text, in_words(target, found)),
+        (text, ranking_text(target, found)),
         (snippet, finetune_config(target, run, found["choice"], shortest, masks=data["classes"] != [])),
     ):
         with atomic_path(path) as temporary:
@@ -69,7 +69,7 @@ def finetune_config(target: str, run: str, choice: dict[str, Any], shortest: int
         f"  targets: [{target}]",
     ]
     if choice["scheme"] == RANDOM:
-        lines.append(f"  lengths: [0, {shortest}]  # 0: the random weights; a length > 0 has to stand beside it")
+        lines.append(f"  lengths: [0, {shortest}]  # 0: the random weights; a length > 0 is needed beside it")
     else:
         lines.append(f"  lengths: [{choice['epochs']}]")
         if choice["scheme"] != GIVEN:

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workflow.lib.data.table import read_table
-from workflow.lib.grid import Checkpoint
+from workflow.lib.job.csv import read_table
+from workflow.lib.job.run import UserError, read_json
 from workflow.lib.rank.candidates import PROBE, ROBUSTNESS
-from workflow.lib.run import UserError, read_json
+from workflow.lib.study.checkpoints import Checkpoint
+from workflow.lib.tables.settings import DECLARED
 
-KEY = ["encoder", "scheme", "pretrain_seed", "epochs"]
+KEY = list(Checkpoint._fields)
 
 
 @dataclass(frozen=True)
@@ -38,33 +39,44 @@ class Scored:
 def read_scored(
     candidates: Sequence[Checkpoint], scores: Sequence[str | Path], by_group: Sequence[str | Path]
 ) -> Scored:
-    """Read the `scores` files and their values of groups (`by_group`, JSON), one each per candidate.
+    """Read the candidates' rows in the `scores` files, and their values of groups (`by_group`, JSON), of each pretraining.
 
-    Raises `UserError` where the candidates were not scored on the same images.
+    Raises `UserError` where a candidate was not scored, or the candidates were not scored on the same images.
     """
-    rows = [read_table(path) for path in scores]
-    facts = [read_json(path) for path in by_group]
+    table = pd.concat([read_table(path) for path in scores]).set_index(KEY)
+    known = {name: (path, found) for path in by_group for name, found in read_json(path).items()}
+    lost = [c.path for c in candidates if c.path not in known or tuple(c) not in table.index]
+    if lost:
+        raise UserError(
+            "candidates have no scores",
+            found=f"none of {', '.join(lost)}",
+            expected=f"rows of all {len(candidates)} candidates",
+            where=", ".join(map(str, scores)),
+            next="rm these files, then run the same command again: they will be made again",
+        )
+    rows = [table.loc[[tuple(c)]] for c in candidates]
+    facts = [known[c.path][1] for c in candidates]
     groups: dict[str, int] = facts[0]["groups"]
-    for path, found in zip(by_group, facts, strict=True):
+    for path, found in (known[c.path] for c in candidates):
         if found["groups"] != groups:
             raise UserError(
                 "candidates were scored on other images",
                 found=f"{len(found['groups'])} groups, {sum(found['groups'].values())} images",
-                expected=f"the {len(groups)} groups and {sum(groups.values())} images of {by_group[0]}",
+                expected=f"the {len(groups)} groups and {sum(groups.values())} images of {candidates[0].path}",
                 where=path,
-                next=f"rm '{path}', then run the same command again: it will be made anew",
+                next=f"rm '{path}', then run the same command again: it will be made again",
             )
     names = [name for name in (PROBE, ROBUSTNESS) if any(name in {**f["values"], **f["missing"]} for f in facts)]
-    better = {name: side for table in rows for name, side in zip(table["score"], table["better"], strict=True)}
+    better = dict(zip(table["score"], table["better"], strict=True))
     return Scored(
         candidates=list(candidates),
         groups=groups,
         values={name: np.array([_values(found, name, groups) for found in facts]) for name in names},
         missing={name: next((f["missing"][name] for f in facts if name in f["missing"]), "") for name in names},
         better=better,
-        summaries=pd.DataFrame([_summary(table) for table in rows]),
+        summaries=pd.DataFrame([_summary(found) for found in rows]),
         seconds=np.array([found["seconds"] for found in facts]),
-        warnings=[_warnings(table) for table in rows],
+        warnings=[_warnings(found) for found in rows],
     )
 
 
@@ -75,10 +87,10 @@ def _values(facts: dict[str, Any], name: str, groups: dict[str, int]) -> list[fl
 
 def _summary(table: pd.DataFrame) -> dict[str, float]:
     """One number of every score: of label scores the mean over the levels, balanced sample; of the robustness scores the
-    deepest level, pooled, cosine distance, margin 0.5."""
+    deepest level in the setting `DECLARED`."""
     chosen = table[table["sample"].isna() | (table["sample"] == "balanced")]
     robust = chosen["metric"].notna()
-    setting = (chosen["metric"] == "cosine_distance") & (chosen["margin"] == 0.5) & (chosen["pooled"] == True)  # noqa: E712
+    setting = pd.concat([chosen[choice] == value for choice, value in DECLARED.items()], axis=1).all(axis=1)
     chosen = chosen[~robust | (setting & (chosen["level"] == chosen["level"].max()))]
     return chosen.groupby("score", sort=False)["value"].mean().to_dict()
 

@@ -1,10 +1,14 @@
-"""When a transferability score can be had from the data at hand, and the reason in plain words when it can't."""
+"""When a transferability score can be computed from the data at hand, and the reason when it cannot."""
 
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.linalg import eigh
 
 Array = np.ndarray
+
+# Networks compute in float32, so what is smaller is noise of their arithmetic.
+ROUNDING = float(np.finfo(np.float32).eps)
 
 
 class NotApplicable(Exception):
@@ -59,8 +63,60 @@ def _shape(features: Array, count: int) -> str:
 
 
 def centred(features: Array) -> Array:
-    """Features (n, D) minus their mean over samples; exactly 0 in channels that do not vary, where rounding would be left."""
+    """Features (n, D) minus their mean over samples, in float64; exactly 0 in channels that do not vary, where rounding would
+    be left."""
+    features = np.asarray(features, dtype=np.float64)
     return np.where(_varies(features), features - features.mean(axis=0), 0)
+
+
+def above_rounding(sizes: Array, shape: tuple[int, ...]) -> Array:
+    """Which of these singular values of features of shape (n, D), or norms of their channels, are more than rounding: above
+    max(n, D) times float32's precision times the largest. The rest must not be scaled up to the size of the others."""
+    return sizes > max(shape) * ROUNDING * sizes.max()
+
+
+def principal_axes(features: Array, most: int | None) -> Array:
+    """Directions (D, d) of length 1 of the first principal components of centred features (n, D), d = `most` or fewer: as many
+    as are above rounding. None: all of these."""
+    wide = features.shape[1] > len(features)  # then from the n x n products, which are fewer
+    products = features @ features.T if wide else features.T @ features
+    count = len(products)
+    values, vectors = eigh(products, subset_by_index=[max(0, count - (most or count)), count - 1])
+    sizes, vectors = np.sqrt(values[::-1].clip(0)), vectors[:, ::-1]
+    kept = above_rounding(sizes, features.shape)
+    return features.T @ vectors[:, kept] / sizes[kept] if wide else vectors[:, kept]
+
+
+def principal_components(features: Array, most: int | None) -> Array:
+    """Centred features (n, D) along their `principal_axes`, (n, d). The components keep their sizes."""
+    return features @ principal_axes(features, most)
+
+
+def reduced(features: Array, components: int | None) -> Array:
+    """Features (n, D), centred, in their first `components` principal components that are above rounding, and scaled to a root
+    mean square of 1: dimension and scale are the same for all encoders that have so many. None: all channels as they are."""
+    found = centred(features)
+    found = found if components is None else principal_components(found, components)
+    size = float(np.sqrt((found**2).mean())) if found.size else 0.0
+    return found / size if size > 0 else centred(features)
+
+
+def standard_components(levels: Sequence[Array], most: int | None) -> Array:
+    """Features (n, D) of one level or several as `most` common dimensions (n, d), d as in `principal_components`, the same for
+    every encoder, whatever its channels and levels.
+
+    Channels are centred and scaled to unit variance (those at rounding left out), all levels have the same total variance,
+    and the components of all together keep their sizes: whitened, the noise in the last ones would weigh as much as the
+    first. The mean square of a row is 1.
+    """
+    parts = []
+    for level in levels:
+        level = centred(level)
+        sizes = np.linalg.norm(level, axis=0)
+        varying = above_rounding(sizes, level.shape)
+        parts.append(level[:, varying] / (sizes[varying] * np.sqrt(varying.sum() / len(level))))
+    found = principal_components(np.hstack(parts), most)
+    return found * np.sqrt(len(found)) / np.linalg.norm(found)
 
 
 def _varies(features: Array) -> Array:

@@ -7,7 +7,7 @@ pair of images and class, and (published) all distances within each image.
 Consistency compares, for each class but the background, the Gaussians of two images (mean, covariance over m - 1) by their
 Wasserstein distance W2. An image without a class, or with a single point of it, has no part in that class; a class of fewer
 than two images none in the score; classes and points are the same for all networks, so that this favours none. The published
-program can do neither. It takes features of a trained decoder; of an encoder they are an adaptation, to be named as such.
+implementation can do neither. It takes features of a trained decoder; of an encoder they are an adaptation, to be named as such.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from workflow.lib.score.applies import Array, finite, need
 Layer = Sequence[Mapping[int, Array]]
 Gaussian = tuple[Array, Array]
 
-FLOOR = 1e-3  # added to squared distances of image means, by the published program
+FLOOR = 1e-3  # added to squared distances of image means, by the published code
 
 
 def ccfv_published(layers: Sequence[Layer]) -> float:
@@ -44,14 +44,14 @@ def ccfv_published(layers: Sequence[Layer]) -> float:
 
 
 def ccfv_code(layers: Sequence[Layer]) -> float:
-    """Sum over layers of ln(V / w), as the authors' program computes it from given points.
+    """Sum over layers of ln(V / w), as the authors' code computes it from given points.
 
     It differs from the paper: V = mean over pairs of images of 1/sqrt(d^2 + 1e-3), d the distance of the two means over all
     points, is an energy between images, LARGER where the images are alike, the opposite sign of variety. w is a sum over pairs,
     no mean: from 0, for each class w = (w + sum of W2) (1 + 2 / (N^2 K)), K classes, where the last factor was hardly meant.
     Layers are summed. Range: any number, at one set of points. NOT invariant to scale: features c times as large lower each
     layer's term by 2 ln c, which favours networks of small activations.
-    Avoided: the modulus where rounding makes W2^2 negative or complex (0 here), and the program's sampling, which reuses the
+    Avoided: the modulus where rounding makes W2^2 negative or complex (0 here), and the code's sampling, which reuses the
     first batch's features for all windows. Raises `NotApplicable`.
     """
     _check(layers)

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from monai.inferers import sliding_window_inference
+from monai.inferers.utils import sliding_window_inference
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from workflow.lib.run import UserError
+from workflow.lib.job.run import UserError
 from workflow.lib.score.applies import Array
 from workflow.lib.score.ccfv import Layer
 

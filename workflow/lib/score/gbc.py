@@ -7,7 +7,7 @@ import numpy as np
 
 from workflow.lib.score.applies import Array, class_means, finite, usable
 
-FLOOR = 1e-4  # least variance, of the published program
+FLOOR = 1e-4  # least variance, of the published code
 
 
 def gbc(features: Array, labels: Array, kind: Literal["diagonal", "spherical"] = "diagonal") -> float:
@@ -19,7 +19,7 @@ def gbc(features: Array, labels: Array, kind: Literal["diagonal", "spherical"] =
     Source: Pandy et al., Transferability estimation using Bhattacharyya class separability, CVPR 2022. Range -K(K-1)..0.
     HIGHER is better. Cost: n D. Not invariant to scale (only through the floor) nor, diagonal, to rotation. With hundreds
     of channels exp(-B) vanishes: its logarithm would still rank, so reduce the channels first (published: PCA to 64).
-    Avoided: the published spherical program counts the log term of B once instead of D times. Raises `NotApplicable`.
+    Avoided: the published spherical code counts the log term of B once instead of D times. Raises `NotApplicable`.
     """
     features, numbers = usable(features, labels)
     means = class_means(features, numbers)
@@ -32,7 +32,7 @@ def gbc(features: Array, labels: Array, kind: Literal["diagonal", "spherical"] =
 def overlap(means: Array, variances: Array) -> float:
     """-sum over ordered pairs of exp(-Bhattacharyya distance) of Gaussians with means and variances, (K, D) each.
 
-    Variances of shape (K, 1) count the log term once, as the published spherical program does.
+    Variances of shape (K, 1) count the log term once, as the published spherical code does.
     """
     total = 0.0
     for a, b in combinations(range(len(means)), 2):

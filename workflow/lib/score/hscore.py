@@ -1,7 +1,6 @@
 """H-score: the features' spread between the classes, in units of their covariance."""
 
 import numpy as np
-from sklearn.covariance import ledoit_wolf
 
 from workflow.lib.score.applies import Array, class_means, finite, one_hot, usable
 from workflow.lib.score.logme import spectrum
@@ -29,6 +28,8 @@ def regularised_h_score(features: Array, labels: Array) -> float:
     Cost: n D^2 + D^3. Unlike the H-score it does not saturate for n <= D, nor rise with noise channels. Invariant to
     rotation and to one common scale. Raises `NotApplicable`.
     """
+    from sklearn.covariance import ledoit_wolf  # here and in other scores, as its import takes a second
+
     features, numbers = usable(features, labels)
     covariance, shrinkage = ledoit_wolf(features, assume_centered=True)
     means, counts = class_means(features, numbers), np.bincount(numbers)

@@ -8,15 +8,20 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax, stdtrit
+import torch
+from scipy.special import softmax
 from torch import Tensor
 
-from workflow.lib.run import Progress, derive_seed
-from workflow.lib.score.applies import Array, NotApplicable
-from workflow.lib.score.pixels import SAMPLES, Pixels, TargetImages, at_pixels, sample_pixels
+from workflow.lib.evidence.intervals import half_width
+from workflow.lib.job.run import Progress, derive_seed
+from workflow.lib.score.applies import Array, NotApplicable, centred, principal_axes
+from workflow.lib.score.pixels import SAMPLES, Pixels, TargetImages, at_pixels, sample_pixels, sample_points
 from workflow.lib.score.registry import SCORES, Sample
 from workflow.lib.score.robustness import CHUNK, Features
 
+# Of CC-FV: points of every class in every image, as its authors take (100 to 400), and dimensions. Its distances of Gaussians
+# are too large by a tenth or less then, and by more than the distance itself of 8 points (docs/scores.md).
+POINTS, POINT_COMPONENTS = 200, 16
 NO_LABELS = "needs labels, and this target has no masks"
 
 
@@ -31,7 +36,8 @@ def label_rows(
     components: int | None,
     seed: int,
 ) -> Iterator[dict[str, Any]]:
-    """Rows of the scores `names`: of every kind of sample and, where they look at single levels, of every level.
+    """Rows of the scores `names`: of every kind of sample and, where they use single levels, of every level. CC-FV has
+    points of its own.
 
     The value is the mean over `samples` samples of `pixels` pixels, with a 95 % t interval over them (none for one sample),
     which says nothing about other images. Rows of scores by group hold the means of groups over the samples, too (`by_group`).
@@ -41,12 +47,11 @@ def label_rows(
         yield from ({"score": name, "value": math.nan, "warning": NO_LABELS} for name in names)
         return
     kinds = [(kind, draw) for kind in SAMPLES for draw in range(samples)]
-    sets = [
-        sample_pixels(chosen.masks, chosen.groups, pixels, kind, derive_seed(seed, "pixels", draw))
-        for kind, draw in kinds
-    ]
+    seeds = [derive_seed(seed, "pixels", draw) for draw in range(samples)]
+    sets = [sample_pixels(chosen.masks, chosen.groups, pixels, kind, seeds[draw]) for kind, draw in kinds]
     found = features_at(features, chosen.images, sets)
-    progress = Progress(len(names) * len(SAMPLES), "scores")
+    on_points = [name for name in names if SCORES[name].of == "points"]
+    progress = Progress((len(names) - len(on_points)) * len(SAMPLES) + len(on_points), "scores")
     for kind in SAMPLES:
         drawn = [
             _levels(found[i], sets[i], head, components, derive_seed(seed, "score", draw))
@@ -54,8 +59,39 @@ def label_rows(
             if of == kind
         ]
         for name in names:
-            yield from _rows(name, kind, drawn)
+            if name not in on_points:
+                yield from _rows(name, kind, drawn)
+                progress.step()
+    if on_points:
+        points = [sample_points(chosen.masks, chosen.groups, POINTS, own) for own in seeds]
+        levels = features_at(_along(features, [_axes(level) for level in found[0]]), chosen.images, points)
+        drawn = [
+            [Sample(level, None, at.label, at.group, at.image, None, seed) for level in own]
+            for own, at in zip(levels, points, strict=True)
+        ]
+        for name in on_points:
+            yield _row(name, None, None, [partial(SCORES[name].compute, own) for own in drawn])
             progress.step()
+
+
+def _axes(features: Array) -> Array:
+    """The first `POINT_COMPONENTS` principal axes (D, d) of features (n, D)."""
+    return principal_axes(centred(features), POINT_COMPONENTS)
+
+
+def _along(features: Features, axes: Sequence[Array]) -> Features:
+    """The features along these axes, as maps or tokens of few channels."""
+
+    def reduced_maps(images: Tensor) -> list[Tensor]:
+        pairs = zip(features(images), map(torch.from_numpy, axes), strict=True)
+        return [
+            torch.tensordot(level, own.to(level), dims=([2], [0]))
+            if level.ndim == 3
+            else torch.einsum("nchw,cd->ndhw", level, own.to(level))
+            for level, own in pairs
+        ]
+
+    return reduced_maps
 
 
 def features_at(features: Features, images: Tensor, sets: Sequence[Pixels]) -> list[list[Array]]:
@@ -71,19 +107,6 @@ def features_at(features: Features, images: Tensor, sets: Sequence[Pixels]) -> l
     return [[np.concatenate(chunks) for chunks in zip(*part, strict=True)] for part in parts]
 
 
-def reduced(features: Array, components: int | None) -> Array:
-    """Features (n, D) centred, scaled to a root mean square of 1, in their first `components` principal components."""
-    centred = features - features.mean(axis=0)
-    size = math.sqrt(float((centred**2).mean()))
-    centred = centred / size if size > 0 else centred
-    if components is None or components >= min(centred.shape):
-        return centred
-    wide = centred.shape[1] > centred.shape[0]  # then from the n x n products, which are fewer
-    values, vectors = np.linalg.eigh(centred @ centred.T if wide else centred.T @ centred)
-    kept = vectors[:, ::-1][:, :components]
-    return kept * np.sqrt(values[::-1][:components].clip(0)) if wide else centred @ kept
-
-
 def means_by_group(draws: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Means over draws that all have the same groups."""
     return {name: float(np.mean([draw[name] for draw in draws])) for name in draws[0]}
@@ -94,8 +117,7 @@ def _levels(
 ) -> list[Sample]:
     probabilities = softmax(levels[-1] @ head[0].T + head[1], axis=1) if head else None
     return [
-        Sample(reduced(level, components), pixels.label, pixels.group, pixels.image, probabilities, seed)
-        for level in levels
+        Sample(level, components, pixels.label, pixels.group, pixels.image, probabilities, seed) for level in levels
     ]
 
 
@@ -109,7 +131,7 @@ def _rows(name: str, kind: str, drawn: list[list[Sample]]) -> Iterator[dict[str,
         yield _row(name, kind, level + 1, [partial(score.compute, levels[level]) for levels in drawn])
 
 
-def _row(name: str, kind: str, level: int | None, draws: list[Callable[[], Any]]) -> dict[str, Any]:
+def _row(name: str, kind: str | None, level: int | None, draws: list[Callable[[], Any]]) -> dict[str, Any]:
     """One row: mean and interval over the draws; of the first that has no value, the reason."""
     start = time.monotonic()
     row: dict[str, Any] = {"score": name, "sample": kind, "level": level, "draws": len(draws), "warning": ""}
@@ -122,10 +144,11 @@ def _row(name: str, kind: str, level: int | None, draws: list[Callable[[], Any]]
         found = [np.mean(list(by_group.values())) for by_group in found]
     values, half = np.array(found), math.nan
     if len(values) > 1:
-        half = float(stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / math.sqrt(len(values)))
+        half = float(half_width(len(values) - 1, values.std(ddof=1), len(values)))
     mean = float(values.mean())
     return row | {
         "value": mean,
+        "by_draw": values.tolist(),
         "ci_low": mean - half,
         "ci_high": mean + half,
         "seconds": time.monotonic() - start,

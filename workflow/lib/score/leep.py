@@ -27,7 +27,7 @@ def nce(source_labels: Array, labels: Array) -> float:
     """-H(y | z) in nats: minus the conditional entropy of labels y (n,) given the source labels z (n,).
 
     Source: Tran et al., Transferability and hardness of supervised classification tasks, ICCV 2019. Range -ln K..0. HIGHER is
-    better. Cost: n. Needs a source class for each sample, as LEEP does. Some programs add 1e-5 to every joint
+    better. Cost: n. Needs a source class for each sample, as LEEP does. Some implementations add 1e-5 to every joint
     probability, which shifts the values; this one does not. Raises `NotApplicable`.
     """
     targets = one_hot(usable_labels(labels))

@@ -2,28 +2,32 @@
 
 import numpy as np
 
-from workflow.lib.score.applies import Array, finite, one_hot, usable_features, usable_labels
+from workflow.lib.score.applies import Array, centred, finite, one_hot, usable_features, usable_labels
 
 STEPS, TOLERANCE, FLOOR = 11, 1e-3, 1e-5  # of the published iteration
 
 
-def logme(features: Array, labels: Array) -> float:
+def logme(features: Array, labels: Array, *, intercept: bool = False) -> float:
     """Log evidence per sample of a linear regression of each class's indicator, mean over the K classes.
 
     For an indicator t (n,): ln N(t; 0, I/b + XX'/a), at the published fixed point of a (precision of the weights) and b
     (of the noise): a = g / |m|^2, b = (n - g) / residual, g = sum s/(s + a/b) over the eigenvalues s of X'X.
-    Features (n, D) as they are, without intercept; labels (n,).
+    Features (n, D) as they are, labels (n,). intercept: features and indicators are centred first, so that the regression has
+    a constant; centred features need it, or no weights can tell a class from what is not it. The published form has none:
+    channels that are never negative serve as one.
 
     Source: You et al., LogME, ICML 2021. Range: any number. HIGHER is better. Cost: n D min(n, D).
     Invariant to rotation. To scale, too, up to a root mean square of about 1; beyond, the 1e-5 in the published denominators
     holds the evidence down (by 0.02 at 100 and 0.6 at 1000, in an example), so bring the features to 1 before.
-    Avoided: the published program counts D/2 ln a but leaves the D - rank null directions out of the determinant, which
+    Avoided: the published code counts D/2 ln a but leaves the D - rank null directions out of the determinant, which
     rewards wide features of few samples; here both count the rank. Raises `NotApplicable`.
     """
     numbers = usable_labels(labels)
-    targets = one_hot(numbers)
-    squares, products = spectrum(usable_features(features, len(numbers)), targets)
-    pairs = zip(products.T**2, targets.sum(axis=0), strict=True)
+    targets, features = one_hot(numbers), usable_features(features, len(numbers))
+    if intercept:
+        targets, features = centred(targets), centred(features)
+    squares, products = spectrum(features, targets)
+    pairs = zip(products.T**2, (targets**2).sum(axis=0), strict=True)
     return finite(np.mean([evidence(squares, p, total, len(numbers)) for p, total in pairs]) / len(numbers))
 
 

@@ -1,4 +1,4 @@
-"""NLEEP: LEEP with clusters of the features in place of source classes."""
+"""NLEEP: LEEP with clusters of the features instead of source classes."""
 
 import numpy as np
 from sklearn.decomposition import PCA
@@ -17,7 +17,7 @@ def nleep(features: Array, labels: Array, *, seed: int) -> float:
     Source: Li et al., Ranking neural checkpoints, CVPR 2021. Range: -H(y)..0 but for rounding. HIGHER is better. Cost:
     n D^2 + D^3 for the PCA, n d^2 K per step of the mixture of d components. Invariant to rotation and to one common scale.
     With fewer samples per cluster than d the posteriors are all 0 or 1: minus the entropy of the labels within clusters.
-    Avoided: programs that leave out the logarithm. Raises `NotApplicable`.
+    Avoided: implementations that leave out the logarithm. Raises `NotApplicable`.
     """
     features, numbers = usable(features, labels)
     clusters = CLUSTERS * (numbers.max() + 1)

@@ -1,27 +1,31 @@
-"""The pixels at which label scores look at features: drawn once per target, the same for every checkpoint."""
+"""The pixels whose features label scores use: drawn once per target, the same for every checkpoint."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from workflow.lib.data.prepared import Prepared
-from workflow.lib.run import UserError, derive_seed
+from workflow.lib.data.prepared import Prepared, inside
+from workflow.lib.job.run import UserError, derive_seed
 from workflow.lib.score.applies import Array
 
 SAMPLES = ("balanced", "natural")
+PADDING = 255  # label of pixels around the image
 
 
 @dataclass(frozen=True)
 class TargetImages:
     """Training images of a target as fine-tuning sees them.
 
-    images: (n, 3, s, s) in 0..1, but where the protocol leaves intensities raw; masks: (n, s, s) uint8, 0 the background, or
-    None; groups: (n,) patients.
+    images: (n, 3, s, s) in 0..1, but where the protocol leaves intensities raw; statistics: (n, 2) float32, mean and SD of the
+    volume or picture that each is of; masks: (n, s, s) uint8, 0 the background, `PADDING` around the image, or None; groups:
+    (n,) patients.
     """
 
     images: Tensor
+    statistics: Tensor
     masks: Array | None
     groups: Array
 
@@ -40,10 +44,10 @@ class Pixels:
 def target_images(data: Prepared, count: int, seed: int) -> TargetImages:
     """`count` training images (all, if there are fewer): chosen and ordered by `seed`, the same for every checkpoint.
 
-    Of sets that are trained in windows, the centre of each image. Raises `UserError` for fewer than two images.
+    Chosen as `choose` says. Of sets that are trained in windows, the centre of each image. Raises `UserError` for fewer than
+    two images.
     """
     rows = data.items[data.items["part"] == "train"]
-    rows = rows.sample(min(count, len(rows)), random_state=seed % 2**32)
     if len(rows) < 2:
         raise UserError(
             f"too few training images of {data.card['target']} to score",
@@ -52,41 +56,113 @@ def target_images(data: Prepared, count: int, seed: int) -> TargetImages:
             where="split.csv of this target",
             next="add images, or raise train_cases in the config",
         )
-    size = data.card["image_size"]
-    images = torch.from_numpy(np.array([data.images[row] for row in rows.index])).float()
-    masks = np.array([data.masks[row] for row in rows.index])
-    top, left = (images.shape[2] - size) // 2, (images.shape[3] - size) // 2
+    size, classes = data.card["image_size"], len(data.card["classes"])
+    top, left = (data.images.shape[2] - size) // 2, (data.images.shape[3] - size) // 2
     centre = (..., slice(top, top + size), slice(left, left + size))
+    shown = np.zeros((len(rows), classes), dtype=bool)
+    for i, row in enumerate(rows.index if classes else []):
+        shown[i] = np.bincount(data.masks[row][centre].ravel(), minlength=classes + 1)[1:] > 0
+    rows = rows.iloc[choose(shown, rows["group"].to_numpy(), count, np.random.default_rng(seed))]
+    images = torch.from_numpy(np.array([data.images[row][centre] for row in rows.index])).float()
     scale = torch.tensor(rows["scale"].to_numpy(), dtype=torch.float32).view(-1, 1, 1, 1)
+    padded = [np.where(inside(data, row), data.masks[row], PADDING)[centre] for row in rows.index]
     return TargetImages(
-        (images[centre] / scale).expand(-1, 3, -1, -1).contiguous(),
-        masks[centre] if data.card["classes"] else None,
+        (images / scale).expand(-1, 3, -1, -1).contiguous(),
+        torch.from_numpy(data.statistics[rows.index]),
+        np.array(padded, np.uint8) if classes else None,
         rows["group"].to_numpy(),
     )
 
 
-def sample_pixels(masks: Array, groups: Array, count: int, sample: str, seed: int) -> Pixels:
-    """About `count` pixels of masks (n, s, s), without repeats.
+def choose(shown: Array, groups: Array, count: int, rng: np.random.Generator) -> Array:
+    """Numbers of `count` images, or all, in random order, of images that show these classes (N, K) of these patients (N,).
 
-    sample: `natural`, as many of every image, at random; `balanced`, as many of every class as far as there are, spread
-    evenly over the images that have it.
+    One in K + 1 is wanted to show each class, as far as there are such images, and one in K + 1 whatever comes; each is of a
+    patient with the fewest images so far. At random alone, a small set of volumes may show next to nothing.
+    """
+    _, members = np.unique(groups, return_inverse=True)
+    # Patients in random order, then images.
+    ties = rng.permutation(members.max() + 1)[members] + rng.random(len(members))
+    left, taken = np.ones(len(members), dtype=bool), np.zeros(members.max() + 1, dtype=int)
+    chosen: list[int] = []
+    for slot in range(min(count, len(members))):
+        want = slot % (shown.shape[1] + 1)
+        able = left & shown[:, want] if want < shown.shape[1] else left
+        images = np.flatnonzero(able if able.any() else left)
+        images = images[taken[members[images]] == taken[members[images]].min()]
+        chosen.append(images[ties[images].argmin()])
+        left[chosen[-1]] = False
+        taken[members[chosen[-1]]] += 1
+    return rng.permutation(chosen)
+
+
+def shares(total: int, available: Array) -> Array:
+    """How many of `total` come from each, as even as what is available (n,) allows: what one lacks, the others give."""
+    given = np.zeros_like(available)
+    while rest := min(total, available.sum()) - given.sum():
+        able = np.flatnonzero(given < available)[:rest]
+        given[able] += np.minimum(available[able] - given[able], max(1, rest // len(able)))
+    return given
+
+
+def sample_pixels(masks: Array, groups: Array, count: int, sample: str, seed: int) -> Pixels:
+    """`count` pixels of masks (n, s, s), or all but padding, without repeats; more where `count` is below the number of patients.
+
+    sample: `natural`, as many of every image, at random; `balanced`, as many of every class, of every patient who has it, and of
+    every image of this patient that shows it. What one lacks, the others give.
     """
     rng = np.random.default_rng(derive_seed(seed, sample))
     flat = masks.reshape(len(masks), -1)
+    names = np.setdiff1d(flat, PADDING)
+    if sample == "natural":
+        wanted = [(None, i, n) for i, n in enumerate(shares(count, (flat != PADDING).sum(axis=1)))]
+    else:
+        found = np.array([np.bincount(row, minlength=names[-1] + 1)[names] for row in flat])
+        wanted = [
+            (name, i, n)
+            for name, of_class, total in zip(names, found.T, shares(count, found.sum(axis=0)), strict=True)
+            for i, n in enumerate(_by_patient(of_class, groups, int(total)))
+        ]
+    return _drawn(masks, groups, wanted, rng)
+
+
+def sample_points(masks: Array, groups: Array, most: int, seed: int) -> Pixels:
+    """Pixels of masks (n, s, s): of every image `most` of every class that it shows, or all of these."""
+    rng = np.random.default_rng(derive_seed(seed, "points"))
+    wanted = [
+        (name, i, min(most, n))
+        for i, mask in enumerate(masks)
+        for name, n in zip(*np.unique(mask[mask != PADDING], return_counts=True), strict=True)
+    ]
+    return _drawn(masks, groups, wanted, rng)
+
+
+def _drawn(
+    masks: Array, groups: Array, wanted: Sequence[tuple[int | None, int, int]], rng: np.random.Generator
+) -> Pixels:
+    """Pixels by what is wanted: a class or None, the number of an image, how many."""
+    flat = masks.reshape(len(masks), -1)
     picks: list[tuple[int, Array]] = []
-    classes = np.unique(flat) if sample == "balanced" else [None]
-    for name in classes:
-        having = [i for i in range(len(flat)) if name is None or (flat[i] == name).any()]
-        share = -(-count // (len(classes) * len(having)))
-        for i in having:
-            places = np.arange(flat.shape[1]) if name is None else np.flatnonzero(flat[i] == name)
-            picks.append((i, rng.choice(places, min(share, len(places)), replace=False)))
+    for name, i, n in wanted:
+        places = np.flatnonzero(flat[i] != PADDING if name is None else flat[i] == name)
+        picks.append((i, rng.choice(places, n, replace=False)))
     image = np.concatenate([np.full(len(places), i) for i, places in picks])
     place = np.concatenate([places for _, places in picks])
     order = np.argsort(image, kind="stable")
     image, place = image[order], place[order]
     y, x = np.divmod(place, masks.shape[2])
     return Pixels(image, (y + 0.5) / masks.shape[1], (x + 0.5) / masks.shape[2], flat[image, place], groups[image])
+
+
+def _by_patient(available: Array, groups: Array, total: int) -> Array:
+    """How many of `total` pixels each image (n,) gives, of the patients `groups` (n,): as even over patients, then over their
+    images, as what is available (n,) allows, and one pixel at least of every patient who has any."""
+    _, members = np.unique(groups, return_inverse=True)
+    patients = np.bincount(members, available).astype(int)
+    given = np.zeros_like(available)
+    for patient, share in enumerate(shares(max(total, int((patients > 0).sum())), patients)):
+        given[members == patient] = shares(share, available[members == patient])
+    return given
 
 
 def at_pixels(level: Tensor, pixels: Pixels) -> Array:

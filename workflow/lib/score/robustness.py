@@ -3,8 +3,12 @@
 For features q, k of two jittered views of n images: term_j = max(0, d(q_j, k_j) - d(q_j, k_i) + margin) with another image
 i, and the score is the mean over images. LOWER is more robust, despite the name.
 
-`published` is the study's score: one draw of jitter for a whole view, and i = (1 - j) mod n, so that for odd n one image
-stands against itself. `sound` mends that: jitter drawn for each image, and the mean over several other images i.
+`published` is the study's score: one draw of jitter for a whole view, i = (1 - j) mod n, so that for odd n one image stands
+against itself, and Swin's tokens pooled over their channels. `sound` corrects that: jitter drawn for each image, the mean over
+several other images i, and all features pooled over positions.
+
+Where networks see standardised images, views are standardised by mean and SD of the case without jitter. By their own they
+would lose what the jitter did: on grey images it is affine, brightness and contrast, and standardising takes that out.
 """
 
 import math
@@ -13,19 +17,21 @@ from itertools import product
 from typing import Any
 
 import torch
-from scipy.special import stdtrit
 from torch import Tensor
 from torchvision.transforms import v2
 
+from workflow.lib.evidence.intervals import half_width
+from workflow.lib.job.run import derive_seed
 from workflow.lib.networks.build import seeded
-from workflow.lib.run import derive_seed
+from workflow.lib.score.pixels import TargetImages
+from workflow.lib.training.device import standardise
 
 MARGINS = (0.0, 0.25, 0.5, 0.75, 1.0)
 DISTANCES = ("cosine_distance", "l2_loss", "inv_pearson_corr")
 UNDEFINED = "undefined: features of an image do not vary, or are not finite"
 CHUNK = 8  # images whose unpooled maps are in memory at once; even, as the study's images come in pairs
 
-Features = Callable[[Tensor], list[Tensor]]  # images (n, 3, s, s) -> feature maps, shallow to deep
+Features = Callable[[Tensor], list[Tensor]]  # network inputs (n, 3, s, s) -> feature maps, shallow to deep
 Setting = tuple[int, bool, str, float]  # level (from 1), pooled, distance, margin
 
 
@@ -34,10 +40,11 @@ def partner(n: int) -> list[int]:
     return [(1 - j) % n for j in range(n)]
 
 
-def pool(features: Tensor) -> Tensor:
-    """Mean over the last axis after flattening from axis 2: (n, c, h, w) -> (n, c); tokens (n, l, c) -> (n, l), so that
-    Swin's features are averaged over channels, as the study does."""
-    return features.flatten(2).mean(dim=2)
+def pool(features: Tensor, *, published: bool) -> Tensor:
+    """Mean over positions (n, c) of maps (n, c, h, w) or tokens (n, l, c). Published: tokens become (n, l), as the study takes
+    the last axis of both for positions, so that Swin's features are averaged over channels."""
+    tokens = features.ndim == 3 and not published
+    return features.mean(dim=1) if tokens else features.flatten(2).mean(dim=2)
 
 
 def distances(a: Tensor, b: Tensor) -> dict[str, Tensor]:
@@ -79,7 +86,8 @@ def terms_of_views(features: Features, query: Tensor, key: Tensor, *, published:
         maps = zip(features(query[chunk]), features(key[chunk]), strict=True)
         for level, (q, k) in enumerate(maps, start=1):
             for pooled in (True, False):
-                for name, d in (distances(pool(q), pool(k)) if pooled else distances(q, k)).items():
+                pair = [pool(x, published=published) if pooled else x for x in (q, k)]
+                for name, d in distances(*pair).items():
                     positive = d.diagonal()[:, None]
                     if published:
                         negative = d[range(len(d)), [places.index(partners[j]) for j in places]][:, None]
@@ -93,9 +101,10 @@ def terms_of_views(features: Features, query: Tensor, key: Tensor, *, published:
 
 
 def robustness_rows(
-    features: Features, images: Tensor, *, draws: int, seed: int, published: bool
+    features: Features, chosen: TargetImages, *, inputs: str, draws: int, seed: int, published: bool
 ) -> Iterator[dict[str, Any]]:
-    """The score of `images` (n, 3, s, s) in every setting: mean over `draws` pairs of views, and its 95 % interval.
+    """The score of the images, jittered before they become network inputs (`inputs`: unchanged | standardised), in every
+    setting: mean over `draws` pairs of views, and its 95 % interval.
 
     The interval is a t interval over draws of jitter, absent for one draw; it says nothing about other images. `warning`
     says where the jitter cuts off intensities, and why a value is missing. `terms`: for each image, its mean over draws.
@@ -103,16 +112,17 @@ def robustness_rows(
     found = []
     for draw in range(draws):
         with seeded(derive_seed(seed, "jitter", draw)):
-            views = [_jittered(images, whole=published) for _ in range(2)]
+            jittered = [_jittered(chosen.images, whole=published) for _ in range(2)]
+        views = [standardise(view, inputs, chosen.statistics) for view in jittered]
         found.append(terms_of_views(features, *views, published=published))
-    half = float(stdtrit(draws - 1, 0.975)) / math.sqrt(draws) if draws > 1 else math.nan
-    warning = clipping_warning(images)
+    warning = clipping_warning(chosen.images)
     for level, pooled, name, margin in product(sorted({s[0] for s in found[0]}), (True, False), DISTANCES, MARGINS):
         terms = torch.stack([draw[level, pooled, name, margin] for draw in found])
         values = terms.mean(dim=1)
-        mean, spread = float(values.mean()), half * float(values.std()) if draws > 1 else math.nan
+        mean = float(values.mean())
+        spread = float(half_width(draws - 1, float(values.std()), draws)) if draws > 1 else math.nan
         row = {"metric": name, "margin": margin, "pooled": pooled, "level": level, "value": mean}
-        row |= {"terms": terms.mean(dim=0).tolist()}
+        row |= {"terms": terms.mean(dim=0).tolist(), "by_draw": values.tolist()}
         row |= {"ci_low": mean - spread, "ci_high": mean + spread, "draws": draws}
         yield row | {"warning": warning if math.isfinite(mean) else "; ".join(filter(None, [UNDEFINED, warning]))}
 
@@ -120,7 +130,7 @@ def robustness_rows(
 def clipping_warning(images: Tensor) -> str:
     """A sentence where more than 1 % of the values lie outside 0..1, at which the jitter cuts them; else empty."""
     outside = float(((images < 0) | (images > 1)).float().mean())
-    return f"{outside:.0%} of the intensities lie outside 0..1 and are cut by the jitter" if outside > 0.01 else ""
+    return f"{outside:.0%} of the intensities are outside 0..1 and are clipped by the jitter" if outside > 0.01 else ""
 
 
 def _jittered(images: Tensor, *, whole: bool) -> Tensor:

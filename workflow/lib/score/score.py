@@ -1,9 +1,10 @@
-"""The job that scores one checkpoint on one target: one pass for all scores that look at pixels, two a draw of jitter."""
+"""The job that scores checkpoints on one target: a pass each for all scores of pixels, two a draw of jitter."""
 
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,38 +13,35 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from workflow.lib.compute import device_named, move_network, standardise
 from workflow.lib.data.prepared import load_prepared
+from workflow.lib.job.run import Progress, UserError, atomic_path, derive_seed, read_json, write_json
 from workflow.lib.networks.build import build_encoder, load_encoder
+from workflow.lib.networks.checkpoint import trained_as
+from workflow.lib.networks.norms import calibrate
 from workflow.lib.networks.weights import read_checkpoint
-from workflow.lib.pretrain.checkpoint import trained_as
-from workflow.lib.run import Progress, UserError, atomic_path, derive_seed, read_json, write_json
 from workflow.lib.score.applies import Array
 from workflow.lib.score.label_scores import NO_LABELS, label_rows
 from workflow.lib.score.pixels import TargetImages, target_images
 from workflow.lib.score.registry import SCORES
 from workflow.lib.score.robustness import CHUNK, Features, clipping_warning, robustness_rows
+from workflow.lib.study.checkpoints import Checkpoint
+from workflow.lib.tables.settings import CHOICES, DECLARED
+from workflow.lib.training.device import device_named, move_network, standardise
 
 log = logging.getLogger("medseg")
 
-CHOICES = [
-    "metric",
-    "margin",
-    "pooled",
-    "sample",
-    "level",
-]  # what is free in a score; empty where a score has no such choice
-RANKED = {"metric": "cosine_distance", "margin": 0.5, "pooled": True}  # robustness by which `rank` compares
+CALIBRATION = 16  # images that batch norm sees at a time
 NUMBERS = ["value", "ci_low", "ci_high", "draws", "seconds", "warning"]
 
 
-def score_checkpoint(
+def score_checkpoints(
     *,
     data_folder: Path,
-    weights: Path,
+    weights: Sequence[Path],
     output: Path,
     by_group: Path,
-    names: Mapping[str, str],
+    target: str,
+    checkpoints: Sequence[tuple[str, str, int, int]],
     encoder: Mapping[str, Any],
     scores: list[str],
     images: int,
@@ -56,58 +54,85 @@ def score_checkpoint(
     device: str,
     threads: int,
 ) -> None:
-    """Compute `scores` of the checkpoint on `images` training images of the target.
+    """Compute `scores` of the checkpoints of one pretraining run, or of one encoder's random weights, on `images` training
+    images of the target.
 
-    draws: pairs of jittered views; samples: samples of `pixels` pixels; components: principal components that the features
-    at pixels are reduced to, None: not at all; `inputs`: what the network sees (unchanged | standardised).
+    weights, checkpoints: file of each, and its encoder, scheme, pretraining seed and epochs. draws: pairs of jittered views;
+    samples: samples of `pixels` pixels; components: principal components that the features at pixels are reduced to, None: not at
+    all; `inputs`: what the network sees (unchanged | standardised).
 
-    The table has the columns of `names` (target, encoder, scheme, pretrain_seed, epochs), score, better (higher | lower),
-    `CHOICES` and `NUMBERS`; a score without a value has its reason in `warning`. `by_group` (JSON) gets what `rank` needs:
-    see `_by_group`. Raises `UserError` for a checkpoint that
-    does not fit the network, too few images, or where no score has a value.
+    The table has the columns target, encoder, scheme, pretrain_seed, epochs, score, better (higher | lower), `CHOICES` and
+    `NUMBERS`; a score without a value has its reason in `warning`. `by_group` (JSON) gets what `rank` needs of each checkpoint,
+    by its path: see `_by_group`. Raises `UserError` for a checkpoint that does not fit the network, too few images, or where no
+    score of a checkpoint has a value.
     """
-    start = time.monotonic()
     torch.set_num_threads(threads)
     place = device_named(device)
     data = load_prepared(data_folder)
-    card = read_json(weights.with_suffix(".json"))
-    network = build_encoder(encoder, image_size=data.card["image_size"], use=trained_as(card))
-    load_encoder(network, weights)
-    move_network(network, place)
-    network.eval()
     chosen = target_images(data, images, seed=derive_seed(seed, "score images"))
     if warning := clipping_warning(chosen.images):
-        log.warning("%s: %s", names["target"], warning)
-    by_kind = {kind: [name for name in scores if SCORES[name].of == kind] for kind in ("view", "card")}
-    on_pixels = [name for name in scores if SCORES[name].of not in by_kind]
-    passes = 2 * draws * len(by_kind["view"]) + bool(on_pixels and chosen.masks is not None)
-    batches = passes * -(-len(chosen.images) // CHUNK) + 1  # one for the facts of the network
-    with torch.inference_mode():
-        features = _feature_function(network, place, inputs, Progress(batches, "feature batches"))
-        rows = [row for name in by_kind["view"] for row in _view_rows(name, features, chosen, draws, seed)]
-        if on_pixels:
-            rows += label_rows(
-                on_pixels,
-                features,
-                chosen,
-                _classifier(weights),
-                pixels=pixels,
-                samples=samples,
-                components=components,
-                seed=seed,
-            )
-        facts = _facts(network, features, chosen, card, names)
-    rows += [
-        {"score": name, "value": SCORES[name].compute(facts), "draws": 1, "warning": ""} for name in by_kind["card"]
-    ]
-    _write(output, rows, names, weights)
-    write_json(by_group, {"seconds": round(time.monotonic() - start, 3), **_by_group(rows, chosen)})
+        log.warning("%s: %s", target, warning)
+    sizes = {"draws": draws, "pixels": pixels, "samples": samples, "components": components, "seed": seed}
+    looking = [SCORES[name] for name in scores if SCORES[name].of != "card"]
+    on_views = sum(score.of == "view" for score in looking)
+    of_pixels = [score for score in looking if score.of != "view"] if chosen.masks is not None else []
+    on_pixels = len({score.norm for score in of_pixels}) + any(score.of == "points" for score in of_pixels)
+    # One batch more for the facts of the network.
+    batches = (2 * draws * on_views + on_pixels) * -(-len(chosen.images) // CHUNK) + 1
+    progress = Progress(batches * len(weights), "feature batches")
+    tables, facts = [], {}
+    for path, checkpoint in zip(weights, map(Checkpoint._make, checkpoints), strict=True):
+        start = time.monotonic()
+        card = read_json(path.with_suffix(".json"))
+        network = build_encoder(encoder, image_size=data.card["image_size"], use=trained_as(card))
+        load_encoder(network, path)
+        move_network(network, place)
+        network.eval()
+        names = {"target": target} | {key: str(value) for key, value in checkpoint._asdict().items()}
+        with torch.inference_mode():
+            features = _feature_function(network, place, progress)
+            known = _facts(network, features, chosen, card, names)
+            rows = []
+            for norm in ("stored", "calibrated"):  # in this order, as calibration changes the network
+                these = [name for name in scores if SCORES[name].norm == norm and SCORES[name].of != "card"]
+                if these and norm == "calibrated":
+                    calibrate(network, calibration_batches(chosen, inputs, place))
+                rows += _rows_of(these, features, chosen, inputs, path, sizes)
+        rows += [
+            {"score": name, "value": SCORES[name].compute(known), "draws": 1, "warning": ""}
+            for name in scores
+            if SCORES[name].of == "card"
+        ]
+        tables.append(_table(rows, names, path))
+        facts[checkpoint.path] = {"seconds": round(time.monotonic() - start, 3), **_by_group(rows, chosen)}
+    with atomic_path(output) as temporary:
+        pd.concat(tables).to_csv(temporary, index=False)
+    write_json(by_group, facts)
+
+
+def _rows_of(
+    scores: Sequence[str],
+    features: Features,
+    chosen: TargetImages,
+    inputs: str,
+    weights: Path,
+    sizes: Mapping[str, Any],
+) -> list[dict[str, Any]]:
+    """Rows of the scores of images."""
+    views = [name for name in scores if SCORES[name].of == "view"]
+    rows = [row for name in views for row in _view_rows(name, features, chosen, inputs, sizes["draws"], sizes["seed"])]
+    on_pixels = [name for name in scores if SCORES[name].of != "view"]
+    if on_pixels:
+        of_pixels = {key: sizes[key] for key in ("pixels", "samples", "components", "seed")}
+        seen = replace(chosen, images=standardise(chosen.images, inputs, chosen.statistics))
+        rows += label_rows(on_pixels, features, seen, _classifier(weights), **of_pixels)
+    return rows
 
 
 def _by_group(rows: list[dict[str, Any]], chosen: TargetImages) -> dict[str, Any]:
     """How many images each group (patient) has; for each score by group, its values, or why there are none (`missing`).
 
-    Label scores on the balanced sample. The sound robustness score at the deepest level, pooled, in `RANKED`.
+    Label scores on the balanced sample. The sound robustness score at the deepest level, pooled, in `DECLARED`.
     """
     names, members, counts = np.unique(chosen.groups.astype(str), return_inverse=True, return_counts=True)
     values: dict[str, dict[str, float]] = {}
@@ -116,7 +141,7 @@ def _by_group(rows: list[dict[str, Any]], chosen: TargetImages) -> dict[str, Any
         name = row["score"]
         if row.get("sample") == "balanced" and SCORES[name].by_group:
             values[name] = row.get("by_group", {})
-        elif name == "robustness_sound" and RANKED.items() <= row.items():  # of all levels, the deepest comes last
+        elif name == "robustness_sound" and DECLARED.items() <= row.items():  # of all levels, the deepest comes last
             means = np.bincount(members, row["terms"]) / counts
             values[name] = dict(zip(names.tolist(), means.tolist(), strict=True)) if np.isfinite(means).all() else {}
         else:
@@ -130,10 +155,13 @@ def _by_group(rows: list[dict[str, Any]], chosen: TargetImages) -> dict[str, Any
     return {"groups": dict(zip(names.tolist(), counts.tolist(), strict=True)), "values": values, "missing": missing}
 
 
-def _view_rows(name: str, features: Features, chosen: TargetImages, draws: int, seed: int) -> Iterator[dict[str, Any]]:
+def _view_rows(
+    name: str, features: Features, chosen: TargetImages, inputs: str, draws: int, seed: int
+) -> Iterator[dict[str, Any]]:
     start = time.monotonic()
     seeded = derive_seed(seed, "score", name)
-    rows = list(robustness_rows(features, chosen.images, draws=draws, seed=seeded, published=SCORES[name].compute))
+    published = SCORES[name].compute
+    rows = list(robustness_rows(features, chosen, inputs=inputs, draws=draws, seed=seeded, published=published))
     seconds = (time.monotonic() - start) / len(rows)  # its settings are computed together
     yield from ({"score": name, **row, "seconds": seconds} for row in rows)
 
@@ -141,7 +169,7 @@ def _view_rows(name: str, features: Features, chosen: TargetImages, draws: int, 
 def _facts(
     network: nn.Module, features: Features, chosen: TargetImages, card: Mapping[str, Any], names: Mapping[str, str]
 ) -> dict[str, float]:
-    """What null baselines look at."""
+    """The input of null baselines."""
     deepest = features(chosen.images[:1])[-1]
     return {
         "accuracy": card["accuracy"],
@@ -160,13 +188,12 @@ def _classifier(weights: Path) -> tuple[Array, Array] | None:
     return tensors["head.weight"].double().numpy(), tensors["head.bias"].double().numpy()
 
 
-def _write(output: Path, rows: list[dict[str, Any]], names: Mapping[str, str], weights: Path) -> None:
+def _table(rows: list[dict[str, Any]], names: Mapping[str, str], weights: Path) -> pd.DataFrame:
     table = pd.DataFrame([{**names, **row} for row in rows], columns=[*names, "score", *CHOICES, *NUMBERS])
     table.insert(len(names) + 1, "better", table["score"].map({name: score.better for name, score in SCORES.items()}))
     table["level"] = table["level"].astype("Int64")
-    table.loc[~np.isfinite(table["value"].astype(float)), ["value", "ci_low", "ci_high"]] = (
-        math.nan
-    )  # `warning` says why
+    # `warning` says why.
+    table.loc[~np.isfinite(table["value"].astype(float)), ["value", "ci_low", "ci_high"]] = math.nan
     if table["value"].isna().all():
         raise UserError(
             "no score has a finite value",
@@ -175,13 +202,19 @@ def _write(output: Path, rows: list[dict[str, Any]], names: Mapping[str, str], w
             where=weights,
             next="inspect this checkpoint's card, and the target's images",
         )
-    with atomic_path(output) as temporary:
-        table.to_csv(temporary, index=False)
+    return table
 
 
-def _feature_function(network: nn.Module, place: torch.device, inputs: str, progress: Progress) -> Features:
+def calibration_batches(chosen: TargetImages, inputs: str, place: torch.device) -> Iterator[Tensor]:
+    """What batch norm is calibrated on: images as network inputs, in equal batches of up to `CALIBRATION`."""
+    images = standardise(chosen.images, inputs, chosen.statistics)
+    for batch in images.tensor_split(math.ceil(len(images) / CALIBRATION)):
+        yield batch.to(place)
+
+
+def _feature_function(network: nn.Module, place: torch.device, progress: Progress) -> Features:
     def features(images: Tensor) -> list[Tensor]:
         progress.step()
-        return network(standardise(images, inputs).to(place, memory_format=torch.channels_last))
+        return network(images.to(place))
 
     return features

@@ -11,12 +11,12 @@ def sfda(features: Array, labels: Array) -> float:
     """Mean probability of the true class under a regularised Fisher discriminant, of features (n, D) and labels (n,).
 
     The discriminant is fitted to all samples; each is then moved towards the mean of the other classes, the more the less
-    sure it is; and a second discriminant with the same regularisation is fitted to these and judged on them. The within-class
+    sure it is; and a second discriminant with the same regularisation is fitted to these and evaluated on them. The within-class
     covariance W becomes (1 - s) W + s tr(W)/D, with s = max(exp(-5 lambda), 1e-10), lambda the largest eigenvalue of W.
 
     Source: Shao et al., Not all models are equal, ECCV 2022. Range 0..1. HIGHER is better. Cost: n D^2 + D^3.
-    Not invariant to scale: s falls with the spread. Fitted and judged on the same samples, so near 1 for D >= n.
-    Avoided: the published program changes the features it is given, and needs an eigenvalue problem for what is an inverse.
+    Not invariant to scale: s falls with the spread. Fitted and evaluated on the same samples, so near 1 for D >= n.
+    Avoided: the published code changes the features it is given, and needs an eigenvalue problem for what is an inverse.
     Raises `NotApplicable`.
     """
     features, numbers = usable(features, labels)
@@ -40,7 +40,7 @@ def _within(features: Array, numbers: Array) -> Array:
 
 
 def _largest(matrix: Array) -> float:
-    """The largest eigenvalue as the published program has it: after six steps of the power iteration."""
+    """The largest eigenvalue as the published code has it: after six steps of the power iteration."""
     y = x = matrix.sum(axis=1)
     for _ in range(3):
         y = matrix @ x

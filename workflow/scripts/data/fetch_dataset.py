@@ -1,12 +1,7 @@
 """Download, check and unpack a public data set."""
 
-from typing import TYPE_CHECKING
-
 from workflow.lib.data.fetch import fetch_dataset
-from workflow.lib.run import start_job
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
+from workflow.lib.job.run import start_job
 
 start_job(snakemake.log[0])
 fetch_dataset(

@@ -1,12 +1,7 @@
 """Generate a data set."""
 
-from typing import TYPE_CHECKING
-
 from workflow.lib.data.fetch import generate_dataset
-from workflow.lib.run import start_job
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
+from workflow.lib.job.run import start_job
 
 start_job(snakemake.log[0], snakemake.output)
 generate_dataset(

@@ -1,12 +1,7 @@
 """Bring a target to the size of the networks."""
 
-from typing import TYPE_CHECKING
-
 from workflow.lib.data.prepare import prepare_target
-from workflow.lib.run import start_job
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
+from workflow.lib.job.run import start_job
 
 start_job(snakemake.log[0], snakemake.output)
 prepare_target(
@@ -15,6 +10,7 @@ prepare_target(
     split=snakemake.input.split,
     images=snakemake.output.images,
     masks=snakemake.output.masks,
+    truth=snakemake.output.truth,
     items=snakemake.output.table,
     card=snakemake.output.card,
     target=snakemake.wildcards.target,

@@ -1,12 +1,7 @@
 """Split a target by patient."""
 
-from typing import TYPE_CHECKING
-
 from workflow.lib.data.split import split_target
-from workflow.lib.run import start_job
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
+from workflow.lib.job.run import start_job
 
 start_job(snakemake.log[0], snakemake.output)
 split_target(

@@ -1,12 +1,7 @@
-"""Use a data set where it lies."""
-
-from typing import TYPE_CHECKING
+"""Use a data set in place."""
 
 from workflow.lib.data.fetch import use_folder
-from workflow.lib.run import start_job
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
+from workflow.lib.job.run import start_job
 
 start_job(snakemake.log[0], snakemake.output)
 use_folder(

@@ -1,12 +1,7 @@
 """Check the raw data of a target."""
 
-from typing import TYPE_CHECKING
-
 from workflow.lib.data.verify import verify_target
-from workflow.lib.run import start_job
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
+from workflow.lib.job.run import start_job
 
 start_job(snakemake.log[0], snakemake.output)
 verify_target(
@@ -16,4 +11,5 @@ verify_target(
     target=snakemake.wildcards.target,
     classes=snakemake.params.classes,
     group=snakemake.params.group,
+    sources=snakemake.params.sources,
 )

@@ -1,13 +1,9 @@
 """Pretrain one encoder until a score stops it, on as many processes as the job has GPUs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from workflow.lib.distributed import run_training
-from workflow.lib.run import start_job
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
+from workflow.lib.job.run import start_job
+from workflow.lib.training.distributed import run_training
 
 start_job(snakemake.log[0], snakemake.output)
 run_training(

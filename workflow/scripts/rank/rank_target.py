@@ -1,12 +1,7 @@
 """Rank the candidates of one target."""
 
-from typing import TYPE_CHECKING
-
+from workflow.lib.job.run import start_job
 from workflow.lib.rank.rank import rank_target
-from workflow.lib.run import start_job
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 start_job(snakemake.log[0])
 rank_target(

@@ -1,0 +1,91 @@
+import logging
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch.utils.data import Dataset
+
+from workflow.lib.training.device import chosen_precision, data_loader
+
+CPU = torch.device("cpu")
+
+
+class Numbers(Dataset):
+    """Item i is (i, the process that loaded it)."""
+
+    def __len__(self) -> int:
+        return 40
+
+    def __getitem__(self, number: int) -> torch.Tensor:
+        return torch.tensor([number, os.getpid()])
+
+
+def test_loader_processes_outlive_a_sigterm_that_the_cluster_sends_to_all():
+    launcher = "kill -TERM $1; sleep 0.2"  # another process than the training
+    numbers = []
+    for batch in data_loader(Numbers(), [[number] for number in range(40)], 2):
+        number, loader = batch[0].tolist()
+        if number < 4:
+            subprocess.run(["bash", "-c", launcher, "bash", str(loader)], check=True)
+        numbers.append(number)
+    assert numbers == list(range(40))
+
+
+@pytest.mark.slow
+def test_an_error_between_batches_ends_the_process():
+    code = (
+        "from tests.lib.training.test_device import Numbers, data_loader\n"
+        "batches = iter(data_loader(Numbers(), [[number] for number in range(40)], 2))\n"
+        "next(batches)\n"
+        "raise ValueError('the loss is not finite')\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 1 and "the loss is not finite" in run.stderr
+
+
+def test_a_training_may_end_its_own_loader_processes():
+    batches = iter(data_loader(Numbers(), [[number % 40] for number in range(40_000)], 1))  # more than it has time for
+    [loader] = {batch[0, 1].item() for batch in [next(batches)]}
+    os.kill(loader, signal.SIGTERM)
+    try:
+        list(batches)
+    except RuntimeError as error:
+        assert str(loader) in str(error)
+    except OSError:  # it ended while a batch was on its way
+        pass
+    else:
+        raise AssertionError("the loader process did not end")
+
+
+@pytest.mark.parametrize(
+    ("instructions", "allowed", "chosen"),
+    [
+        ({"avx512_bf16": True}, True, "bfloat16"),
+        ({"amx_bf16": True}, True, "bfloat16"),
+        ({"avx512_bf16": True}, False, "float32"),  # ONEDNN_MAX_CPU_ISA=AVX2
+        ({"avx512_bf16": False, "avx2": True}, True, "float32"),
+        ({}, True, "float32"),
+    ],
+)
+def test_precision_follows_the_hardware(instructions, allowed, chosen, monkeypatch, caplog):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: instructions)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: allowed)
+    caplog.set_level(logging.INFO)
+    assert chosen_precision("auto", CPU) == chosen
+    assert f"precision {chosen} (asked for: auto)" in caplog.text
+    assert not [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert chosen_precision("float32", CPU) == "float32", "never changed where it is named"
+
+
+def test_emulated_bfloat16_is_computed_as_asked_with_one_warning(monkeypatch, caplog):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    assert chosen_precision("bfloat16", CPU) == "bfloat16"
+    [warning] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert "times as long as in float32" in warning and "precision: auto" in warning
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    caplog.clear()
+    assert chosen_precision("bfloat16", CPU) == "bfloat16" and not caplog.records

@@ -1,0 +1,246 @@
+"""Checks of the configuration that a schema can't express: names, lengths, sizes and folders that go together."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from workflow.lib.job.run import UserError
+from workflow.lib.study.checkpoints import brings_weights, is_trained_here, weights_from
+from workflow.lib.study.protocol import SCORE, protocol_of
+
+# Input pixels per position of the deepest level: the image size must be a multiple of it.
+STRIDES = {"unet": 16, "resnet50": 32, "swin": 32}
+
+
+def unknown_names(config: dict[str, Any]) -> Iterator[tuple[str, str, str, list[str]]]:
+    """Where a name is used that nothing defines: the place, what it names, the name, and the known ones."""
+    for what in ("encoders", "schemes", "targets"):
+        for name in config["study"][what]:
+            if name not in config[what]:
+                yield "study", what.removesuffix("s"), name, list(config[what])
+    if config["pretraining"]["source"] not in config["sources"]:
+        yield "pretraining", "source", config["pretraining"]["source"], list(config["sources"])
+    weights = config["pretraining"]["weights"]
+    for encoder, value in weights.items() if isinstance(weights, dict) else []:
+        if encoder not in config["encoders"]:
+            yield "pretraining.weights", "encoder", encoder, list(config["encoders"])
+        for scheme in value if isinstance(value, dict) else []:
+            if scheme not in config["schemes"]:
+                yield f"pretraining.weights.{encoder}", "scheme", scheme, list(config["schemes"])
+    for scheme, values in config["schemes"].items():
+        for name in values["per_encoder"].keys() - config["encoders"].keys():
+            yield f"schemes.{scheme}.per_encoder", "encoder", name, list(config["encoders"])
+
+
+def check_lengths(config: dict[str, Any]) -> None:
+    """Raises `UserError` for lengths that no pretraining would leave a checkpoint of."""
+    if max(config["study"]["lengths"]) == 0:
+        raise UserError(
+            "no pretraining to study",
+            found=f"study.lengths {config['study']['lengths']}",
+            expected="at least one length > 0",
+            where="config: study.lengths",
+            next="add a length",
+        )
+    if not any(is_trained_here(config, encoder) for encoder in config["study"]["encoders"]):
+        return
+    keep = config["pretraining"]["keep"]
+    missing = [length for length in config["study"]["lengths"] if length and length not in keep]
+    if missing:
+        raise UserError(
+            "lengths that the pretraining does not keep",
+            found=f"study.lengths {missing}",
+            expected=f"0 or one of {keep}",
+            where="config: pretraining.keep",
+            next="choose kept lengths, or add them to `keep` (that repeats the pretraining)",
+        )
+    encoders = [name for name in config["study"]["encoders"] if not brings_weights(config, name)]
+    for scheme in config["study"]["schemes"]:
+        trained = any(weights_from(config, name, scheme) == "train" for name in encoders)
+        if trained and max(keep) > config["schemes"][scheme]["epochs"]:
+            raise UserError(
+                f"scheme {scheme} ends before an epoch that is to be kept",
+                found=f"schemes.{scheme}.epochs {config['schemes'][scheme]['epochs']}",
+                expected=f"at least {max(keep)}",
+                where="config: pretraining.keep",
+                next="shorten `keep` or lengthen the scheme",
+            )
+
+
+def check_score(config: dict[str, Any]) -> None:
+    """Raises `UserError` where the score that the run's table holds is not computed."""
+    needed = SCORE[protocol_of(config)["robustness"]]
+    if needed not in config["score"]["scores"]:
+        raise UserError(
+            "the score of the run's table is not computed",
+            found=f"score.scores {config['score']['scores']}",
+            expected=f"{needed} among them, for protocol {config['protocol']}",
+            where="config: score.scores",
+            next=f"add {needed}, or set switches: {{robustness: ...}}",
+        )
+
+
+def check_finetune(config: dict[str, Any]) -> None:
+    """Raises `UserError` for a micro-batch of fine-tuning that does not divide the batch."""
+    batch, micro = config["finetune"]["batch"], config["finetune"]["micro_batch"]
+    if micro and batch % micro:
+        raise UserError(
+            "a batch of fine-tuning cannot be cut into such micro-batches",
+            found=f"finetune.batch {batch}, finetune.micro_batch {micro}",
+            expected=f"one of {[n for n in range(1, batch + 1) if batch % n == 0]}",
+            where="config: finetune.micro_batch",
+            next="choose a divisor of the batch",
+        )
+
+
+def check_encoders(config: dict[str, Any]) -> None:
+    """Raises `UserError` for an encoder that can't be built, or not for this image size."""
+    for name in config["study"]["encoders"]:
+        encoder = config["encoders"][name]
+        _check_encoder(name, encoder)
+        if encoder["architecture"] not in STRIDES:
+            continue  # timm's models say themselves which sizes they take
+        stride = STRIDES[encoder["architecture"]]
+        # Batch-norm of a single image needs more than one position at the deepest level.
+        if config["image_size"] % stride or config["image_size"] < 2 * stride:
+            raise UserError(
+                f"image size that encoder {name} cannot take",
+                found=f"image_size {config['image_size']}",
+                expected=f"a multiple of {stride} pixels, {2 * stride} or more",
+                where="config: image_size",
+                next=f"choose {max(2, round(config['image_size'] / stride)) * stride}",
+            )
+        if encoder["architecture"] == "swin" and encoder["width"] % 3:
+            raise UserError(
+                f"width that the attention heads of encoder {name} cannot share",
+                found=f"width {encoder['width']}",
+                expected="a multiple of 3",
+                where=f"config: encoders.{name}.width",
+                next=f"choose {3 * max(1, round(encoder['width'] / 3))}",
+            )
+
+
+def _check_encoder(name: str, encoder: dict[str, Any]) -> None:
+    """Raises `UserError` for an entry of `encoders` whose keys do not go together."""
+    timm = encoder["architecture"].startswith("timm/")
+    wrong = ""
+    if not timm and "width" not in encoder:
+        wrong, expected = f"architecture {encoder['architecture']} without width", "width: channels of the first level"
+    elif timm and "width" in encoder:
+        wrong, expected = (
+            f"architecture {encoder['architecture']} with width",
+            "no width: it is part of the model's name",
+        )
+    elif not timm and "weights" in encoder:
+        wrong = f"architecture {encoder['architecture']} with weights"
+        expected = "weights with timm/<name> only; for the study's networks pretraining.weights: released"
+    elif ("weights" in encoder) != ("epochs" in encoder):
+        wrong, expected = (
+            f"{sorted(encoder.keys() & {'weights', 'epochs'})}",
+            "both weights and epochs, or none of them",
+        )
+    if wrong:
+        raise _wrong_entry("encoder", name, "built", wrong, expected)
+
+
+def has_masks(target: dict[str, Any]) -> bool:
+    """Whether an entry of `targets` has masks: with layout folder it may do without, and names no classes then."""
+    return target["layout"] != "folder" or "classes" in target
+
+
+def check_targets(config: dict[str, Any]) -> None:
+    """Raises `UserError` for a target whose keys do not go with its layout, or not with each other or the folder."""
+    for name in config["study"]["targets"]:
+        target = config["targets"][name]
+        own = target.keys() & {"group", "classes", "window", "slices"}
+        low, high = target.get("window", (0, 1))
+        wrong = ""
+        if name in config["sources"]:
+            wrong, expected = "the name of a source too", "a name that no source has"
+        elif target["layout"] != "folder" and own:
+            wrong, expected = (
+                f"{', '.join(sorted(own))} with layout {target['layout']}",
+                "these with layout folder only",
+            )
+        elif not has_masks(target) and os.path.isdir(f"{target['folder']}/masks"):
+            wrong = "no classes, but masks/ in its folder"
+            expected = "classes: [names of labels 1..K]; or no masks/, to use the images without labels"
+        elif not has_masks(target) and target.get("slices") == "labelled":
+            wrong, expected = "slices: labelled without classes", "a number of slices, as there are no labels"
+        elif isinstance(labels := target.get("classes"), dict) and len(set(labels.values())) < len(labels):
+            wrong, expected = f"classes {labels}", "another label for each class"
+        elif low >= high:
+            wrong, expected = f"window [{low}, {high}]", "window: [low, high], low below high"
+        else:
+            try:
+                re.compile(target.get("group", {}).get("pattern", ""))
+            except re.error as error:
+                wrong, expected = f"pattern {target['group']['pattern']} ({error})", "a regular expression"
+        if wrong:
+            raise _wrong_entry("target", name, "used", wrong, expected)
+
+
+def _wrong_entry(kind: str, name: str, done: str, wrong: str, expected: str) -> UserError:
+    return UserError(
+        f"{kind} {name} cannot be {done}",
+        found=wrong,
+        expected=expected,
+        where=f"config: {kind}s.{name}",
+        next=f"correct this {kind} in the config",
+    )
+
+
+def expand_paths(config: dict[str, Any]) -> None:
+    """Expand ~ and environment variables in every `folder`, and in the `weights` of encoders.
+
+    Raises `UserError` for a variable that is not set, and for weights of the grid that are not there.
+    """
+    entries = {
+        f"{section}.{name}": entry
+        for section in ("sources", "targets", "deposited", "encoders")
+        for name, entry in config[section].items()
+    }
+    for where, entry in (entries | {"released": config["released"]}).items():
+        for key in ("folder", "weights"):
+            path = entry.get(key)
+            if path is None:
+                continue
+            entry[key] = os.path.expanduser(os.path.expandvars(path))
+            if "$" in entry[key]:
+                raise UserError(
+                    f"environment variable in {where}.{key} is not set",
+                    found=path,
+                    expected="a path, or set environment variables",
+                    where=f"config: {where}.{key}",
+                    next="export the variable, or write the path into the config",
+                )
+    for name in config["study"]["encoders"]:
+        _check_exists(f"encoders.{name}.weights", config["encoders"][name].get("weights"))
+    _check_exists("released.folder", config["released"]["folder"])
+
+
+def _check_exists(where: str, path: str | None) -> None:
+    if path not in (None, "timm") and not os.path.exists(str(path)):
+        raise UserError(
+            f"{where} is absent",
+            found=f"no {path}",
+            expected="a file or folder that can be read from this machine",
+            where=f"config: {where}",
+            next="correct the path, or put the weights there",
+        )
+
+
+def check_folder(dataset: str, folder: str | Path) -> Path:
+    """The user's folder of a data set, whole. Raises `UserError` where it is absent."""
+    place = Path(folder).expanduser().absolute()
+    if not place.is_dir():
+        raise UserError(
+            f"the folder of data set {dataset} is {'no folder' if place.exists() else 'absent'}",
+            found="a file" if place.exists() else "no such folder",
+            expected="a folder that can be read from this machine",
+            where=place,
+            next=f"correct `folder` of {dataset} in the config",
+        )
+    return place
