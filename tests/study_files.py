@@ -3,6 +3,7 @@
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ _BACK = {
 }
 
 
-def study_classifier(settings: dict, seed: int = 3) -> dict[str, Tensor]:
+def study_classifier(settings: dict[str, Any], seed: int = 3) -> dict[str, Tensor]:
     """A pretraining checkpoint as the study saved it: `layers.0.` the encoder, `layers.3.` the classifier."""
     named = {}
     for ours, tensor in build_classifier(settings, 1000, use="simple", seed=seed).state_dict().items():
@@ -50,12 +51,12 @@ def study_classifier(settings: dict, seed: int = 3) -> dict[str, Tensor]:
     return named
 
 
-def file_name(settings: dict, scheme: str, epochs: int) -> str:
+def file_name(settings: dict[str, Any], scheme: str, epochs: int) -> str:
     """The study's name of a file."""
     return f"{NAMES[settings['architecture']]}_{scheme}_pretraining_checkpoint_epoch_{epochs}.pt"
 
 
-def save_study_file(folder: Path, settings: dict, scheme: str, epochs: int, seed: int = 3) -> Path:
+def save_study_file(folder: Path, settings: dict[str, Any], scheme: str, epochs: int, seed: int = 3) -> Path:
     """Write one file of the release into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / file_name(settings, scheme, epochs)

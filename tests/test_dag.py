@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -25,7 +26,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy_project(tmp_path_factory.mktemp("project"))
 
 
-def test_the_study(project: Path):
+def test_the_study(project: Path) -> None:
     counts = jobs(snakemake(project, "-n").stdout)
     assert counts["finetune_network"] == 3 * 2 * (54 + 3)  # 1,710 trainings
     assert counts["pretrain_encoder"] == 6
@@ -36,26 +37,26 @@ def test_the_study(project: Path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", ["data", "pretrain", "scores", "finetune", "stats", "figures", "realdata_study"])
-def test_named_targets(project: Path, target: str):
+def test_named_targets(project: Path, target: str) -> None:
     run = snakemake(project, "-n", target, "--quiet", "rules")
     assert run.returncode == 0, run.stdout
 
 
 @pytest.mark.slow
-def test_comparison_with_the_release_is_made_on_request(project: Path):
+def test_comparison_with_the_release_is_made_on_request(project: Path) -> None:
     counts = jobs(snakemake(project, "-n", "reproduction").stdout)
     assert {"deposited_tables", "gather_tables", "compare_runs"} <= counts.keys()
     assert "compare_runs" not in jobs(snakemake(project, "-n").stdout)
 
 
 @pytest.mark.slow
-def test_one_figure_by_name(project: Path):
+def test_one_figure_by_name(project: Path) -> None:
     counts = jobs(snakemake(project, "-n", "dice_vs_accuracy").stdout)
     assert [name for name in counts if name.startswith("figure_")] == ["figure_dice_vs_accuracy"]
 
 
 @pytest.mark.slow
-def test_results_can_go_elsewhere(project: Path):
+def test_results_can_go_elsewhere(project: Path) -> None:
     run = snakemake(project, "-n", "gather_tables", "--config", "pathvars={results: /scratch/out}")
     assert run.returncode == 0, run.stdout
     assert "/scratch/out/study/downstream_scores.csv" in run.stdout
@@ -64,14 +65,14 @@ def test_results_can_go_elsewhere(project: Path):
 
 
 @pytest.mark.slow
-def test_slurm_profile_needs_no_installation(project: Path):
+def test_slurm_profile_needs_no_installation(project: Path) -> None:
     run = snakemake(project, "--profile", "slurm", "-n")
     assert run.returncode == 0, run.stdout
     assert jobs(run.stdout)["finetune_network"] == 342
 
 
 @pytest.mark.slow
-def test_a_switch_of_the_evaluation_prepares_and_pretrains_under_the_same_names(project: Path):
+def test_a_switch_of_the_evaluation_prepares_and_pretrains_under_the_same_names(project: Path) -> None:
     usual = snakemake(project, "-n", "gather_tables").stdout
     other = snakemake(project, "-n", "gather_tables", "--config", "switches={metrics: per_case}").stdout
     for name in ("results/data/ACDC/paper-224/card.json", "unchanged-224/unet/simple/seed987812/epoch300.safetensors"):
@@ -79,7 +80,7 @@ def test_a_switch_of_the_evaluation_prepares_and_pretrains_under_the_same_names(
 
 
 @pytest.mark.slow
-def test_a_new_length_that_is_kept_repeats_no_pretraining(project: Path):
+def test_a_new_length_that_is_kept_repeats_no_pretraining(project: Path) -> None:
     (project / "other.yaml").write_text("study: {lengths: [0, 1, 10, 300]}")
     run = snakemake(project, "-n", "finetune", "--configfile", "other.yaml")
     assert jobs(run.stdout)["finetune_network"] == 3 * 3 * 2 * (2 * 3 + 1)
@@ -94,7 +95,7 @@ def test_a_new_length_that_is_kept_repeats_no_pretraining(project: Path):
         ("sources={ImageNet: {folder: $NOWHERE/x}}", ["environment variable", "$NOWHERE/x", "export the variable"]),
     ],
 )
-def test_config_mistakes_on_the_command_line(project: Path, setting: str, words: list[str]):
+def test_config_mistakes_on_the_command_line(project: Path, setting: str, words: list[str]) -> None:
     run = snakemake(project, "-n", "--config", setting)
     assert run.returncode == 1
     for word in [*words, "found:", "expected:", "where:", "next:"]:
@@ -102,7 +103,7 @@ def test_config_mistakes_on_the_command_line(project: Path, setting: str, words:
 
 
 @pytest.mark.slow
-def test_fine_tuning_without_masks_is_refused_before_anything_runs(project: Path):
+def test_fine_tuning_without_masks_is_refused_before_anything_runs(project: Path) -> None:
     (project / "raw" / "images").mkdir(parents=True)
     (project / "bare.yaml").write_text("targets: {bare: {layout: folder, folder: raw}}\nstudy: {targets: [bare]}")
     run = snakemake(project, "-n", "finetune", "--configfile", "bare.yaml")
@@ -113,8 +114,8 @@ def test_fine_tuning_without_masks_is_refused_before_anything_runs(project: Path
 
 
 @pytest.mark.slow
-def test_an_absent_folder_is_named_before_anything_runs(project: Path, tmp_path: Path):
-    settings = {"study": {"targets": ["mine"]}}
+def test_an_absent_folder_is_named_before_anything_runs(project: Path, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"study": {"targets": ["mine"]}}
     settings["targets"] = {"mine": {"layout": "folder", "folder": str(tmp_path / "nowhere"), "classes": ["lesion"]}}
     (project / "absent.yaml").write_text(json.dumps(settings))
     run = snakemake(project, "-n", "data", "--configfile", "configs/demo.yaml", "absent.yaml")
@@ -124,7 +125,7 @@ def test_an_absent_folder_is_named_before_anything_runs(project: Path, tmp_path:
 
 
 @pytest.mark.slow
-def test_other_slices_or_window_prepare_again(project: Path):
+def test_other_slices_or_window_prepare_again(project: Path) -> None:
     (project / "volumes" / "images").mkdir(parents=True)
     for i in range(3):
         volume = np.random.default_rng(i).normal(size=(40, 40, 6)).astype(np.float32)
@@ -144,7 +145,7 @@ def test_other_slices_or_window_prepare_again(project: Path):
 
 
 @pytest.mark.slow
-def test_missing_archive_on_the_command_line(project: Path):
+def test_missing_archive_on_the_command_line(project: Path) -> None:
     card = "results/data/IDRiD/source.json"
     run = snakemake(project, "-c1", card, KAGGLE_USERNAME="", KAGGLE_KEY="")
     assert run.returncode == 1
@@ -153,7 +154,7 @@ def test_missing_archive_on_the_command_line(project: Path):
     assert not (project / card).exists()
 
 
-def test_every_rule_says_what_it_does_and_needs(project: Path):
+def test_every_rule_says_what_it_does_and_needs(project: Path) -> None:
     for path in sorted((ROOT / "workflow/rules").glob("*.smk")):
         for block in re.split(r"^ *rule\b", path.read_text(), flags=re.MULTILINE)[1:]:
             name = block.split(":")[0]
@@ -168,12 +169,12 @@ HOOKS = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][
 
 
 @pytest.mark.parametrize("command", [hook["entry"] for hook in HOOKS])
-def test_style(command: str):
+def test_style(command: str) -> None:
     run = subprocess.run([sys.executable, "-m", *command.split()], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
 
 
-def test_rule_files_import_nothing_heavy():
+def test_rule_files_import_nothing_heavy() -> None:
     code = (
         "import sys; import workflow.lib.study.config, workflow.lib.study.guards, workflow.lib.job.code;"
         "import workflow.lib.rank.candidates;"

@@ -5,6 +5,7 @@ import hashlib
 import json
 import signal
 import threading
+from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -39,13 +40,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_interrupted_pretraining_was_resumed(project: Path):
+def test_interrupted_pretraining_was_resumed(project: Path) -> None:
     log = (project / RUN / "logs/pretrain/unet-simple-1.log").read_text()
     assert "resuming after epoch" in log
     assert not (project / PRETRAIN / "seed1.resume").exists()
 
 
-def test_tables_are_complete(project: Path):
+def test_tables_are_complete(project: Path) -> None:
     downstream = pd.read_csv(project / RUN / "downstream_scores.csv")
     assert len(downstream) == 3 * 2 * 2 * 3
     acdc = downstream["dataset"] == "ACDC"
@@ -56,7 +57,7 @@ def test_tables_are_complete(project: Path):
     assert robustness["robustness"].notna().all()
 
 
-def test_pretraining_helps_a_frozen_encoder(project: Path):
+def test_pretraining_helps_a_frozen_encoder(project: Path) -> None:
     """By at least two seed SDs on at least one target: the answer of the demo means something."""
     table = pd.read_csv(project / RUN / "downstream_scores.csv")
     table["dice"] = table["mean dice index"].fillna(table["dice index"])
@@ -69,7 +70,7 @@ def test_pretraining_helps_a_frozen_encoder(project: Path):
     assert max(gains) > 2, gains
 
 
-def test_figures_are_not_blank_and_their_data_finite(project: Path):
+def test_figures_are_not_blank_and_their_data_finite(project: Path) -> None:
     figures = sorted((project / RUN / "figures").glob("*.png"))
     assert len(figures) == 12
     for path in figures:
@@ -81,7 +82,7 @@ def test_figures_are_not_blank_and_their_data_finite(project: Path):
     assert "start from" in (project / RUN / "answer.txt").read_text()
 
 
-def test_second_run_does_nothing_even_after_touching(project: Path):
+def test_second_run_does_nothing_even_after_touching(project: Path) -> None:
     assert "Nothing to be done" in snakemake(project, "all", *TINY).stdout
     for path in [
         *project.glob("workflow/**/*.py"),
@@ -94,7 +95,7 @@ def test_second_run_does_nothing_even_after_touching(project: Path):
     assert not {"pretrain_encoder", "finetune_network", "score_checkpoints"} & repeated.keys(), repeated
 
 
-def test_edited_code_repeats_cheap_jobs_only(project: Path):
+def test_edited_code_repeats_cheap_jobs_only(project: Path) -> None:
     style = project / "workflow/lib/paper/style.py"
     shared = project / "workflow/lib/job/run.py"
     before = {path: path.read_text() for path in (style, shared)}
@@ -107,7 +108,7 @@ def test_edited_code_repeats_cheap_jobs_only(project: Path):
     assert not {"prepare_target", "pretrain_encoder", "finetune_network"} & counts.keys()
 
 
-def test_source_that_is_listed_anew_hides_no_job(project: Path):
+def test_source_that_is_listed_anew_hides_no_job(project: Path) -> None:
     """A new seed is planned although the list of source images is due again, and no pretraining is."""
     (project / "seed.yaml").write_text("study: {finetune_seeds: [1, 2, 3, 4]}")
     run = snakemake(project, "all", "-n", *TINY, "seed.yaml", "-R", "index_source")
@@ -116,7 +117,7 @@ def test_source_that_is_listed_anew_hides_no_job(project: Path):
     assert "pretrain_encoder" not in counts
 
 
-def test_a_smaller_grid_makes_the_tables_again(project: Path):
+def test_a_smaller_grid_makes_the_tables_again(project: Path) -> None:
     (project / "seed.yaml").write_text("study: {finetune_seeds: [1, 2]}")
     counts = jobs(snakemake(project, "all", "-n", *TINY, "seed.yaml").stdout)
     assert counts["gather_tables"] == 1
@@ -135,7 +136,7 @@ def test_a_smaller_grid_makes_the_tables_again(project: Path):
         ("switches: {metrics: pooled}", ["finished fine-tunings with other settings", "pooled", "per_case"]),
     ],
 )
-def test_other_settings_do_not_delete_what_is_finished(project: Path, change: str, words: list[str]):
+def test_other_settings_do_not_delete_what_is_finished(project: Path, change: str, words: list[str]) -> None:
     (project / "other.yaml").write_text(change)
     run = snakemake(project, "all", *TINY, "other.yaml")
     assert run.returncode == 1
@@ -144,27 +145,27 @@ def test_other_settings_do_not_delete_what_is_finished(project: Path, change: st
     assert (project / PRETRAIN / "seed1/epoch6.safetensors").exists()
 
 
-def test_another_score_in_the_table_repeats_no_training(project: Path):
+def test_another_score_in_the_table_repeats_no_training(project: Path) -> None:
     run = snakemake(project, "all", "-n", *TINY, "--config", "switches={robustness: published}")
     assert (
         "gather_tables" in jobs(run.stdout) and not {"finetune_network", "score_checkpoints"} & jobs(run.stdout).keys()
     )
 
 
-def test_rerun_of_one_rule(project: Path):
+def test_rerun_of_one_rule(project: Path) -> None:
     counts = jobs(snakemake(project, "all", "-n", *TINY, "-R", "figure_dice_vs_length").stdout)
     assert counts["figure_dice_vs_length"] == 1
     assert "finetune_network" not in counts
 
 
-def test_report_is_made(project: Path):
+def test_report_is_made(project: Path) -> None:
     run = snakemake(project, *TINY, "--report", project / "report.html")
     assert run.returncode == 0, run.stdout[-3000:]
     page = (project / "report.html").read_text()
     assert "Dice against length" in page
 
 
-def test_published_results(reference: Path, published: Path):
+def test_published_results(reference: Path, published: Path) -> None:
     tables = published / "results/published/tables"
     rows = {path.stem: len(pd.read_csv(path, comment="#")) for path in tables.glob("*.csv")}
     assert (rows["downstream"], rows["length_effect"], rows["noise_ceiling"]) == (342, 36, 72)
@@ -176,7 +177,7 @@ def test_published_results(reference: Path, published: Path):
     assert "Nothing to be done" in again.stdout
 
 
-def test_protocol_paper_runs_with_all_encoders_schemes_and_targets(tmp_path: Path):
+def test_protocol_paper_runs_with_all_encoders_schemes_and_targets(tmp_path: Path) -> None:
     """All encoders and schemes on one target, then one of them on the others, which repeats no pretraining."""
     project = copy_project(tmp_path)
     for name, number in {"train": 16, "val": 4}.items():
@@ -206,7 +207,7 @@ def test_protocol_paper_runs_with_all_encoders_schemes_and_targets(tmp_path: Pat
 
 
 @pytest.fixture
-def zenodo(tmp_path: Path):
+def zenodo(tmp_path: Path) -> Iterator[str]:
     """A record in Zenodo's description with files of two encoders, on a local server; yields its address."""
     unet, swin = {"architecture": "unet", "width": 8}, {"architecture": "swin", "width": 24, "window": 4}
     folder = tmp_path / "server"
@@ -230,7 +231,7 @@ def zenodo(tmp_path: Path):
         server.shutdown()
 
 
-def test_weights_from_elsewhere(tmp_path: Path, zenodo: str):
+def test_weights_from_elsewhere(tmp_path: Path, zenodo: str) -> None:
     """Released weights from a server, a timm model with a checkpoint file, and an encoder that is trained, in one run."""
     project = copy_project(tmp_path / "project")
     timm_file = tmp_path / "resnet10t.pth"

@@ -26,7 +26,7 @@ def locked(name: str = "requirements") -> dict[str, str]:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "envs").glob("*.yaml")), ids=lambda path: path.stem)
-def test_conda_environments_have_the_pins_of_the_lock(path: Path):
+def test_conda_environments_have_the_pins_of_the_lock(path: Path) -> None:
     content = yaml.safe_load(path.read_text())
     assert "python=3.11" in content["dependencies"]
     (packages,) = (entry["pip"] for entry in content["dependencies"] if isinstance(entry, dict))
@@ -37,7 +37,7 @@ def test_conda_environments_have_the_pins_of_the_lock(path: Path):
 
 
 @pytest.mark.parametrize("name", ["requirements", "dev"])
-def test_every_direct_dependency_is_locked(name: str):
+def test_every_direct_dependency_is_locked(name: str) -> None:
     pins = locked(name)
     for line in (ROOT / f"envs/{name}.in").read_text().splitlines():
         if line and not line.startswith(("#", "-c ")):
@@ -45,26 +45,26 @@ def test_every_direct_dependency_is_locked(name: str):
             assert requirement.specifier.contains(pins[requirement.name]), line
 
 
-def test_development_tools_change_no_pin_of_a_run():
+def test_development_tools_change_no_pin_of_a_run() -> None:
     run, tools = locked(), locked("dev")
     assert not run.keys() & {"pytest", "ruff", "mypy", "snakefmt", "pre-commit"}
     shared = run.keys() & tools.keys()
     assert "packaging" in shared and {name: tools[name] for name in shared} == {name: run[name] for name in shared}
 
 
-def test_one_version():
+def test_one_version() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
     released = re.findall(r"^## \[(\d[^]]*)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert released[0] == version
 
 
-def test_paper_environment_has_no_gpu_library():
+def test_paper_environment_has_no_gpu_library() -> None:
     text = (ROOT / "envs/paper.yaml").read_text()
     assert not re.search(r"torch|timm|monai", text)
 
 
-def test_no_file_names_a_package_index():
+def test_no_file_names_a_package_index() -> None:
     hosts = "pypi" + r"\.org|files\.pythonhosted|download\.pytorch" + r"\.org|anaconda\.org"
     found = subprocess.run(["git", "grep", "-I", "-i", "-l", "-E", hosts], cwd=ROOT, capture_output=True, text=True)
     assert (found.returncode, found.stdout) == (1, ""), found.stdout + found.stderr  # 1: git grep found nothing

@@ -120,7 +120,7 @@ def assert_cannot_write(write: Callable[[Path], None], path: Path, found: str) -
 
 
 @pytest.mark.parametrize("write", WRITERS)
-def test_quota(write: Callable[[Path], None], tmp_path: Path):
+def test_quota(write: Callable[[Path], None], tmp_path: Path) -> None:
     path = earlier_result(write, tmp_path / "results")
     with limit(LIMIT):
         assert_cannot_write(write, path, "File too large")
@@ -129,19 +129,19 @@ def test_quota(write: Callable[[Path], None], tmp_path: Path):
 
 
 @pytest.mark.parametrize("write", WRITERS)
-def test_full_disk(write: Callable[[Path], None], small_disk: Path):
+def test_full_disk(write: Callable[[Path], None], small_disk: Path) -> None:
     assert_cannot_write(write, earlier_result(write, small_disk), "No space left on device")
 
 
 @pytest.mark.parametrize("write", WRITERS)
-def test_read_only_disk(write: Callable[[Path], None], small_disk: Path):
+def test_read_only_disk(write: Callable[[Path], None], small_disk: Path) -> None:
     path = earlier_result(write, small_disk)
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     assert_cannot_write(write, path, "Read-only file system")
 
 
 @pytest.mark.parametrize("write", WRITERS)
-def test_folder_that_is_a_file(write: Callable[[Path], None], tmp_path: Path):
+def test_folder_that_is_a_file(write: Callable[[Path], None], tmp_path: Path) -> None:
     (tmp_path / "results").write_text("a file")
     with pytest.raises(UserError, match="cannot write") as error:
         write(tmp_path / "results" / "sub" / "out")
@@ -150,12 +150,12 @@ def test_folder_that_is_a_file(write: Callable[[Path], None], tmp_path: Path):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_folder_without_permission(tmp_path: Path):
+def test_folder_without_permission(tmp_path: Path) -> None:
     (tmp_path / "results").mkdir(mode=0o500)
     assert_cannot_write(a_table, tmp_path / "results" / "a.csv", "Permission denied")
 
 
-def test_errors_of_other_files_are_not_taken_for_a_disk_that_is_full(tmp_path: Path):
+def test_errors_of_other_files_are_not_taken_for_a_disk_that_is_full(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "out" / "a"):
         (tmp_path / "absent").read_text()
 
@@ -207,7 +207,7 @@ def verify(source: Path, **options: Any) -> Path:
 
 def split(cases: Path) -> Path:
     path = cases.with_name("split.csv")
-    parts = {"validation": "held_out", "test_fraction": 0.3, "validation_fraction": 0.2}
+    parts: dict[str, Any] = {"validation": "held_out", "test_fraction": 0.3, "validation_fraction": 0.2}
     split_target(cases=cases, split=path, target="own", split_seed=0, **parts)
     return path
 
@@ -239,13 +239,13 @@ def verified(tmp_path: Path) -> Path:
     return source
 
 
-def test_strange_file_names_pass_through_all_stages(verified: Path):
+def test_strange_file_names_pass_through_all_stages(verified: Path) -> None:
     data = load_prepared(prepare(verified))
     assert sorted(data.items["case"]) == sorted(NAMES) == sorted(data.items["item"])
     assert sorted(data.items["group"]) == sorted(NAMES)
 
 
-def test_quota_while_arrays_are_written(verified: Path):
+def test_quota_while_arrays_are_written(verified: Path) -> None:
     prepare(verified)
     before = {path: path.read_bytes() for path in verified.with_name("prepared").iterdir()}
     with limit(1500), pytest.raises(UserError, match="cannot write") as error:
@@ -254,7 +254,7 @@ def test_quota_while_arrays_are_written(verified: Path):
     assert {path: path.read_bytes() for path in verified.with_name("prepared").iterdir()} == before
 
 
-def test_full_disk_while_arrays_are_written(verified: Path, small_disk: Path):
+def test_full_disk_while_arrays_are_written(verified: Path, small_disk: Path) -> None:
     verified.with_name("prepared").symlink_to(small_disk)
     # And no signal, as memory-mapped arrays would bring.
     with pytest.raises(UserError, match="No space left on device"):
@@ -272,7 +272,9 @@ def test_full_disk_while_arrays_are_written(verified: Path, small_disk: Path):
     ],
     ids=["vanished", "cut", "another size"],
 )
-def test_file_that_changes_after_it_was_verified(verified: Path, kind: str, damage: Callable[[Path], None], found: str):
+def test_file_that_changes_after_it_was_verified(
+    verified: Path, kind: str, damage: Callable[[Path], None], found: str
+) -> None:
     damage(verified.parent / "raw" / kind / "NA.png")
     with pytest.raises(UserError, match="changed since the target was verified") as error:
         prepare(verified)
@@ -291,14 +293,14 @@ def cut_a_line(path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [cut_in_a_line, Path.unlink])
 @pytest.mark.parametrize("name", ["images.csv", "split.csv"])
-def test_damaged_tables_of_a_target(verified: Path, name: str, damage: Callable[[Path], None]):
+def test_damaged_tables_of_a_target(verified: Path, name: str, damage: Callable[[Path], None]) -> None:
     damage(verified.with_name(name))
     with pytest.raises(UserError, match="unreadable table") as error:
         split(verified.with_name(name)) if name == "images.csv" else prepare(verified)
     assert str(verified.with_name(name)) in str(error.value) and "rm -f" in str(error.value)
 
 
-def test_cases_that_lost_a_line_after_the_split(verified: Path):
+def test_cases_that_lost_a_line_after_the_split(verified: Path) -> None:
     cut_a_line(verified.with_name("images.csv"))
     with pytest.raises(UserError, match="no row for 1 cases of the split"):
         prepare(verified)
@@ -311,7 +313,7 @@ def test_cases_that_lost_a_line_after_the_split(verified: Path):
         *product(["items.csv", "images.npy", "masks.npy", "card.json"], [cut_in_a_line, Path.unlink]),
     ],
 )
-def test_damaged_prepared_data(verified: Path, name: str, damage: Callable[[Path], None]):
+def test_damaged_prepared_data(verified: Path, name: str, damage: Callable[[Path], None]) -> None:
     path = prepare(verified) / name
     damage(path)
     with pytest.raises(UserError) as error:
@@ -320,7 +322,7 @@ def test_damaged_prepared_data(verified: Path, name: str, damage: Callable[[Path
 
 
 @pytest.mark.parametrize("value", ["=1+1", "+cmd", "-a", "@SUM(A1)", "\t=1", "a\nb", "a\rb"])
-def test_formulae_and_torn_lines_in_a_table_of_patients(tmp_path: Path, value: str):
+def test_formulae_and_torn_lines_in_a_table_of_patients(tmp_path: Path, value: str) -> None:
     source = target(tmp_path / "raw", ["a", "b"])
     patients = pd.DataFrame({"file": ["a", "b"], "patient": ["-7", value]})
     patients.to_csv(tmp_path / "raw" / "metadata.csv", index=False, lineterminator="\r\n", quoting=1)
@@ -331,14 +333,14 @@ def test_formulae_and_torn_lines_in_a_table_of_patients(tmp_path: Path, value: s
 
 
 @pytest.mark.parametrize("name", ["=HYPERLINK(1)", "new\nline", "re\rturn", "\udcff"])
-def test_file_names_that_no_table_can_hold(tmp_path: Path, name: str):
+def test_file_names_that_no_table_can_hold(tmp_path: Path, name: str) -> None:
     source = target(tmp_path / "raw", ["a", name])
     with pytest.raises(UserError) as error:
         verify(source)
     assert ascii(name)[1:-1] in ascii(str(error.value)).replace("\\\\", "\\")
 
 
-def test_damaged_table_of_patients(tmp_path: Path):
+def test_damaged_table_of_patients(tmp_path: Path) -> None:
     source = target(tmp_path / "raw", ["a"])
     for content in (b"file,patient\na,\xff\n", b"", b'file,patient\n"a,1\n'):
         (tmp_path / "raw" / "metadata.csv").write_bytes(content)
@@ -346,7 +348,7 @@ def test_damaged_table_of_patients(tmp_path: Path):
             verify(source, group={"table": "metadata.csv", "key": "file", "column": "patient"})
 
 
-def test_loops_of_links_in_a_target(tmp_path: Path):
+def test_loops_of_links_in_a_target(tmp_path: Path) -> None:
     source = target(tmp_path / "raw", ["a"])
     images = tmp_path / "raw" / "images"
     (images / "folder").symlink_to(tmp_path / "raw")
@@ -399,14 +401,14 @@ HUGE = {"a.png": huge_png, "a.tif": huge_tiff, "a.jpg": huge_jpeg, "a.nii": huge
 
 
 @pytest.mark.parametrize("name", HUGE)
-def test_headers_that_claim_gigapixels_reserve_no_memory(tmp_path: Path, name: str):
+def test_headers_that_claim_gigapixels_reserve_no_memory(tmp_path: Path, name: str) -> None:
     HUGE[name](tmp_path / name)
     for read in (read_image, lambda path: read_mask(path, binary=False), lambda path: read_mask(path, binary=True)):
         with pytest.raises(ValueError, match="unreadable .*(exceeds limit|voxels)"):
             read(tmp_path / name)
 
 
-def test_huge_files_in_a_target_are_named(tmp_path: Path):
+def test_huge_files_in_a_target_are_named(tmp_path: Path) -> None:
     source = target(tmp_path / "raw", ["a", "b"])
     huge_png(tmp_path / "raw" / "images" / "a.png")
     huge_png(tmp_path / "raw" / "masks" / "b.png")
@@ -416,7 +418,7 @@ def test_huge_files_in_a_target_are_named(tmp_path: Path):
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_flipped_bytes_raise_nothing_but_the_readers_own_error(tmp_path: Path, seed: int):
+def test_flipped_bytes_raise_nothing_but_the_readers_own_error(tmp_path: Path, seed: int) -> None:
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 255, (12, 12), dtype=np.uint8)
     for name in ("a.png", "a.jpg", "a.tif", "a.bmp", "a.nii", "a.nii.gz"):
@@ -457,21 +459,21 @@ def index(source: Path) -> Path:
     return path
 
 
-def test_strange_names_in_a_source(photographs: Path):
+def test_strange_names_in_a_source(photographs: Path) -> None:
     images = load_source(photographs, index(photographs), "train")
     assert images.classes == sorted(NAMES) and len(images) == len(NAMES)
     assert all(images.read(i).shape == (6, 8, 3) for i in range(len(images)))
 
 
 @pytest.mark.parametrize("name", ["new\nline", "re\rturn", "\udcff"])
-def test_names_in_a_source_that_no_table_can_hold(photographs: Path, name: str):
+def test_names_in_a_source_that_no_table_can_hold(photographs: Path, name: str) -> None:
     Image.new("RGB", (8, 6)).save(photographs.parent / "photos" / "train" / "plain" / f"{name}.png")
     with pytest.raises(UserError, match="control characters, or not in UTF-8"):
         index(photographs)
     assert not photographs.with_name("index.csv.gz").exists()
 
 
-def test_loops_of_links_in_a_source(photographs: Path):
+def test_loops_of_links_in_a_source(photographs: Path) -> None:
     train = photographs.parent / "photos" / "train"
     (train / "plain" / "up").symlink_to(train)  # not walked
     (train / "plain" / "loop.png").symlink_to("loop.png")
@@ -485,7 +487,7 @@ def test_loops_of_links_in_a_source(photographs: Path):
 
 
 @pytest.mark.parametrize("damage", [huge_png, huge_jpeg, huge_tiff, Path.unlink, lambda path: path.write_bytes(b"")])
-def test_bad_image_of_a_source_is_named(photographs: Path, damage: Callable[[Path], None]):
+def test_bad_image_of_a_source_is_named(photographs: Path, damage: Callable[[Path], None]) -> None:
     images = load_source(photographs, index(photographs), "train")
     path = photographs.parent / "photos" / "train" / "plain" / "plain.png"
     damage(path)
@@ -494,7 +496,7 @@ def test_bad_image_of_a_source_is_named(photographs: Path, damage: Callable[[Pat
     assert str(path) in str(error.value)
 
 
-def test_damaged_index(photographs: Path):
+def test_damaged_index(photographs: Path) -> None:
     path = index(photographs)
     content = path.read_bytes()
     for damaged in (content[:-20], b"", content[:40] + b"xxxx" + content[44:]):
@@ -507,7 +509,7 @@ def test_damaged_index(photographs: Path):
 # --- secrets
 
 
-def test_no_token_in_the_log_of_a_failing_job(tmp_path: Path):
+def test_no_token_in_the_log_of_a_failing_job(tmp_path: Path) -> None:
     """The whole job, in a process of its own: whatever fails, its log and its output do not show the key."""
     code = f"""
 from workflow.lib.data import fetch

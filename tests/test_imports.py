@@ -43,7 +43,7 @@ def modules_of(script: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("stage", sorted({name.partition("/")[0] for name in MAY}))
-def test_scripts_import_nothing_slow_that_they_may_do_without(stage: str):
+def test_scripts_import_nothing_slow_that_they_may_do_without(stage: str) -> None:
     problems = []
     groups: dict[tuple[str, ...], list[str]] = {}
     for script in sorted((SCRIPTS / stage).glob("*.py")):

@@ -35,7 +35,7 @@ def first_numbers(text: str) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("settings", [(), DEMO, ("--config", "pretraining={weights: released}")])
-def test_the_plan_counts_the_jobs_of_a_dry_run(project: Path, settings: tuple[str, ...]):
+def test_the_plan_counts_the_jobs_of_a_dry_run(project: Path, settings: tuple[str, ...]) -> None:
     counted = jobs(snakemake(project, "-n", *settings).stdout)
     planned = first_numbers(printed(project, "plan", *settings))
     assert planned["total"] == sum(counted.values()) - counted["all"]
@@ -45,7 +45,7 @@ def test_the_plan_counts_the_jobs_of_a_dry_run(project: Path, settings: tuple[st
 
 
 @pytest.mark.parametrize("target", ["rank", "stopped"])
-def test_rankings_and_stopped_pretrainings_have_a_plan_of_their_own(project: Path, target: str):
+def test_rankings_and_stopped_pretrainings_have_a_plan_of_their_own(project: Path, target: str) -> None:
     counted = jobs(snakemake(project, "-n", target, *DEMO).stdout)
     planned = first_numbers(printed(project, "plan", target, *DEMO))
     assert planned.pop("total") == sum(counted.values()) - counted.pop(target)
@@ -54,14 +54,14 @@ def test_rankings_and_stopped_pretrainings_have_a_plan_of_their_own(project: Pat
     assert f"Status of {target} of run demo" in printed(project, "status", target, *DEMO)
 
 
-def test_trainings_that_confirm_a_ranking_are_planned_before_it_is_there(project: Path):
+def test_trainings_that_confirm_a_ranking_are_planned_before_it_is_there(project: Path) -> None:
     (project / "confirm.yaml").write_text("rank: {confirm: 2, folds: 3}")
     planned = first_numbers(printed(project, "plan", "rank", *DEMO, "confirm.yaml"))
     assert (planned["make_fold"], planned["finetune_fold"]) == (2 * 3, 2 * 3 * (2 + 1))
     assert planned["confirm_ranking"] == 2
 
 
-def test_targets_without_masks_are_planned_for_rankings_alone(project: Path, tmp_path: Path):
+def test_targets_without_masks_are_planned_for_rankings_alone(project: Path, tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     target = f"{{layout: folder, folder: '{tmp_path}'}}"
     (project / "unlabelled.yaml").write_text(f"study: {{targets: [mine]}}\ntargets: {{mine: {target}}}")
@@ -70,20 +70,20 @@ def test_targets_without_masks_are_planned_for_rankings_alone(project: Path, tmp
     assert run.returncode == 1 and "mine has no masks" in run.stdout and "snakemake scores" in run.stdout
 
 
-def test_only_the_text_is_printed_with_and_without_a_profile(project: Path):
+def test_only_the_text_is_printed_with_and_without_a_profile(project: Path) -> None:
     for arguments in (["plan"], ["-n", "plan"], ["plan", "--profile", "slurm"], ["plan", "-c2", *DEMO]):
         assert printed(project, *arguments).startswith("Plan of run ")
     assert printed(project, "status").startswith("Status of run study")
 
 
-def test_a_cluster_shares_out_what_is_submitted(project: Path):
+def test_a_cluster_shares_out_what_is_submitted(project: Path) -> None:
     alone, cluster = (printed(project, "plan", *profile).splitlines() for profile in ([], ["--profile", "slurm"]))
     for rule, same in {"finetune_network": False, "statistics": True}.items():
         rows = [next(line for line in lines if line.startswith(rule)).split() for lines in (alone, cluster)]
         assert (rows[0] == rows[1]) is same, rows
 
 
-def test_they_are_listed_and_know_what_they_tell_of(project: Path):
+def test_they_are_listed_and_know_what_they_tell_of(project: Path) -> None:
     listed = printed(project, "--list-target-rules")
     assert "plan (Print what the run (or" in listed and "status (Print" in listed
     run = snakemake(project, "plan", "scores")
@@ -91,7 +91,7 @@ def test_they_are_listed_and_know_what_they_tell_of(project: Path):
     assert "snakemake plan rank" in run.stdout
 
 
-def test_a_lock_is_neither_minded_nor_removed(tmp_path: Path):
+def test_a_lock_is_neither_minded_nor_removed(tmp_path: Path) -> None:
     project = copy_project(tmp_path / "project")
     target = ["-c1", "data", *DEMO]
     run = subprocess.Popen(

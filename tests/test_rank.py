@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -15,14 +16,19 @@ from workflow.lib.study.config import check_config
 TINY = ["--profile", "profiles/laptop", "--configfile", "configs/demo.yaml", ROOT / "tests/tiny.yaml"]
 
 
-def config(**values: object) -> dict[str, object]:
+def config(**values: object) -> dict[str, Any]:
     """A checked config with two encoders that bring weights, without length 0."""
     encoders = {
         name: {"architecture": "timm/resnet18", "network": name, "weights": "timm", "epochs": 90} for name in "ab"
     }
     study = {"encoders": ["a", "b"], "schemes": ["s"], "lengths": [5], "targets": ["t"], "freeze": [False]}
     study |= {"pretrain_seeds": [1], "finetune_seeds": [7, 8]}
-    plain = {"run": "r", "study": study, "encoders": encoders, "pretraining": {"source": "i", "keep": [5]}}
+    plain: dict[str, Any] = {
+        "run": "r",
+        "study": study,
+        "encoders": encoders,
+        "pretraining": {"source": "i", "keep": [5]},
+    }
     plain |= {
         "sources": {"i": {"layout": "imagenet"}},
         "schemes": {"s": {"epochs": 5, "batch": 4, "learning_rate": 0.1}},
@@ -31,7 +37,7 @@ def config(**values: object) -> dict[str, object]:
     return check_config(plain, ROOT / "workflow/schemas/config.schema.yaml")
 
 
-def test_random_weights_of_every_network_are_candidates_even_where_the_grid_has_none():
+def test_random_weights_of_every_network_are_candidates_even_where_the_grid_has_none() -> None:
     trained = [f"{e}/pretrained/seed0/epoch90" for e in "ab"]
     paths = [candidate.path for candidate in rank_candidates(config())]
     assert paths == ["a/random/seed7/epoch0", *trained]  # a and b are the same network
@@ -41,7 +47,7 @@ def test_random_weights_of_every_network_are_candidates_even_where_the_grid_has_
     assert paths == ["a/random/seed7/epoch0", "b/random/seed7/epoch0", *trained]
 
 
-def test_unknown_default_and_scores_that_are_not_computed_are_refused():
+def test_unknown_default_and_scores_that_are_not_computed_are_refused() -> None:
     with pytest.raises(UserError, match="unknown default; did you mean b/pretrained/seed0/epoch90"):
         rank_candidates(config(rank={"default": "b/pretrained/seed0/epoch9"}))
     with pytest.raises(UserError, match="score to rank by is not computed"):
@@ -49,7 +55,7 @@ def test_unknown_default_and_scores_that_are_not_computed_are_refused():
 
 
 @pytest.mark.slow
-def test_the_config_for_anyones_images_plans_a_ranking(tmp_path: Path):
+def test_the_config_for_anyones_images_plans_a_ranking(tmp_path: Path) -> None:
     folder = copy_project(tmp_path / "p")
     for name in ("images", "masks"):
         (tmp_path / "mine" / name).mkdir(parents=True)
@@ -63,7 +69,7 @@ def test_the_config_for_anyones_images_plans_a_ranking(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_rank_plans_no_fine_tuning(tmp_path: Path):
+def test_rank_plans_no_fine_tuning(tmp_path: Path) -> None:
     folder = copy_project(tmp_path / "p")
     planned = jobs(snakemake(folder, "-n", "rank", *TINY).stdout)
     assert planned["rank_target"] == planned["export_choice"] == 2
@@ -72,7 +78,7 @@ def test_rank_plans_no_fine_tuning(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_ranking_and_its_confirmation(tmp_path: Path):
+def test_ranking_and_its_confirmation(tmp_path: Path) -> None:
     folder = copy_project(tmp_path / "p")
     (folder / "more.yaml").write_text(
         "study: {targets: [ACDC]}\nrank: {confirm: 1, folds: 3, default: unet/simple/seed1/epoch1}\n"

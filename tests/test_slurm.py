@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -98,7 +99,13 @@ class Lab:
     unbroken: Future[Project]  # LONG, trained without a break
 
     def project(
-        self, name: str, settings: dict, site: dict, *, fresh: bool = False, where: Cluster | None = None
+        self,
+        name: str,
+        settings: dict[str, Any],
+        site: dict[str, Any],
+        *,
+        fresh: bool = False,
+        where: Cluster | None = None,
     ) -> Project:
         """A project with `settings` on top of small.yaml and `site` on top of the usual site profile."""
         project = Project(self.folder / name, where or self.cluster)
@@ -110,7 +117,7 @@ class Lab:
         return project
 
 
-def write_settings(folder: Path, settings: dict, site: dict) -> None:
+def write_settings(folder: Path, settings: dict[str, Any], site: dict[str, Any]) -> None:
     """A site's profile, as the profile of the project advises it, and the config of a test."""
     trainings = ["pretrain_encoder", "finetune_network", "score_checkpoints"]
     usual = {
@@ -287,7 +294,7 @@ def rough(lab: Lab) -> None:
 @contextmanager
 def one_at_a_time(folder: Path) -> Iterator[None]:
     """Fails if the holder of a lease still works for over a second after another has taken it."""
-    holders: dict[Path, dict[str, dict]] = {}
+    holders: dict[Path, dict[str, dict[str, Any]]] = {}
     both, stop = [], threading.Event()
 
     def look() -> None:
@@ -457,5 +464,5 @@ def outcomes(
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
-def test_on_slurm(scenario: Callable[[Lab], None], outcomes: dict[str, Future[None]]):
+def test_on_slurm(scenario: Callable[[Lab], None], outcomes: dict[str, Future[None]]) -> None:
     outcomes[scenario.__name__].result()

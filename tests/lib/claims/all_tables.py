@@ -24,8 +24,8 @@ def write_tables(downstream: Path, robustness: Path, folder: Path) -> dict[str, 
     noise.write_variance(downstream, path["variance"])
     correlation.write_correlations(downstream, robustness, path["correlations"])
     selection.write_selection(downstream, robustness, path["selection"], path["selection_summary"])
-    of_claims = (path[name] for name in ("length_effect", "correlations", "selection", "claims"))
-    claims.write_claims(downstream, robustness, *of_claims, REGISTER)
+    made = (path["length_effect"], path["correlations"], path["selection"])
+    claims.write_claims(downstream, robustness, *made, path["claims"], REGISTER)
     return path
 
 

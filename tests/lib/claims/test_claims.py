@@ -1,7 +1,9 @@
 """Verdicts: every rule at its margins, every piece against plain loops, plain truths recognised, odd runs survived."""
 
+from collections.abc import Callable
 from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -76,11 +78,11 @@ RUNS = [(encoder, scheme) for encoder in ("unet", "resnet50", "swin") for scheme
         (superiority, Found(0.5, 0.4, 0.6, testable=False), UNTESTED),
     ],
 )
-def test_rule(rule, found: Found, expected: str):
+def test_rule(rule: Callable[[Found, float], str], found: Found, expected: str) -> None:
     assert verdict(rule, found, 0.005) == expected
 
 
-def test_rules_follow_the_margin():
+def test_rules_follow_the_margin() -> None:
     found = Found(0.004, 0.003, 0.005)
     assert [superiority(found, margin) for margin in (0.0025, 0.005, 0.01)] == [SUPPORTED, INCONCLUSIVE, CONTRADICTED]
     found = Found(-0.004, -0.006, -0.003)
@@ -97,7 +99,7 @@ def per_run(values: list[list[float]]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def test_t_over_runs_by_hand():
+def test_t_over_runs_by_hand() -> None:
     found = over_runs(per_run([[0.0, 0.2], [0.2], [0.4, 0.2, np.nan], [0.0, 0.4]]), "gain", null=0.1)
     runs = np.array([0.1, 0.2, 0.3, 0.2])  # a run's mean first, whatever the number of its targets
     low, high = stats.t.interval(0.95, 3, runs.mean(), stats.sem(runs))
@@ -108,32 +110,32 @@ def test_t_over_runs_by_hand():
     assert found.encoders == pytest.approx((0.2, low, high)) and "t0 +0.1500, t1 +0.2667" in found.note
 
 
-def test_a_claim_over_runs_that_does_not_hold_over_encoders_says_both():
+def test_a_claim_over_runs_that_does_not_hold_over_encoders_says_both() -> None:
     found = over_runs(per_run([[0.05], [0.06], [0.09], [0.1]]), "gain")
-    assert found.low > 0 > found.encoders[1]
+    assert found.encoders is not None and found.low > 0 > found.encoders[1]
     assert verdict(superiority, found, 0.005) == SUPPORTED
     assert verdict_over_encoders(superiority, found, 0.005) == INCONCLUSIVE
     assert verdict_over_encoders(superiority, Found(0.1, 0.05, 0.2), 0.005) == ""
 
 
-def test_two_runs_give_an_estimate_without_a_verdict():
+def test_two_runs_give_an_estimate_without_a_verdict() -> None:
     found = over_runs(per_run([[0.1], [0.3]]), "gain")
     assert not found.testable and found.estimate == pytest.approx(0.2) and np.isnan(found.low) and "k = 2" in found.note
 
 
-def test_runs_that_all_agree_are_marked():
+def test_runs_that_all_agree_are_marked() -> None:
     found = over_runs(per_run([[0.1], [0.1], [0.1]]), "gain")
     assert [found.low, found.high] == pytest.approx([0.1, 0.1]) and np.isnan(found.p) and "no width" in found.note
 
 
-def test_orders_hold_the_present_one_first_and_are_exact_while_few():
+def test_orders_hold_the_present_one_first_and_are_exact_while_few() -> None:
     assert len(orders(6)) == len(set(map(tuple, orders(6)))) == 720
     for n, count in ((6, 720), (9, 5040)):
         assert len(orders(n)) == count and orders(n)[0].tolist() == list(range(n))
         assert (np.sort(orders(n), axis=1) == np.arange(n)).all()
 
 
-def test_order_test_equals_brute_force():
+def test_order_test_equals_brute_force() -> None:
     random = np.random.default_rng(5)
     x = random.random(5)
     cells = [(x, 0.3 * x + 0.2 * random.random(5)) for _ in range(3)]
@@ -149,7 +151,7 @@ def cells_of_seeds(noise: float) -> list[pd.DataFrame]:
 
 
 @pytest.mark.slow
-def test_seeds_only_interval_of_a_rank_correlation():
+def test_seeds_only_interval_of_a_rank_correlation() -> None:
     still = spearman_over_seeds(cells_of_seeds(1e-9), seed=1)
     assert still.estimate == pytest.approx(0) and still.high - still.low == pytest.approx(0)
     found, random, drawn = spearman_over_seeds(cells_of_seeds(0.2), seed=1), np.random.default_rng(2), []
@@ -167,12 +169,12 @@ def test_seeds_only_interval_of_a_rank_correlation():
         ([cell.assign(accuracy=0.5) for cell in cells_of_seeds(0.1)], "does not vary"),
     ],
 )
-def test_no_seeds_only_verdict_says_why(cells: list[pd.DataFrame], why: str):
+def test_no_seeds_only_verdict_says_why(cells: list[pd.DataFrame], why: str) -> None:
     found = spearman_over_seeds(cells, seed=1)
     assert not found.testable and why in found.note
 
 
-def test_gain_over_random_by_hand():
+def test_gain_over_random_by_hand() -> None:
     """Two targets; on the first two schemes, which share the one random initialisation."""
     rows = [  # dataset, scheme, epochs, mean, pooled SD, seeds, df
         ("a", "simple", 0, 0.50, 0.04, 4, 3),
@@ -191,7 +193,7 @@ def test_gain_over_random_by_hand():
     assert "a +0.1500, b +0.0400" in found.note
 
 
-def test_pairs_of_data_sets_by_hand():
+def test_pairs_of_data_sets_by_hand() -> None:
     regret = {"x": [1, 2, 3, 4], "y": [1, 2, 4, 3], "z": [4, 3, 2, 1]}
     rows = pd.DataFrame(
         [
@@ -206,7 +208,13 @@ def test_pairs_of_data_sets_by_hand():
     assert found.parts == pytest.approx((0.8, -1.0, -0.8)) and found.estimate == pytest.approx(-1 / 3)
 
 
-def study(dice, score, *, targets=("a", "b"), seeds: int = 3) -> tuple[pd.DataFrame, pd.DataFrame]:
+def study(
+    dice: Callable[[int, int], float],
+    score: Callable[[int, int, int], float],
+    *,
+    targets: tuple[str, ...] = ("a", "b"),
+    seeds: int = 3,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Tidy tables of the six runs of `RUNS`: Dice is dice(run, length index), the score score(run, length index,
     setting 0..3), both with a little noise. Random initialisation has Dice 0.3; accuracy rises with length."""
     random, results, scores = np.random.default_rng(4), [], []
@@ -217,7 +225,12 @@ def study(dice, score, *, targets=("a", "b"), seeds: int = 3) -> tuple[pd.DataFr
                 for freeze in (False, True):
                     for seed in range(seeds):
                         if length or scheme == "simple":
-                            row = {"dataset": target, "model": f"net {encoder}", "freeze": freeze, "epochs": length}
+                            row: dict[str, Any] = {
+                                "dataset": target,
+                                "model": f"net {encoder}",
+                                "freeze": freeze,
+                                "epochs": length,
+                            }
                             value = dice(run, i - 1) if length else 0.3
                             row |= {"seed": seed, "accuracy": i / 10 + run / 100}
                             results.append(origin | row | {"dice": value + random.normal(0, 1e-3)})
@@ -235,7 +248,7 @@ def verdicts(tables: tuple[pd.DataFrame, pd.DataFrame]) -> pd.Series:
 
 
 @pytest.mark.slow
-def test_plainly_true_claims_are_supported():
+def test_plainly_true_claims_are_supported() -> None:
     """Dice is best at 100 epochs (index 2) and falls, and so does the score that setting 0 gives."""
 
     def gap(run: int, i: int) -> float:
@@ -249,7 +262,7 @@ def test_plainly_true_claims_are_supported():
 
 
 @pytest.mark.slow
-def test_plainly_false_claims_are_contradicted():
+def test_plainly_false_claims_are_contradicted() -> None:
     """Dice rises with length by steps of 0.02 or more; accuracy ranks all; the score is lowest at the shortest length."""
     found = verdicts(study(lambda run, i: 0.25 + 0.02 * i + 0.001 * i * run, lambda run, i, s: i + 0.1 * s))
     false = ["C1", "C2", "C2f", "C2t", "C3", "C4", "C4R", "C4S", "C4b", "C5", "C6", "C7", "C9", "C10a", "C10b"]
@@ -258,14 +271,14 @@ def test_plainly_false_claims_are_contradicted():
     assert found["C12 frozen, all"] == SUPPORTED and found["C8"] == INCONCLUSIVE
 
 
-def test_a_score_that_knows_its_own_run_is_found():
+def test_a_score_that_knows_its_own_run_is_found() -> None:
     shapes = np.random.default_rng(8).permuted(np.tile(np.linspace(0, 0.1, 7), (6, 1)), axis=1)
     tables = study(lambda run, i: 0.7 + shapes[run, i], lambda run, i, s: 1 - shapes[run, i] if s < 2 else i)
     found = own_curves(summarise(tables[0][tables[0]["epochs"] > 0]), tables[1])
     assert fits_better(found, 0.005) == SUPPORTED and found.p == pytest.approx(1 / 720) and found.estimate > 0.5
 
 
-def test_own_curves_equal_brute_force():
+def test_own_curves_equal_brute_force() -> None:
     """Four runs of two encoders, whose settings differ, against plain loops over all 24 orders."""
     random = np.random.default_rng(3)
     noise = random.normal(0, 1, (6, 7, 4))
@@ -280,7 +293,7 @@ def test_own_curves_equal_brute_force():
     table = summarise(results[results["epochs"] > 0])
     runs = [("swin", "advanced"), ("swin", "simple"), ("unet", "advanced"), ("unet", "simple")]
 
-    def fit(own: tuple, other: tuple, target: str, margin: float) -> float:
+    def fit(own: tuple[str, str], other: tuple[str, str], target: str, margin: float) -> float:
         mine = scores[(scores["encoder"] == own[0]) & (scores["scheme"] == own[1]) & (scores["dataset"] == target)]
         mine = mine[mine["margin"] == margin].sort_values("epochs")["score"]
         theirs = table[(table["encoder"] == other[0]) & (table["scheme"] == other[1]) & (table["dataset"] == target)]
@@ -319,7 +332,7 @@ def test_own_curves_equal_brute_force():
         {"targets": ("mine",), "seeds": 2},
     ],
 )
-def test_small_runs_are_not_judged(tmp_path: Path, grid: dict):
+def test_small_runs_are_not_judged(tmp_path: Path, grid: dict[str, Any]) -> None:
     table = read_table(write_tables(*write_run(tmp_path, **grid), tmp_path)["claims"]).set_index("claim_id")
     seeds = table["scope"].str.startswith("seeds only") & (table.index != "C1")
     assert table.loc[~seeds, "verdict"].eq(UNTESTED).all() and table["note"].notna().all()
@@ -327,10 +340,10 @@ def test_small_runs_are_not_judged(tmp_path: Path, grid: dict):
     assert table["estimate"].notna().all() and not set(table.index) & {"C4R", "C12 trainable, ResNet50", "U1", "U6"}
 
 
-def test_random_weights_alone_are_not_judged(tmp_path: Path):
+def test_random_weights_alone_are_not_judged(tmp_path: Path) -> None:
     downstream, robustness = write_run(tmp_path, lengths=(0,))
     results, scores = read_downstream(downstream), read_robustness(robustness)
-    nothing = [pd.DataFrame()] * 3
+    nothing = (pd.DataFrame(), pd.DataFrame(), pd.DataFrame())
     assert claims(read_register(REGISTER), results, scores, *nothing).empty
     released = claims(read_register(REGISTER), results, scores, *nothing, released=True).set_index("claim_id")
     assert released["verdict"].eq(UNTESTED).all() and len(released) == 38
@@ -339,8 +352,8 @@ def test_random_weights_alone_are_not_judged(tmp_path: Path):
     assert "0 trained checkpoints of 0 pretraining runs" in head(results, released=False)
 
 
-def test_the_head_tells_the_facts_of_the_run(tmp_path: Path):
-    lengths = {"lengths": (0, 1, 2, 8), "encoders": ("unet", "swin"), "pretrain_seeds": 2}
+def test_the_head_tells_the_facts_of_the_run(tmp_path: Path) -> None:
+    lengths: dict[str, Any] = {"lengths": (0, 1, 2, 8), "encoders": ("unet", "swin"), "pretrain_seeds": 2}
     results = read_downstream(write_run(tmp_path, **lengths)[0])
     own = head(results, released=False)
     assert "12 trained checkpoints of 4 pretraining runs (2 encoders: swin, unet;\n1 scheme: simple)" in own
@@ -349,7 +362,7 @@ def test_the_head_tells_the_facts_of_the_run(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_own_runs_of_several_pretraining_seeds_are_judged(tmp_path: Path):
+def test_own_runs_of_several_pretraining_seeds_are_judged(tmp_path: Path) -> None:
     run = write_run(tmp_path, pretrain_seeds=2, lengths=(0, 1, 100, 400))
     table = read_table(write_tables(*run, tmp_path)["claims"]).set_index("claim_id")
     assert table.loc[["C9", "C11-100", "C12 frozen, all"], "note"].str.startswith("k = 4 runs").all()

@@ -44,7 +44,7 @@ def tidy(reference: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     )
 
 
-def means(tidy: tuple) -> pd.DataFrame:
+def means(tidy: tuple[pd.DataFrame, pd.DataFrame]) -> pd.DataFrame:
     """Mean Dice: a row per cell, a column per length."""
     return tidy[0].groupby([*CELL, "epochs"])["dice"].mean().unstack()
 
@@ -56,12 +56,12 @@ def check(row: pd.Series, cells: pd.Series) -> None:
     assert [row["estimate"], row["ci_low"], row["ci_high"]] == pytest.approx([np.mean(runs), low, high], abs=1e-9)
 
 
-def curves(tidy: tuple) -> pd.DataFrame:
+def curves(tidy: tuple[pd.DataFrame, pd.DataFrame]) -> pd.DataFrame:
     """`means` without length 0."""
     return means(tidy).drop(columns=0).dropna(how="all")
 
 
-def test_released_table_lists_the_register(released: pd.DataFrame):
+def test_released_table_lists_the_register(released: pd.DataFrame) -> None:
     assert released.index[: len(IDS)].tolist() == IDS and len(released) > len(IDS) + 8
     assert released.iloc[len(IDS) :]["verdict"].eq(UNTESTED).all() and released["note"].notna().all()
     columns = (
@@ -74,7 +74,7 @@ def test_released_table_lists_the_register(released: pd.DataFrame):
     assert released.loc[["C4R", "C4S", "C4b", "C12 trainable, Swin"], "note"].str.contains("seeds only").all()
 
 
-def honest(tidy: tuple) -> pd.Series:
+def honest(tidy: tuple[pd.DataFrame, pd.DataFrame]) -> pd.Series:
     """Leave-one-seed-out gains by plain loops."""
     gains = {}
     for cell, part in tidy[0][tidy[0]["epochs"] > 0].groupby(CELL):
@@ -87,7 +87,7 @@ def honest(tidy: tuple) -> pd.Series:
     return pd.Series(gains).rename_axis(CELL)
 
 
-def test_released_gains(released: pd.DataFrame, tidy: tuple):
+def test_released_gains(released: pd.DataFrame, tidy: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     table, gains = curves(tidy), honest(tidy)
     assert released.loc["C1", "estimate"] == (table.drop(columns=300).max(axis=1) > table[300]).sum() == 26
     frozen, tuned = (gains.xs(freeze, level="freeze") for freeze in (True, False))
@@ -96,7 +96,7 @@ def test_released_gains(released: pd.DataFrame, tidy: tuple):
     assert "; 5 significant" in released.loc["C1", "note"].replace("cells; ", "; ", 1)
 
 
-def test_released_rank_correlations(released: pd.DataFrame, tidy: tuple):
+def test_released_rank_correlations(released: pd.DataFrame, tidy: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     table, (results, scores) = curves(tidy), tidy
     accuracy = results.groupby(["encoder", "scheme", "epochs"])["accuracy"].first()
     by_accuracy, by_epochs, by_score = {}, {}, {}
@@ -140,7 +140,7 @@ def test_released_rank_correlations(released: pd.DataFrame, tidy: tuple):
     assert len(means) == 720 and released.loc["C5", "p_value"] == pytest.approx(np.mean(means >= means[0] - 1e-9))
 
 
-def test_released_stops(released: pd.DataFrame, tidy: tuple):
+def test_released_stops(released: pd.DataFrame, tidy: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     table, scores = curves(tidy), tidy[1][tidy[1]["epochs"] > 0]
     reached, epochs, regret = {}, {}, {}
     for (target, encoder, scheme, *setting), part in scores.groupby(["dataset", "encoder", "scheme", *SETTING]):
@@ -181,7 +181,7 @@ def test_released_stops(released: pd.DataFrame, tidy: tuple):
     assert all(f"{value:+.3f}" in released.loc["C13", "note"] for value in pairs)
 
 
-def test_released_gain_over_random(released: pd.DataFrame, tidy: tuple):
+def test_released_gain_over_random(released: pd.DataFrame, tidy: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     table = means(tidy)
     scratch = table[0].xs("simple", level="scheme")
     gain = table[300].unstack("scheme").sub(scratch, axis=0).stack().reorder_levels(CELL)
@@ -204,7 +204,7 @@ def test_released_gain_over_random(released: pd.DataFrame, tidy: tuple):
         assert 1.97 < half / np.sqrt(variance) < 2.8  # a t quantile of Satterthwaite's degrees of freedom
 
 
-def test_released_verdicts(released: pd.DataFrame):
+def test_released_verdicts(released: pd.DataFrame) -> None:
     expected = {"C1": INCONCLUSIVE, "C4": INCONCLUSIVE, "C4b": SUPPORTED, "C4S": CONTRADICTED, "C5": SUPPORTED}
     expected |= {"C6": INCONCLUSIVE, "C7": CONTRADICTED, "C8": INCONCLUSIVE, "C9": CONTRADICTED, "C10a": INCONCLUSIVE}
     expected |= {"C11-200": SUPPORTED, "C11-250": SUPPORTED, "C12 frozen, all": SUPPORTED, "C13": INCONCLUSIVE}

@@ -25,7 +25,7 @@ def around(mean: float, *, scale: float = 1.0, n: int = 5) -> list[float]:
     return [mean + scale * noise for noise in NOISE[:n]]
 
 
-def test_known_differences_and_their_verdicts():
+def test_known_differences_and_their_verdicts() -> None:
     theirs = results({length: around(0.7) for length in (1, 5, 20, 50)})
     ours = results({1: around(0.701), 5: around(0.72), 20: around(0.68), 50: around(0.701, scale=20)})
     table = reproduction(ours, theirs).set_index("epochs")
@@ -38,7 +38,7 @@ def test_known_differences_and_their_verdicts():
     assert table.loc[1, ["tost_low", "tost_high"]].tolist() == pytest.approx([0.001 - 0.0018595, 0.0028595], abs=1e-7)
 
 
-def test_interval_is_welch_for_unequal_spreads():
+def test_interval_is_welch_for_unequal_spreads() -> None:
     ours, theirs = np.array([0.70, 0.74, 0.81]), np.array(around(0.7))
     parts = ours.var(ddof=1) / 3, theirs.var(ddof=1) / 5
     df = sum(parts) ** 2 / (parts[0] ** 2 / 2 + parts[1] ** 2 / 4)
@@ -59,11 +59,11 @@ def test_interval_is_welch_for_unequal_spreads():
         (-0.01, -0.006, "no"),
     ],
 )
-def test_verdict(low: float, high: float, expected: str):
+def test_verdict(low: float, high: float, expected: str) -> None:
     assert verdict(low, high) == expected
 
 
-def test_false_yes_at_the_margin_is_five_percent():
+def test_false_yes_at_the_margin_is_five_percent() -> None:
     random, runs = np.random.default_rng(1), 600
     yes = 0
     for _ in range(runs):
@@ -72,7 +72,7 @@ def test_false_yes_at_the_margin_is_five_percent():
     assert 0.02 < yes / runs < 0.08
 
 
-def test_single_seed_borrows_the_other_side_s_spread():
+def test_single_seed_borrows_the_other_side_s_spread() -> None:
     table = reproduction(results({5: [0.71]}), results({5: around(0.7)})).iloc[0]
     # se = s sqrt(1 + 1/5) = 0.0017321, 4 degrees of freedom: t = 2.77645
     assert table["ci_high"] - table["difference"] == pytest.approx(2.77645 * 0.00173205, rel=1e-5)
@@ -88,13 +88,13 @@ def test_single_seed_borrows_the_other_side_s_spread():
         ([0.71, 0.71], [0.7, 0.7, 0.7], "no interval: no spread between seeds"),
     ],
 )
-def test_without_spread_there_is_a_difference_and_a_note(ours: list[float], theirs: list[float], note: str):
+def test_without_spread_there_is_a_difference_and_a_note(ours: list[float], theirs: list[float], note: str) -> None:
     table = reproduction(results({5: ours}), results({5: theirs})).iloc[0]
     assert table["difference"] == pytest.approx(0.01) and table["note"] == note
     assert table[["ci_low", "ci_high", "tost_low", "tost_high", "within_margin"]].isna().all()
 
 
-def test_cells_of_one_run_alone_are_listed():
+def test_cells_of_one_run_alone_are_listed() -> None:
     table = reproduction(results({5: around(0.7), 10: around(0.8)}), results({5: around(0.7), 300: around(0.9)}))
     assert table["epochs"].tolist() == [5, 10, 300]
     assert table["note"].tolist() == ["", "only in our run", "only in the released run"]
@@ -104,20 +104,20 @@ def test_cells_of_one_run_alone_are_listed():
     assert alone["our_dice"].tolist()[0] == pytest.approx(0.8) and np.isnan(alone["our_dice"].tolist()[1])
 
 
-def test_each_pretraining_run_of_ours_is_compared():
+def test_each_pretraining_run_of_ours_is_compared() -> None:
     ours = pd.concat([results({5: around(0.7)}, pretrain_seed=1), results({5: around(0.72)}, pretrain_seed=2)])
     table = reproduction(ours, results({5: around(0.7)}))
     assert table["our_pretrain_seed"].tolist() == [1, 2] and table["within_margin"].tolist() == ["yes", "no"]
 
 
-def test_names_that_depend_on_the_rest_of_a_run_still_meet():
+def test_names_that_depend_on_the_rest_of_a_run_still_meet() -> None:
     ours = results({0: around(0.5), 5: around(0.7)}, model="basic U-Net (unet)")
     ours.loc[ours["epochs"] == 0, "scheme"] = "advanced"  # our first scheme stands for random weights
     table = reproduction(ours, results({0: around(0.5), 5: around(0.7)}))
     assert len(table) == 2 and (table["note"] == "").all() and set(table["model"]) == {"basic U-Net"}
 
 
-def test_made_up_run_against_the_release(reference: Path, tmp_path: Path):
+def test_made_up_run_against_the_release(reference: Path, tmp_path: Path) -> None:
     released = reference / "published/downstream_scores.csv"
     raw = pd.read_csv(released)
     for column in ("dice index", "mean dice index"):
@@ -135,13 +135,13 @@ def test_made_up_run_against_the_release(reference: Path, tmp_path: Path):
     np.testing.assert_allclose(table["their_dice"], their.sort_index())
 
 
-def test_release_against_itself_shows_what_five_seeds_can_decide(reference: Path):
+def test_release_against_itself_shows_what_five_seeds_can_decide(reference: Path) -> None:
     released = read_downstream(reference / "published/downstream_scores.csv")
     table = reproduction(released, released)
     assert (table["difference"] == 0).all()
     assert table["within_margin"].value_counts().to_dict() == {"yes": 270, "undecided": 72}
 
 
-def test_nothing_in_common():
+def test_nothing_in_common() -> None:
     table = reproduction(results({5: [0.7]}), results({300: [0.7]}))
     assert table["note"].tolist() == ["only in our run", "only in the released run"]

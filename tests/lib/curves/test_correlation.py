@@ -16,7 +16,7 @@ from workflow.lib.tables.settings import setting_name
 KEY = ["dataset", "model", "freeze", "scheme"]
 
 
-def test_coefficients_equal_scipy_and_constants_are_0():
+def test_coefficients_equal_scipy_and_constants_are_0() -> None:
     random = np.random.default_rng(1)
     x, y = random.integers(0, 5, (6, 9)).astype(float), random.random(9)  # with ties
     x[2] = 7.0
@@ -27,12 +27,12 @@ def test_coefficients_equal_scipy_and_constants_are_0():
     assert table.loc[2].tolist() == [0.0, 0.0, 0.0, True]
 
 
-def test_setting_name():
+def test_setting_name() -> None:
     assert setting_name("cosine_distance", 0.5, True, 5) == "cosine_distance|m=0.5|pooled|level=5"
     assert setting_name("l2_loss", 1.0, False, 0, deepest=True) == "l2_loss|m=1|unpooled|from_deepest=0"
 
 
-def test_lower_score_with_higher_dice_is_positive(tmp_path: Path):
+def test_lower_score_with_higher_dice_is_positive(tmp_path: Path) -> None:
     downstream, robustness = write_run(tmp_path, levels=1)
     table = pd.read_csv(robustness)
     table["robustness"] = 1 / (1 + table["pretraining_length"])  # falls while Dice rises
@@ -44,7 +44,7 @@ def test_lower_score_with_higher_dice_is_positive(tmp_path: Path):
     assert score["spearman"].mean() == pytest.approx(epochs["spearman"].mean()) and epochs["spearman"].mean() > 0.5
 
 
-def test_score_missing_for_one_length_is_correlated_over_the_others(tmp_path: Path):
+def test_score_missing_for_one_length_is_correlated_over_the_others(tmp_path: Path) -> None:
     downstream, robustness = write_run(tmp_path)
     table = pd.read_csv(robustness)
     gone = (table["level"] == 2) & (table["pretraining_length"] == 2)
@@ -54,14 +54,14 @@ def test_score_missing_for_one_length_is_correlated_over_the_others(tmp_path: Pa
     assert set(within.loc[within["level"] == 2, "n"]) == {2} and set(within.loc[within["level"] == 1, "n"]) == {3}
 
 
-def test_one_length_predicts_nothing(tmp_path: Path):
+def test_one_length_predicts_nothing(tmp_path: Path) -> None:
     downstream, robustness = write_run(tmp_path, lengths=(0, 4))
     frame = correlations(read_downstream(downstream), read_robustness(robustness))
     within = frame[frame["pool"] == "within_run"]
     assert within["constant"].all() and (within[["pearson", "spearman", "kendall_weighted"]] == 0).all().all()
 
 
-def test_lengths_from_50_on_are_ranked_alone_and_too_few_are_noted(tmp_path: Path):
+def test_lengths_from_50_on_are_ranked_alone_and_too_few_are_noted(tmp_path: Path) -> None:
     downstream, robustness = write_run(
         tmp_path, lengths=(0, 1, 20, 50, 100, 200), encoders=("unet",), freezings=(True,)
     )
@@ -80,7 +80,7 @@ def test_lengths_from_50_on_are_ranked_alone_and_too_few_are_noted(tmp_path: Pat
     assert (few.loc[few["lengths"] == ">=50", "note"] == "fewer than 3 checkpoints").all()
 
 
-def test_pool_all_counts_levels_from_the_deepest(tmp_path: Path):
+def test_pool_all_counts_levels_from_the_deepest(tmp_path: Path) -> None:
     downstream, robustness = write_run(tmp_path, freezings=(False,), targets=("ACDC",))
     table = pd.read_csv(robustness)
     shallow = (table["encoder"] == "swin") & (table["level"] == 3)  # swin: levels 1, 2; unet: 1, 2, 3
@@ -98,7 +98,7 @@ def test_pool_all_counts_levels_from_the_deepest(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_published_table_equals_a_plain_loop(reference: Path, published_tables: dict[str, Path]):
+def test_published_table_equals_a_plain_loop(reference: Path, published_tables: dict[str, Path]) -> None:
     folder = reference / "published"
     table = read_table(published_tables["correlations"], dtype={"setting": str})
     assert list(table) == COLUMNS and "No intervals, no p-values" in head_of(published_tables["correlations"])

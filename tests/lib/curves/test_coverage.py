@@ -54,7 +54,7 @@ def bootstrap(values: np.ndarray, random: np.random.Generator) -> tuple[np.ndarr
     return low, high
 
 
-def test_intervals_for_all_starts_at_once(spread: tuple[str, np.ndarray]):
+def test_intervals_for_all_starts_at_once(spread: tuple[str, np.ndarray]) -> None:
     """Of a target's 12 cells. Measured: moderated 94 to 95 %; pooled over lengths 95 (equal), 47 (made up), 50 (released)."""
     name, sd = spread
     dice = draw(np.random.default_rng(7), 50, sd).reshape(50, 3, 12, SEEDS, LENGTHS)
@@ -70,7 +70,7 @@ def test_intervals_for_all_starts_at_once(spread: tuple[str, np.ndarray]):
     assert share["pooled"] > 0.9 if name == "equal" else share["pooled"] < 0.7
 
 
-def test_interval_of_mean_dice(spread: tuple[str, np.ndarray]):
+def test_interval_of_mean_dice(spread: tuple[str, np.ndarray]) -> None:
     """Measured: 95 % (equal), 94 % (released; single checkpoints 50 to 100 %). Bootstrap over 5 seeds: 83 %."""
     name, sd = spread
     random = np.random.default_rng(2)
@@ -86,7 +86,7 @@ def test_interval_of_mean_dice(spread: tuple[str, np.ndarray]):
 
 
 @pytest.mark.parametrize("shape", ["all alike", "one good", "a peak", "rising"])
-def test_interval_of_the_honest_gain(spread: tuple[str, np.ndarray], shape: str):
+def test_interval_of_the_honest_gain(spread: tuple[str, np.ndarray], shape: str) -> None:
     """Measured: 97 % (all alike), 93 to 95 % (one good, a peak), 99 % (rising: the last length is mostly chosen).
 
     Bootstrap of the left-out differences: 55 to 75 %; with the spread pooled over all lengths 86 to 90 % where one
@@ -133,7 +133,7 @@ def dunnett_p(t: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.slow
-def test_dunnett_with_holm_without_any_effect(spread: tuple[str, np.ndarray]):
+def test_dunnett_with_holm_without_any_effect(spread: tuple[str, np.ndarray]) -> None:
     """Measured chance of any significant cell of 36: 5 % (equal), 32 % (released); `p_unequal`: 3 to 4 %.
 
     Dunnett's test is the one declared; with unequal spreads it misses its level, which the table's head says.
@@ -162,7 +162,7 @@ def test_dunnett_with_holm_without_any_effect(spread: tuple[str, np.ndarray]):
 
 
 @pytest.mark.slow
-def test_f_test_of_the_lengths_without_any_effect(spread: tuple[str, np.ndarray]):
+def test_f_test_of_the_lengths_without_any_effect(spread: tuple[str, np.ndarray]) -> None:
     """Measured (each; any of 36): 4 %; 8 % (released), 3 %; 1 % (equal). The usual F: 9 %; 38 % (released). Welch: 8 %;
     22 % (released), 15 % (equal)."""
     name, sd = spread
@@ -174,7 +174,7 @@ def test_f_test_of_the_lengths_without_any_effect(spread: tuple[str, np.ndarray]
         assert np.mean(usual < 0.05) > 0.07 and any_by_holm(usual) > 0.2
 
 
-def test_reliability_is_the_share_of_variance_that_is_not_noise(spread: tuple[str, np.ndarray]):
+def test_reliability_is_the_share_of_variance_that_is_not_noise(spread: tuple[str, np.ndarray]) -> None:
     _, sd = spread
     random = np.random.default_rng(6)
     unit = np.sqrt((sd**2).mean(axis=1, keepdims=True))
@@ -186,7 +186,7 @@ def test_reliability_is_the_share_of_variance_that_is_not_noise(spread: tuple[st
 
 
 @pytest.mark.parametrize(("alike", "band"), [(0.0, (0.94, 0.96)), (0.5, (0.87, 0.90)), (1.0, (0.73, 0.78))])
-def test_interval_over_six_runs(alike: float, band: tuple[float, float]):
+def test_interval_over_six_runs(alike: float, band: tuple[float, float]) -> None:
     """Two schemes of an encoder with correlation `alike`: 95 % needs six independent runs; 89 % at 0.5, 75 % at 1."""
     random = np.random.default_rng(7)
     encoder, run = random.normal(size=(6000, 3, 1)), random.normal(size=(6000, 3, 2))

@@ -1,6 +1,7 @@
 """Noise ceiling and shares of variance against plain loops and closed forms."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,7 @@ from workflow.lib.tables.read import read_downstream
 GRID = [("n1", "s1"), ("n1", "s2"), ("n2", "s1"), ("n2", "s2")]
 
 
-def test_equal_numbers_of_seeds_give_the_usual_f_and_its_reliability():
+def test_equal_numbers_of_seeds_give_the_usual_f_and_its_reliability() -> None:
     samples = [np.array([0.70, 0.72, 0.74]), np.array([0.80, 0.81, 0.82]), np.array([0.60, 0.66, 0.63])]
     row = lengths_against_seeds(samples)
     f = stats.f_oneway(*samples).statistic
@@ -35,7 +36,7 @@ def test_equal_numbers_of_seeds_give_the_usual_f_and_its_reliability():
     assert row["p_value"] == pytest.approx(stats.f.sf(f, numerator, a / (b / 2))) and row["note"] == ""
 
 
-def test_f_of_unequal_numbers_divides_by_its_own_expectation():
+def test_f_of_unequal_numbers_divides_by_its_own_expectation() -> None:
     samples = [np.array([0.70, 0.74]), np.array([0.80, 0.81, 0.85, 0.82]), np.array([0.60, 0.66, 0.63])]
     whole = np.concatenate(samples)
     above = sum(len(values) * (values.mean() - whole.mean()) ** 2 for values in samples)
@@ -43,8 +44,8 @@ def test_f_of_unequal_numbers_divides_by_its_own_expectation():
     assert lengths_against_seeds(samples)["f_statistic"] == pytest.approx(above / below)
 
 
-def test_equal_means_have_reliability_0():
-    row = lengths_against_seeds([np.array([0.7, 0.8]), np.array([0.6, 0.9])])
+def test_equal_means_have_reliability_0() -> None:
+    row: dict[str, Any] = lengths_against_seeds([np.array([0.7, 0.8]), np.array([0.6, 0.9])])
     assert row["f_statistic"] == pytest.approx(0) and row["reliability"] == 0 and row["p_value"] > 0.9
 
 
@@ -58,19 +59,19 @@ def test_equal_means_have_reliability_0():
         ([[0.7, 0.7], [0.8, 0.8]], "no spread between seeds"),
     ],
 )
-def test_no_test_says_why(samples: list[list[float]], reason: str):
+def test_no_test_says_why(samples: list[list[float]], reason: str) -> None:
     row = lengths_against_seeds([np.array(values) for values in samples])
     assert row["note"] == reason and pd.isna([row["f_statistic"], row["p_value"], row["reliability"]]).all()
 
 
-def test_lengths_with_one_seed_are_left_out_and_told():
+def test_lengths_with_one_seed_are_left_out_and_told() -> None:
     two = [np.array([0.70, 0.72]), np.array([0.80, 0.81])]
     row = lengths_against_seeds([*two, np.array([0.1])])
     assert row["f_statistic"] == lengths_against_seeds(two)["f_statistic"]
     assert row["note"] == "lengths with one seed left out: 1"
 
 
-def test_two_sets_of_lengths_have_rows_and_holm_of_their_own():
+def test_two_sets_of_lengths_have_rows_and_holm_of_their_own() -> None:
     dice = {(scheme, n): [0.5 + n / 1000, 0.51 + n / 1000] for scheme in "ab" for n in (0, 1, 50, 300)}
     table = noise_ceiling(results(dice))
     assert table["lengths"].tolist() == [">0", ">=50"] * 2 and table["n_lengths"].tolist() == [3, 2] * 2
@@ -94,7 +95,7 @@ def grid(effect: dict[str, float], seeds: tuple[float, ...]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def test_sums_of_squares_of_a_known_table():
+def test_sums_of_squares_of_a_known_table() -> None:
     effect = {"n1": 0.1, "n2": -0.1, "s1": 0.02, "s2": -0.02, "1": -0.03, "2": 0.0, "3": 0.03}
     table = variance(grid(effect, (-0.01, 0.01)))
     group = table[table["dataset"] == "t"].set_index("source")
@@ -109,7 +110,7 @@ def test_sums_of_squares_of_a_known_table():
     assert everything["share"].tolist() == pytest.approx(group["share"].tolist()) and everything["freeze"].isna().all()
 
 
-def test_pure_seed_noise_is_moved_to_the_seeds():
+def test_pure_seed_noise_is_moved_to_the_seeds() -> None:
     random = np.random.default_rng(0)
     table = grid(dict.fromkeys(("n1", "n2", "s1", "s2", "1", "2", "3"), 0.0), (0.0,) * 5)
     draws = [variance(table.assign(dice=random.normal(0.5, 0.01, len(table)))).iloc[:4] for _ in range(30)]
@@ -119,7 +120,7 @@ def test_pure_seed_noise_is_moved_to_the_seeds():
     assert all(draw["share"].sum() == pytest.approx(1) and (draw["share"] >= 0).all() for draw in draws)
 
 
-def test_all_is_the_decomposition_of_centred_dice():
+def test_all_is_the_decomposition_of_centred_dice() -> None:
     effect = {"n1": 0.1, "n2": -0.1, "s1": 0.02, "s2": -0.02, "1": -0.03, "2": 0.0, "3": 0.03}
     first = grid(effect, (-0.01, 0.01))
     second = grid({key: -value / 2 for key, value in effect.items()}, (-0.02, 0.02)).assign(dataset="u")
@@ -131,7 +132,7 @@ def test_all_is_the_decomposition_of_centred_dice():
     assert sums["all"].sum() == pytest.approx((centred**2).sum())
 
 
-def test_one_seed_leaves_the_noise_unknown():
+def test_one_seed_leaves_the_noise_unknown() -> None:
     effect = {"n1": 0.1, "n2": -0.1, "s1": 0.02, "s2": -0.02, "1": -0.03, "2": 0.0, "3": 0.03}
     table = variance(grid(effect, (0.0,)))
     assert table["share"].isna().all() and set(table["note"]) == {"one seed only: noise unknown"}
@@ -141,7 +142,7 @@ def test_one_seed_leaves_the_noise_unknown():
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
-def test_own_run_of_several_pretraining_seeds(tmp_path: Path, seeds: int):
+def test_own_run_of_several_pretraining_seeds(tmp_path: Path, seeds: int) -> None:
     downstream, _ = write_run(tmp_path, pretrain_seeds=2, seeds=seeds, lengths=(0, 4, 60), targets=("ACDC",))
     write_noise_ceiling(downstream, tmp_path / "noise.csv")
     write_variance(downstream, tmp_path / "variance.csv")
@@ -152,13 +153,13 @@ def test_own_run_of_several_pretraining_seeds(tmp_path: Path, seeds: int):
     assert parts.query("source == 'scheme'")["df"].tolist() == [0, 0, 0]
 
 
-def test_only_random_initialisation_gives_empty_tables():
+def test_only_random_initialisation_gives_empty_tables() -> None:
     table = results({("simple", 0): [0.4, 0.42]})
     assert noise_ceiling(table).empty and list(noise_ceiling(table).columns) == COLUMNS
     assert variance(table).empty and list(variance(table).columns) == VARIANCE_COLUMNS
 
 
-def test_published_noise_ceiling(reference: Path, tmp_path: Path):
+def test_published_noise_ceiling(reference: Path, tmp_path: Path) -> None:
     path = reference / "published/downstream_scores.csv"
     write_noise_ceiling(path, tmp_path / "noise.csv")
     table = read_table(tmp_path / "noise.csv")
@@ -180,7 +181,7 @@ def test_published_noise_ceiling(reference: Path, tmp_path: Path):
     assert row["distinguishable"].tolist() == [False] and row["reliability"].tolist() == [0]
 
 
-def test_published_variance_equals_a_plain_loop(reference: Path, tmp_path: Path):
+def test_published_variance_equals_a_plain_loop(reference: Path, tmp_path: Path) -> None:
     path = reference / "published/downstream_scores.csv"
     write_variance(path, tmp_path / "variance.csv")
     table = read_table(tmp_path / "variance.csv")

@@ -33,7 +33,7 @@ def results(dice: dict[tuple[str, int], list[float]]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def test_interval_uses_the_spread_pooled_over_the_lengths_above_0():
+def test_interval_uses_the_spread_pooled_over_the_lengths_above_0() -> None:
     table = results({("simple", 0): [0.1, 0.9], ("simple", 1): [0.5, 0.7], ("simple", 2): [0.6, 0.6, 0.9]})
     row = with_interval(summarise(table)).set_index("epochs").loc[2]
     pooled = math.sqrt((0.02 + 0.06) / 3)  # sums of squares 0.02 (1 df) and 0.06 (2 df)
@@ -44,13 +44,13 @@ def test_interval_uses_the_spread_pooled_over_the_lengths_above_0():
     assert scratch["pooled_sd"] == pytest.approx(math.sqrt(0.32)) and scratch["df"] == 1
 
 
-def test_one_seed_has_a_mean_but_no_interval():
+def test_one_seed_has_a_mean_but_no_interval() -> None:
     row = with_interval(summarise(results({("simple", 1): [0.5], ("simple", 2): [0.6]}))).iloc[0]
     assert row["dice_mean"] == 0.5 and row["n_seeds"] == 1
     assert np.isnan(row["dice_ci_low"]) and np.isnan(row["dice_ci_high"])
 
 
-def test_note_says_why_an_interval_is_missing_or_too_narrow():
+def test_note_says_why_an_interval_is_missing_or_too_narrow() -> None:
     table = downstream_table(results({("simple", 0): [0.3, 0.4], ("simple", 1): [0.5], ("simple", 2): [0.6]}))
     assert table["note"].tolist() == ["", "one seed only: no interval", "one seed only: no interval"]
     calm = {("simple", length): [0.700, 0.701, 0.702] for length in range(1, 9)}
@@ -58,7 +58,7 @@ def test_note_says_why_an_interval_is_missing_or_too_narrow():
     assert table["note"].tolist() == [""] * 8 + ["own spread over twice the pooled one: interval too narrow"]
 
 
-def test_schemes_share_the_one_random_initialisation():
+def test_schemes_share_the_one_random_initialisation() -> None:
     dice = {("simple", 0): [0.4, 0.5], ("simple", 1): [0.5, 0.6], ("advanced", 1): [0.6, 0.7]}
     shared = share_scratch(summarise(results(dice)))
     assert sorted(zip(shared["scheme"], shared["epochs"], strict=True)) == [
@@ -70,7 +70,7 @@ def test_schemes_share_the_one_random_initialisation():
     assert set(shared.loc[shared["epochs"] == 0, "dice_mean"]) == {0.45}
 
 
-def test_published_summary_has_342_rows_and_equals_a_plain_loop(reference: Path, tmp_path: Path):
+def test_published_summary_has_342_rows_and_equals_a_plain_loop(reference: Path, tmp_path: Path) -> None:
     path = reference / "published/downstream_scores.csv"
     write_downstream(path, tmp_path / "downstream.csv")
     table = read_table(tmp_path / "downstream.csv")
@@ -92,7 +92,7 @@ def test_published_summary_has_342_rows_and_equals_a_plain_loop(reference: Path,
         assert row["dice_ci_high"] - row["dice_mean"] == pytest.approx(half)
 
 
-def test_pretraining_seeds_are_kept_apart(tmp_path: Path):
+def test_pretraining_seeds_are_kept_apart(tmp_path: Path) -> None:
     downstream, _ = write_run(tmp_path, pretrain_seeds=2, lengths=(0, 4), targets=("ACDC",), encoders=("unet",))
     table = summarise(read_downstream(downstream))
     assert sorted(zip(table["epochs"], table["pretrain_seed"], table["freeze"], strict=True)) == [

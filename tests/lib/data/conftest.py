@@ -3,10 +3,12 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from workflow.lib.data.generate import generate
+from workflow.lib.data.layouts import Classes
 from workflow.lib.data.prepare import prepare_target
 from workflow.lib.data.prepared import Prepared, load_prepared
 from workflow.lib.data.split import split_target
@@ -46,7 +48,15 @@ def make_source(tmp_path: Path) -> Callable[..., Path]:
 def run_stage() -> Callable[..., Prepared]:
     """Verify, split, prepare and load a target."""
 
-    def run(source: Path, protocol: str, *, classes=None, group=None, train_cases=None, **options) -> Prepared:
+    def run(
+        source: Path,
+        protocol: str,
+        *,
+        classes: Classes = None,
+        group: dict[str, Any] | None = None,
+        train_cases: int | None = None,
+        **options: Any,
+    ) -> Prepared:
         place, folder = source.parent, source.parent / f"{protocol}-{SIZE}"
         cases, split = place / "images.csv", folder / "split.csv"
         verify_target(source=source, cases=cases, registry=REGISTRY, target="own", classes=classes, group=group)

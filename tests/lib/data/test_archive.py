@@ -1,6 +1,7 @@
 """Unpacking: damaged archives and members outside of the folder are refused, and nothing is left behind."""
 
 import io
+import shutil
 import tarfile
 import zipfile
 from pathlib import Path
@@ -8,7 +9,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from workflow.lib.data import archive as module
 from workflow.lib.data.archive import unpack
 from workflow.lib.job.run import UserError
 
@@ -31,7 +31,7 @@ def make_tar(path: Path, *names: str, kind: bytes = tarfile.REGTYPE, target: str
 
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz"])
-def test_unpack(tmp_path, name):
+def test_unpack(tmp_path: Path, name: str) -> None:
     archive = (make_zip if name.endswith("zip") else make_tar)(tmp_path / name, "folder with space/a.txt", "b.txt")
     unpack(archive, tmp_path / "out")
     assert (tmp_path / "out" / "folder with space" / "a.txt").read_bytes() == b"content" * 100
@@ -40,15 +40,15 @@ def test_unpack(tmp_path, name):
 
 
 @pytest.mark.parametrize("member", ["../evil.txt", "a/../../evil.txt", "/tmp/evil-absolute.txt", "..\\evil.txt"])
-def test_zip_members_outside_of_the_folder(tmp_path, member):
+def test_zip_members_outside_of_the_folder(tmp_path: Path, member: str) -> None:
     assert_refused(make_zip(tmp_path / "a.zip", "good.txt", member), tmp_path, member.split("evil")[0][-3:-1])
 
 
-def test_tar_members_outside_of_the_folder(tmp_path):
+def test_tar_members_outside_of_the_folder(tmp_path: Path) -> None:
     assert_refused(make_tar(tmp_path / "a.tar", "good.txt", "../evil.txt"), tmp_path, "../evil.txt")
 
 
-def test_links(tmp_path):
+def test_links(tmp_path: Path) -> None:
     archive = make_tar(tmp_path / "a.tar", "link", kind=tarfile.SYMTYPE, target="../../etc/passwd")
     assert_refused(archive, tmp_path, "link")
     member = zipfile.ZipInfo("link")
@@ -59,13 +59,13 @@ def test_links(tmp_path):
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
-def test_links_and_devices_of_a_tar(tmp_path, kind):
+def test_links_and_devices_of_a_tar(tmp_path: Path, kind: bytes) -> None:
     assert_refused(
         make_tar(tmp_path / "a.tar.gz", "special", kind=kind, target="good.txt"), tmp_path, "device 'special'"
     )
 
 
-def test_writing_through_a_link(tmp_path):
+def test_writing_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "victim").mkdir()
     with tarfile.open(tmp_path / "a.tar", "w") as file:
         link = tarfile.TarInfo("link")
@@ -77,13 +77,15 @@ def test_writing_through_a_link(tmp_path):
     assert_refused(tmp_path / "a.tar", tmp_path, "link or device 'link'")
 
 
-def test_absolute_names_of_a_tar_stay_inside(tmp_path):
+def test_absolute_names_of_a_tar_stay_inside(tmp_path: Path) -> None:
     unpack(make_tar(tmp_path / "a.tar", "/tmp/evil-absolute.txt"), tmp_path / "out")
     assert not Path("/tmp/evil-absolute.txt").exists() and (tmp_path / "out/tmp/evil-absolute.txt").exists()
 
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
-def test_an_archive_that_unpacks_to_more_than_the_disk_holds(tmp_path, name, monkeypatch):
+def test_an_archive_that_unpacks_to_more_than_the_disk_holds(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     archive = tmp_path / name
     if name.endswith("zip"):
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
@@ -94,17 +96,17 @@ def test_an_archive_that_unpacks_to_more_than_the_disk_holds(tmp_path, name, mon
             member.size = 5_000_000
             file.addfile(member, io.BytesIO(bytes(5_000_000)))
     assert archive.stat().st_size < 10_000
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: SimpleNamespace(free=4_999_999))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=4_999_999))
     with pytest.raises(UserError, match="too little disk space") as error:
         unpack(archive, tmp_path / "out")
     assert "0.0 GB" in str(error.value) and str(archive) in str(error.value)
     assert list(tmp_path.iterdir()) == [archive]
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: SimpleNamespace(free=5_000_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=5_000_000))
     unpack(archive, tmp_path / "out")
 
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz", "a.html"])
-def test_damaged_archives(tmp_path, name):
+def test_damaged_archives(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     if name.endswith("html"):
         path.write_text("<html>please log in</html>")

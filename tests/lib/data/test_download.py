@@ -2,12 +2,13 @@
 
 import hashlib
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
-from workflow.lib.data import download as module
 from workflow.lib.data.download import download
 from workflow.lib.job.run import UserError
 
@@ -21,6 +22,7 @@ class Server(ThreadingHTTPServer):
     drop_after: int | None = None  # bytes sent before the connection is closed
     drops = 0  # how often that happens
     status: list[int]  # answered first
+    requests: list[dict[str, str]]  # their headers
     ranges = True
     redirect: str | None = None  # where requests with a token are sent on to
 
@@ -66,45 +68,45 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server(monkeypatch) -> Iterator[Server]:
-    monkeypatch.setattr(module.time, "sleep", lambda seconds: None)
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
     with Server() as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.shutdown()
 
 
-def test_plain(server, tmp_path):
+def test_plain(server: Server, tmp_path: Path) -> None:
     assert download(server.url, tmp_path / "new" / "a.zip", sha256=SHA256) == SHA256
     assert (tmp_path / "new" / "a.zip").read_bytes() == CONTENT
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.zip"]
 
 
-def test_dropped_connections_are_continued(server, tmp_path):
+def test_dropped_connections_are_continued(server: Server, tmp_path: Path) -> None:
     server.drop_after, server.drops = 50_000, 3
     assert download(server.url, tmp_path / "a.zip", sha256=None, retries=1) == SHA256  # progress resets the count
     starts = [int(request["Range"][6:-1]) for request in server.requests[1:]]
     assert [round(start, -5) for start in starts] == [0, 100_000, 100_000] and starts == sorted(set(starts))
 
 
-def test_a_later_run_continues(server, tmp_path):
+def test_a_later_run_continues(server: Server, tmp_path: Path) -> None:
     (tmp_path / "a.zip.part").write_bytes(CONTENT[:1234])
     assert download(server.url, tmp_path / "a.zip", sha256=SHA256) == SHA256
     assert server.requests[0]["Range"] == "bytes=1234-"
 
 
 @pytest.mark.parametrize("left", [CONTENT, CONTENT + b"too long"])
-def test_a_part_that_is_complete_or_too_long(server, tmp_path, left):
+def test_a_part_that_is_complete_or_too_long(server: Server, tmp_path: Path, left: bytes) -> None:
     (tmp_path / "a.zip.part").write_bytes(left)
     assert download(server.url, tmp_path / "a.zip", sha256=SHA256) == SHA256
 
 
-def test_a_server_that_cannot_continue(server, tmp_path):
+def test_a_server_that_cannot_continue(server: Server, tmp_path: Path) -> None:
     server.ranges, server.drop_after, server.drops = False, 1000, 1
     assert download(server.url, tmp_path / "a.zip", sha256=SHA256) == SHA256
 
 
-def test_busy_servers_are_asked_again_until_the_retries_end(server, tmp_path):
+def test_busy_servers_are_asked_again_until_the_retries_end(server: Server, tmp_path: Path) -> None:
     server.status = [503, 429]
     assert download(server.url, tmp_path / "a.zip", sha256=SHA256, retries=2) == SHA256
     server.status = [503] * 3
@@ -113,7 +115,7 @@ def test_busy_servers_are_asked_again_until_the_retries_end(server, tmp_path):
     assert not (tmp_path / "b.zip").exists()
 
 
-def test_wrong_checksum(server, tmp_path):
+def test_wrong_checksum(server: Server, tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         download(server.url, tmp_path / "a.zip", sha256="0" * 64)
     for part in (SHA256, "0" * 64, str(tmp_path / "a.zip"), "run the same command again"):
@@ -122,14 +124,14 @@ def test_wrong_checksum(server, tmp_path):
 
 
 @pytest.mark.parametrize(("status", "step"), [(401, "token"), (404, "datasets.tsv")])
-def test_refusals_are_not_repeated(server, tmp_path, status, step):
+def test_refusals_are_not_repeated(server: Server, tmp_path: Path, status: int, step: str) -> None:
     server.status = [status]
     with pytest.raises(UserError, match=f"HTTP status {status}") as error:
         download(server.url, tmp_path / "a.zip", sha256=None)
     assert step in str(error.value) and len(server.requests) == 1
 
 
-def test_no_token_in_log_or_message(server, tmp_path, caplog):
+def test_no_token_in_log_or_message(server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     server.drop_after, server.drops, server.status = 10, 1, [503]
     download(server.url, tmp_path / "a.zip", sha256=SHA256, headers={"Authorization": "Basic secret-key"})
@@ -146,7 +148,9 @@ def test_no_token_in_log_or_message(server, tmp_path, caplog):
     assert "secret" not in caplog.text + str(error.value) + str(gone.value)
 
 
-def test_no_token_follows_a_redirect_or_is_told(server, tmp_path, caplog):
+def test_no_token_follows_a_redirect_or_is_told(
+    server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Kaggle sends downloads on to another host, under an address that is itself a secret."""
     caplog.set_level("DEBUG")
     server.redirect = server.url.replace("127.0.0.1", "localhost").replace("secret-in-query", "secret-signature")
@@ -160,7 +164,7 @@ def test_no_token_follows_a_redirect_or_is_told(server, tmp_path, caplog):
     assert "b.zip" in medseg and "secret" not in medseg + str(error.value)
 
 
-def test_a_flipped_part_is_removed_and_the_next_try_is_whole(server, tmp_path):
+def test_a_flipped_part_is_removed_and_the_next_try_is_whole(server: Server, tmp_path: Path) -> None:
     (tmp_path / "a.zip.part").write_bytes(b"?" + CONTENT[1:5000])
     with pytest.raises(UserError, match="wrong checksum"):
         download(server.url, tmp_path / "a.zip", sha256=SHA256)
@@ -168,12 +172,12 @@ def test_a_flipped_part_is_removed_and_the_next_try_is_whole(server, tmp_path):
     assert download(server.url, tmp_path / "a.zip", sha256=SHA256) == SHA256
 
 
-def test_an_absent_file_of_this_machine(tmp_path):
+def test_an_absent_file_of_this_machine(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="absent") as error:
         download((tmp_path / "b.zip").as_uri(), tmp_path / "a.zip", sha256=None)
     assert str(tmp_path / "b.zip") in str(error.value)
 
 
-def test_files_of_this_machine(tmp_path):
+def test_files_of_this_machine(tmp_path: Path) -> None:
     (tmp_path / "with space.zip").write_bytes(CONTENT)
     assert download((tmp_path / "with space.zip").as_uri(), tmp_path / "a.zip", sha256=SHA256) == SHA256

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,9 @@ def edited_registry(tmp_path: Path, row: str, **values: str) -> Path:
     return path
 
 
-def fetch(tmp_path: Path, dataset: str, layout: str, registry: Path = REGISTRY, environment=None) -> dict:
+def fetch(
+    tmp_path: Path, dataset: str, layout: str, registry: Path = REGISTRY, environment: dict[str, str] | None = None
+) -> dict[str, Any]:
     source = tmp_path / "data" / dataset / "source.json"
     downloads = tmp_path / "data" / "downloads"
     fetch_dataset(
@@ -45,10 +48,10 @@ def put_archive(tmp_path: Path, folder: Path, name: str) -> Path:
     downloads = tmp_path / "data" / "downloads"
     downloads.mkdir(parents=True, exist_ok=True)
     packed = shutil.make_archive(str(tmp_path / "packed"), "zip", folder)
-    return shutil.move(packed, downloads / name)
+    return Path(shutil.move(packed, downloads / name))
 
 
-def test_the_registry_is_sound_and_agrees_with_the_layouts():
+def test_the_registry_is_sound_and_agrees_with_the_layouts() -> None:
     rows = read_registry(REGISTRY)
     assert list(rows) == ["ImageNet", "ACDC", "IDRiD", "COVID-QU"]
     assert [archive.checksum[:8] for archive in rows["ImageNet"].archives] == ["md5:1d67", "md5:29b2", "md5:fa75"]
@@ -72,13 +75,13 @@ def test_the_registry_is_sound_and_agrees_with_the_layouts():
         ({"files": "a.zip; b.zip"}, "2, 1, 1 values"),
     ],
 )
-def test_a_broken_registry_names_line_and_column(tmp_path, values, found):
+def test_a_broken_registry_names_line_and_column(tmp_path: Path, values: dict[str, str], found: str) -> None:
     with pytest.raises(UserError) as error:
         read_registry(edited_registry(tmp_path, "ACDC", **values))
     assert found in str(error.value) and "datasets.tsv" in str(error.value)
 
 
-def test_missing_archives_are_all_named_with_page_checksum_and_place(tmp_path):
+def test_missing_archives_are_all_named_with_page_checksum_and_place(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         fetch(tmp_path, "ImageNet", "imagenet")
     message = str(error.value)
@@ -89,13 +92,15 @@ def test_missing_archives_are_all_named_with_page_checksum_and_place(tmp_path):
     assert not (tmp_path / "data" / "ImageNet").exists()
 
 
-def test_kaggle_needs_a_token(tmp_path, monkeypatch, caplog):
+def test_kaggle_needs_a_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level("INFO")
     with pytest.raises(UserError, match="export KAGGLE_USERNAME and KAGGLE_KEY"):
         fetch(tmp_path, "COVID-QU", "covid_qu", environment={"KAGGLE_USERNAME": "someone"})
-    asked = {}
+    asked: dict[str, str] = {}
 
-    def record(url, path, *, sha256, headers):
+    def record(url: str, path: str | Path, *, sha256: str, headers: dict[str, str]) -> None:
         asked.update(headers, url=url)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_bytes(b"not an archive")
@@ -113,7 +118,9 @@ def test_kaggle_needs_a_token(tmp_path, monkeypatch, caplog):
 @pytest.mark.parametrize(
     ("dataset", "layout", "name"), [("IDRiD", "idrid", "A. Segmentation.zip"), ("COVID-QU", "covid_qu", "covidqu.zip")]
 )
-def test_an_archive_in_downloads_is_checked_and_unpacked(tmp_path, generated, dataset, layout, name):
+def test_an_archive_in_downloads_is_checked_and_unpacked(
+    tmp_path: Path, generated: Path, dataset: str, layout: str, name: str
+) -> None:
     archive = put_archive(tmp_path, generated / layout, name)
     card = fetch(tmp_path, dataset, layout)
     assert card["origin"] == "registry" and card["folder"] == str(tmp_path / "data" / dataset / "raw")
@@ -121,7 +128,9 @@ def test_an_archive_in_downloads_is_checked_and_unpacked(tmp_path, generated, da
     assert list_cases(Path(card["folder"]), layout)[0] == list_cases(generated / layout, layout)[0]
 
 
-def test_an_open_set_is_downloaded_and_its_checksum_checked(tmp_path, generated, monkeypatch):
+def test_an_open_set_is_downloaded_and_its_checksum_checked(
+    tmp_path: Path, generated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     packed = shutil.make_archive(str(tmp_path / "acdc"), "zip", generated / "acdc")
     monkeypatch.setattr(module, "download", lambda url, path, **options: shutil.copy(packed, _parent(path)))
     with pytest.raises(UserError, match="wrong checksum") as error:
@@ -138,7 +147,7 @@ def _parent(path: Path) -> Path:
     return path
 
 
-def test_an_unknown_checksum_is_recorded_and_a_change_refused(tmp_path):
+def test_an_unknown_checksum_is_recorded_and_a_change_refused(tmp_path: Path) -> None:
     archive = tmp_path / "a.zip"
     archive.write_bytes(b"first")
     first = check_archive(archive, "unknown")["sha256"]
@@ -150,7 +159,7 @@ def test_an_unknown_checksum_is_recorded_and_a_change_refused(tmp_path):
         assert part in str(error.value)
 
 
-def test_md5_checksums(tmp_path):
+def test_md5_checksums(tmp_path: Path) -> None:
     archive = tmp_path / "a.tar"
     archive.write_bytes(b"content")
     assert check_archive(archive, f"md5:{hashlib.md5(b'content').hexdigest()}")["bytes"] == 7
@@ -158,12 +167,12 @@ def test_md5_checksums(tmp_path):
         check_archive(archive, f"md5:{'0' * 32}")
 
 
-def test_names_that_nothing_defines(tmp_path):
+def test_names_that_nothing_defines(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="one of ImageNet, ACDC, IDRiD, COVID-QU"):
         fetch(tmp_path, "my-data", "folder")
 
 
-def test_own_folder(tmp_path, generated):
+def test_own_folder(tmp_path: Path, generated: Path) -> None:
     source = tmp_path / "data" / "mine" / "source.json"
     folder = generated / "acdc"
     use_folder(dataset="mine", layout="acdc", folder=str(folder), source=source, registry=REGISTRY)
@@ -182,7 +191,7 @@ def test_own_folder(tmp_path, generated):
 
 
 @pytest.mark.slow
-def test_generated_data_lie_beside_their_card(tmp_path):
+def test_generated_data_lie_beside_their_card(tmp_path: Path) -> None:
     source = tmp_path / "COVID-QU" / "source.json"
     generate_dataset(dataset="COVID-QU", layout="covid_qu", image_size=16, source=source)
     card = json.loads(source.read_text())

@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -84,14 +85,16 @@ def archives(folder: Path) -> None:
     (folder / "meta.mat").unlink()
 
 
-def index(make_source, folder: Path, **card) -> tuple[Path, Path]:
+def index(make_source: Callable[..., Path], folder: Path, **card: str) -> tuple[Path, Path]:
     source = make_source(folder, "imagenet", **card)
     index_source(source=source, index=source.parent / "index.csv.gz", registry=REGISTRY)
     return source, source.parent / "index.csv.gz"
 
 
 @pytest.mark.parametrize("layout", [class_folders, kaggle, archives])
-def test_every_layout_gives_the_same_images_and_labels(layout, tmp_path, make_source):
+def test_every_layout_gives_the_same_images_and_labels(
+    layout: Callable[[Path], None], tmp_path: Path, make_source: Callable[..., Path]
+) -> None:
     folder = tmp_path / "raw"
     folder.mkdir()
     layout(folder)
@@ -108,14 +111,14 @@ def test_every_layout_gives_the_same_images_and_labels(layout, tmp_path, make_so
     assert sorted(folder.rglob("*")) == before  # read in place
 
 
-def test_the_index_is_a_table_of_places(tmp_path, make_source):
+def test_the_index_is_a_table_of_places(tmp_path: Path, make_source: Callable[..., Path]) -> None:
     class_folders(tmp_path / "raw")
     table = pd.read_csv(index(make_source, tmp_path / "raw")[1])
     assert list(table) == ["file", "offset", "size", "label", "part", "class"]
     assert len(table) == 12 and (table["offset"] == -1).all() and "train/n01/n01_0.JPEG" in set(table["file"])
 
 
-def test_a_damaged_image_is_named(tmp_path, make_source):
+def test_a_damaged_image_is_named(tmp_path: Path, make_source: Callable[..., Path]) -> None:
     class_folders(tmp_path / "raw")
     damaged = tmp_path / "raw" / "val" / "n02" / "n02_0.JPEG"
     damaged.write_bytes(damaged.read_bytes()[:300])
@@ -144,7 +147,9 @@ def other_files(folder: Path) -> None:
     ("layout", "found"),
     [(remove_class, "n02 in one split only"), (cut_archive, "damaged archive"), (other_files, "pictures")],
 )
-def test_sources_that_cannot_be_used(layout, found, tmp_path, make_source):
+def test_sources_that_cannot_be_used(
+    layout: Callable[[Path], None], found: str, tmp_path: Path, make_source: Callable[..., Path]
+) -> None:
     layout(tmp_path / "raw")
     with pytest.raises(UserError) as error:
         index(make_source, tmp_path / "raw")
@@ -153,7 +158,9 @@ def test_sources_that_cannot_be_used(layout, found, tmp_path, make_source):
     assert not (tmp_path / "data" / "own" / "index.csv.gz").exists()
 
 
-def test_numbers_of_the_registry(tmp_path, make_source, caplog):
+def test_numbers_of_the_registry(
+    tmp_path: Path, make_source: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
     class_folders(tmp_path / "raw")
     index(make_source, tmp_path / "raw", dataset="ImageNet")  # the user's own folder may hold a part
     assert "9 train images, the registry says 1281167" in caplog.text
@@ -161,7 +168,9 @@ def test_numbers_of_the_registry(tmp_path, make_source, caplog):
         index(make_source, tmp_path / "raw", dataset="ImageNet", origin="registry")
 
 
-def test_rubbish_is_passed_over_and_other_files_are_counted(tmp_path, make_source, caplog):
+def test_rubbish_is_passed_over_and_other_files_are_counted(
+    tmp_path: Path, make_source: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
     class_folders(tmp_path / "raw")
     (tmp_path / "raw/train/n01/notes.txt").unlink()
     plain = pd.read_csv(index(make_source, tmp_path / "raw")[1])
@@ -178,7 +187,9 @@ def test_rubbish_is_passed_over_and_other_files_are_counted(tmp_path, make_sourc
     assert "left out, not being .jpeg, .jpg, .png files: 2 .tif (n01/a.tif), 1 sub-folders (n02/deeper)" in caplog.text
 
 
-def test_images_of_a_target_in_the_source_are_named(tmp_path, make_source, caplog):
+def test_images_of_a_target_in_the_source_are_named(
+    tmp_path: Path, make_source: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
     folder = tmp_path / "target" / "images"
     folder.mkdir(parents=True)
     (folder / "p1.jpg").write_bytes(picture(90))

@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
@@ -12,6 +13,8 @@ from PIL import Image
 from tests.lib.data.conftest import REGISTRY
 from workflow.lib.data.images import read_image, read_mask
 from workflow.lib.data.index import index_source
+from workflow.lib.data.layouts import Classes
+from workflow.lib.data.prepared import Prepared
 from workflow.lib.data.source import load_source
 from workflow.lib.data.verify import verify_target
 from workflow.lib.job.run import UserError
@@ -43,15 +46,14 @@ def own(folder: Path, masks: dict[str, Image.Image]) -> Path:
     return folder
 
 
-def verified(source: Path, classes=("lesion",)) -> list[str]:
+def verified(source: Path, classes: Classes = None) -> list[str]:
     """The lines of the table."""
     cases = source.parent / "images.csv"
-    classes = classes if isinstance(classes, dict) else list(classes)
-    verify_target(source=source, cases=cases, registry=REGISTRY, target="own", classes=classes)
+    verify_target(source=source, cases=cases, registry=REGISTRY, target="own", classes=classes or ["lesion"])
     return cases.read_text().splitlines()[1:]
 
 
-def problems_of(source: Path, classes=("lesion",)) -> str:
+def problems_of(source: Path, classes: Classes = None) -> str:
     with pytest.raises(UserError) as error:
         verified(source, classes)
     return str(error.value)
@@ -72,21 +74,21 @@ def palette(numbers: np.ndarray, *colours: int | tuple[int, int, int]) -> Image.
 
 
 @pytest.mark.parametrize(("colour", "channels"), [(2, 3), (4, 2), (6, 4)])
-def test_16_bits_with_colour_or_alpha_are_refused(colour, channels, tmp_path):
+def test_16_bits_with_colour_or_alpha_are_refused(colour: int, channels: int, tmp_path: Path) -> None:
     deep_png(tmp_path / "a.png", colour, channels)
     for read in (read_image, lambda path: read_mask(path, binary=True)):
         with pytest.raises(ValueError, match="16 bits a channel.* save as 16-bit grey"):
             read(tmp_path / "a.png")
 
 
-def test_16_bits_of_grey_are_kept(tmp_path):
+def test_16_bits_of_grey_are_kept(tmp_path: Path) -> None:
     for name in ("a.png", "a.tif"):
         Image.fromarray((RAMP * 16).astype(np.uint16)).save(tmp_path / name)
         assert (read_image(tmp_path / name)[0][0, 0] == RAMP * 16).all()
 
 
 @pytest.mark.parametrize("top", [255, 4095, 65535])
-def test_a_source_of_16_bits_keeps_its_contrast(top, tmp_path, make_source):
+def test_a_source_of_16_bits_keeps_its_contrast(top: int, tmp_path: Path, make_source: Callable[..., Path]) -> None:
     for part in ("train", "val"):
         for name in ("a", "b"):
             (tmp_path / "raw" / part / name).mkdir(parents=True)
@@ -112,13 +114,13 @@ def with_alpha(grey: np.ndarray | int, alpha: np.ndarray | int, mode: str) -> Im
 
 @pytest.mark.parametrize("mode", ["LA", "RGBA"])
 @pytest.mark.parametrize("shade", [0, 255])
-def test_a_mask_drawn_in_transparency_only(shade, mode, tmp_path):
+def test_a_mask_drawn_in_transparency_only(shade: int, mode: str, tmp_path: Path) -> None:
     assert (read_back(with_alpha(shade, RING * 255, mode), tmp_path / "a.png") == RING * 255).all()
     assert not read_back(with_alpha(shade, 0, mode), tmp_path / "b.png").any()
 
 
 @pytest.mark.parametrize("mode", ["LA", "RGBA"])
-def test_a_mask_with_transparency(mode, tmp_path):
+def test_a_mask_with_transparency(mode: str, tmp_path: Path) -> None:
     assert (read_back(with_alpha(RING * 2, 255, mode), tmp_path / "a.png") == RING * 2).all()
     hidden = np.where(RING, 3, 255)  # white, where it is transparent
     assert (read_back(with_alpha(hidden, RING * 255, mode), tmp_path / "b.png") == RING * 3).all()
@@ -127,7 +129,7 @@ def test_a_mask_with_transparency(mode, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["png", "gif"])
-def test_palettes(suffix, tmp_path):
+def test_palettes(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"a.{suffix}"
     assert (read_back(palette(1 - RING, 255, 0), path) == RING * 255).all()  # white is 0
     assert (read_back(palette(RING, 0, 255), path) > 0).tolist() == (RING > 0).tolist()
@@ -136,12 +138,12 @@ def test_palettes(suffix, tmp_path):
         assert (read_back(colours, path) == RING * 2).all()
         black_is_missing = palette(RING * 2, 0, (255, 0, 0), 0, 0)  # and so is shown black too, as 0 is
         assert (read_back(black_is_missing, path) == RING * 2).all()
-        for colours in ((255, 128, 0), ((255, 0, 0), (0, 0, 255), 0), (0, 255, 128)):
+        for others in ((255, 128, 0), ((255, 0, 0), (0, 0, 255), 0), (0, 255, 128)):
             with pytest.raises(ValueError, match="a palette that numbers colours unlike labels"):
-                read_back(palette(RING + 2 * (RAMP == 63), *colours), path)
+                read_back(palette(RING + 2 * (RAMP == 63), *others), path)
 
 
-def test_palettes_that_number_colours_differently(tmp_path, make_source):
+def test_palettes_that_number_colours_differently(tmp_path: Path, make_source: Callable[..., Path]) -> None:
     red, green = (255, 0, 0), (0, 255, 0)
     masks = {"a.png": palette(RING, (0, 0, 0), red), "b.png": palette(RING, (0, 0, 0), green)}
     message = problems_of(make_source(own(tmp_path / "raw", masks), "folder"))
@@ -149,7 +151,7 @@ def test_palettes_that_number_colours_differently(tmp_path, make_source):
     assert "masks/b.png: its palette shows 1 as (0, 255, 0), that of masks/a.png as (255, 0, 0)" in message
 
 
-def test_gif_masks_are_read_and_films_are_not(tmp_path, make_source):
+def test_gif_masks_are_read_and_films_are_not(tmp_path: Path, make_source: Callable[..., Path]) -> None:
     folder = own(tmp_path / "raw", {"a.gif": Image.fromarray(RING * 255), "b.gif": Image.fromarray(RING * 255)})
     frames = [Image.fromarray(RING * value) for value in (100, 200)]
     source = make_source(folder, "folder")
@@ -158,7 +160,7 @@ def test_gif_masks_are_read_and_films_are_not(tmp_path, make_source):
     assert "masks/a.gif: unreadable (2 pages" in problems_of(source)
 
 
-def test_jpeg_and_smoothed_masks_are_named_with_the_remedy(tmp_path, make_source):
+def test_jpeg_and_smoothed_masks_are_named_with_the_remedy(tmp_path: Path, make_source: Callable[..., Path]) -> None:
     smooth = Image.fromarray(np.kron(RING, np.full((8, 8), 255, np.uint8)))
     smooth = smooth.resize((60, 60), Image.Resampling.BICUBIC)
     folder = own(tmp_path / "raw", {"a.jpg": Image.fromarray(RING * 255), "b.png": smooth})
@@ -170,12 +172,12 @@ def test_jpeg_and_smoothed_masks_are_named_with_the_remedy(tmp_path, make_source
     assert "smoothed edges; threshold the original (at 128), and save it as PNG" in message
 
 
-def test_labels_of_a_jpeg_are_never_trusted(tmp_path, make_source):
+def test_labels_of_a_jpeg_are_never_trusted(tmp_path: Path, make_source: Callable[..., Path]) -> None:
     folder = own(tmp_path / "raw", {"a.jpg": Image.fromarray(RING), "b.png": Image.fromarray(RING * 2)})
     assert "masks/a.jpg: JPEG" in problems_of(make_source(folder, "folder"), ["one", "two"])
 
 
-def test_labels_with_gaps(tmp_path, make_source, run_stage):
+def test_labels_with_gaps(tmp_path: Path, make_source: Callable[..., Path], run_stage: Callable[..., Prepared]) -> None:
     labels = np.array([0, 205, 420, 550])
     blocks = np.kron(np.array([[0, 1], [2, 3]]), np.ones((4, 4), int))
     masks = {f"{i}.png": Image.fromarray(labels[np.roll(blocks, i, 0)].astype(np.uint16)) for i in range(6)}
@@ -189,7 +191,7 @@ def test_labels_with_gaps(tmp_path, make_source, run_stage):
     assert "masks/0.png: label 550 (expected 0, 205, 420, by `classes`)" in problems_of(source, {"a": 205, "b": 420})
 
 
-def test_rounding_noise_of_a_scaled_header(tmp_path):
+def test_rounding_noise_of_a_scaled_header(tmp_path: Path) -> None:
     path = tmp_path / "a.nii"
     for noise in (5e-4, 5e-3):
         nib.save(nib.Nifti1Image((RING[..., None] * 3 + noise).astype(np.float32), np.eye(4)), path)
@@ -200,7 +202,9 @@ def test_rounding_noise_of_a_scaled_header(tmp_path):
                 read_mask(path, binary=False)
 
 
-def test_masks_without_background(tmp_path, make_source, caplog):
+def test_masks_without_background(
+    tmp_path: Path, make_source: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
     full, part = Image.fromarray(np.full((8, 8), 255, np.uint8)), Image.fromarray(RING * 255)
     message = problems_of(make_source(own(tmp_path / "raw", {"a.png": full, "b.png": full}), "folder"))
     assert "every pixel of every mask is foreground" in message
@@ -211,7 +215,9 @@ def test_masks_without_background(tmp_path, make_source, caplog):
 # --- what is equal
 
 
-def test_equal_images_of_two_patients_are_named(tmp_path, make_source, caplog):
+def test_equal_images_of_two_patients_are_named(
+    tmp_path: Path, make_source: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
     folder = own(tmp_path / "raw", {f"{name}.png": Image.fromarray(RING) for name in "abcd"})
     for name in ("images/c.png", "images/d.png"):
         Image.fromarray(np.zeros((8, 8), np.uint8)).save(folder / name)  # equal, but of one value: no copies
@@ -220,14 +226,14 @@ def test_equal_images_of_two_patients_are_named(tmp_path, make_source, caplog):
     assert "1 images are stored under two or more patients or splits: images/a.png = images/b.png" in caplog.text
 
 
-def test_a_picture_and_a_volume_are_no_pair(tmp_path, make_source):
+def test_a_picture_and_a_volume_are_no_pair(tmp_path: Path, make_source: Callable[..., Path]) -> None:
     folder = own(tmp_path / "raw", {"a.png": Image.fromarray(RING * 255), "b.png": Image.fromarray(RING * 255)})
     (folder / "masks/a.png").unlink()
     nib.save(nib.Nifti1Image(RING, np.eye(4)), folder / "masks/a.nii.gz")
     assert "images/a.png: image or mask is NIfTI, the other is not" in problems_of(make_source(folder, "folder"))
 
 
-def test_one_class_of_any_label(tmp_path, make_source):
+def test_one_class_of_any_label(tmp_path: Path, make_source: Callable[..., Path]) -> None:
     masks = {f"{name}.png": Image.fromarray(RING.astype(np.uint16) * 65535) for name in "ab"}
     source = make_source(own(tmp_path / "raw", masks), "folder")
     assert "label 65535 (expected 0 and 1, or 0 and 255); masks with other labels need" in problems_of(source)

@@ -1,6 +1,8 @@
 """Volumes that are stored along other axes: one direction of slices in a target, and masks that lie where they belong."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -10,6 +12,7 @@ from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from tests.lib.data.conftest import REGISTRY
 from workflow.lib.data.images import read_image, read_mask
 from workflow.lib.data.orientation import common_axes, mask_shift
+from workflow.lib.data.prepared import Prepared
 from workflow.lib.data.verify import verify_target
 from workflow.lib.job.run import UserError
 
@@ -45,16 +48,24 @@ def verify(source: Path) -> Path:
 
 
 @pytest.mark.parametrize("axes", ["LPS", "RAS", "PSL", "LAS"])
-def test_volumes_of_equal_axes_stay_as_stored(axes, tmp_path, make_source, caplog):
+def test_volumes_of_equal_axes_stay_as_stored(
+    axes: str, tmp_path: Path, make_source: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
     folder = save(tmp_path / "raw", *(volume(seed, axes) for seed in range(3)))
     assert common_axes(sorted((folder / "images").iterdir())) == "" and "orientation" not in caplog.text
     lines = verify(make_source(folder, "folder")).read_text().splitlines()
     assert all(line.endswith(",") for line in lines[1:])
-    stored = np.asarray(nib.load(folder / "images/0.nii.gz").dataobj)
+    image: Any = nib.load(folder / "images/0.nii.gz")
+    stored = np.asarray(image.dataobj)
     assert np.array_equal(read_image(folder / "images/0.nii.gz")[0][:, 0], stored.T)
 
 
-def test_volumes_of_other_axes_are_turned_to_those_of_most(tmp_path, make_source, run_stage, caplog):
+def test_volumes_of_other_axes_are_turned_to_those_of_most(
+    tmp_path: Path,
+    make_source: Callable[..., Path],
+    run_stage: Callable[..., Prepared],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     plain = [volume(seed) for seed in range(8)]
     source = make_source(save(tmp_path / "plain", *plain), "folder", "plain")
     expected = run_stage(source, "sound", classes=["lesion"])
@@ -66,7 +77,7 @@ def test_volumes_of_other_axes_are_turned_to_those_of_most(tmp_path, make_source
     assert data.items.equals(expected.items)  # spacings too
 
 
-def test_without_a_majority_all_become_ras(tmp_path):
+def test_without_a_majority_all_become_ras(tmp_path: Path) -> None:
     folder = save(tmp_path, *(volume(0, axes) for axes in ("PSL", "RAS", "LPS")))
     files = sorted((folder / "images").iterdir())
     assert common_axes(files) == "RAS"
@@ -75,7 +86,9 @@ def test_without_a_majority_all_become_ras(tmp_path):
     assert turned[0][1] == pytest.approx(SPACING[::-1])
 
 
-def test_labelled_slices_of_turned_volumes(tmp_path, make_source, run_stage):
+def test_labelled_slices_of_turned_volumes(
+    tmp_path: Path, make_source: Callable[..., Path], run_stage: Callable[..., Prepared]
+) -> None:
     pairs = []
     for seed in range(8):
         image, mask = volume(seed)
@@ -90,7 +103,7 @@ def test_labelled_slices_of_turned_volumes(tmp_path, make_source, run_stage):
         assert rows["item"].tolist() == [f"{case}_z{int(case) % 4:02d}"] and data.masks[rows.index].any()
 
 
-def test_oblique_volumes_are_not_turned(tmp_path, caplog):
+def test_oblique_volumes_are_not_turned(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = save(
         tmp_path, *(volume(0, "LPS", tilt) for tilt in (30, 44, 46, 60))
     )  # 46: its third axis is nearest to y
@@ -98,7 +111,7 @@ def test_oblique_volumes_are_not_turned(tmp_path, caplog):
     assert "2 oblique" not in caplog.text and "2 are oblique: all are used as stored" in caplog.text
 
 
-def test_headers_without_orientation_are_not_guessed(tmp_path, caplog):
+def test_headers_without_orientation_are_not_guessed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = save(tmp_path, volume(0), volume(1))
     nib.save(nib.Nifti1Image(np.ones((12, 10, 4), np.int16), None), folder / "images/1.nii.gz")
     assert common_axes(sorted((folder / "images").iterdir())) == "" and "not all headers have one" in caplog.text
@@ -106,7 +119,9 @@ def test_headers_without_orientation_are_not_guessed(tmp_path, caplog):
 
 @pytest.mark.parametrize("tilt", [0, 45])
 @pytest.mark.parametrize("axes", ["RPS", "SRA"])
-def test_a_mask_stored_along_other_axes_is_turned(axes, tilt, tmp_path, make_source):
+def test_a_mask_stored_along_other_axes_is_turned(
+    axes: str, tilt: int, tmp_path: Path, make_source: Callable[..., Path]
+) -> None:
     image, mask = volume(0, "LPS", tilt)
     folder = save(tmp_path / "raw", (image, mask), (image, volume(0, axes, tilt)[1]))
     verify(make_source(folder, "folder"))
@@ -119,13 +134,20 @@ def test_a_mask_stored_along_other_axes_is_turned(axes, tilt, tmp_path, make_sou
 
 @pytest.mark.parametrize(("millimetres", "outcome"), [(1e-5, "silent"), (0.05, "warned"), (0.2, "refused")])
 @pytest.mark.parametrize("spacing", [0.1, 1.0])
-def test_a_mask_beside_its_image(millimetres, outcome, spacing, tmp_path, make_source, caplog):
+def test_a_mask_beside_its_image(
+    millimetres: float,
+    outcome: str,
+    spacing: float,
+    tmp_path: Path,
+    make_source: Callable[..., Path],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """Shifts count in voxels: of a spacing of 0.1 mm, tenths of those of 1 mm."""
     image, mask = volume()
     affine = np.diag([spacing, spacing, 5 * spacing, 1])
     moved = affine.copy()
     moved[0, 3] = millimetres * spacing
-    files = [nib.Nifti1Image(np.asarray(image.dataobj), affine), nib.Nifti1Image(np.asarray(mask.dataobj), moved)]
+    files = (nib.Nifti1Image(np.asarray(image.dataobj), affine), nib.Nifti1Image(np.asarray(mask.dataobj), moved))
     source = make_source(save(tmp_path / "raw", files), "folder")
     if outcome == "refused":
         with pytest.raises(UserError, match="0.nii.gz: by the affines, its mask lies up to 0.2 voxels off"):
@@ -135,7 +157,7 @@ def test_a_mask_beside_its_image(millimetres, outcome, spacing, tmp_path, make_s
         assert ("1 masks lie up to 0.05 voxels off" in caplog.text) == (outcome == "warned")
 
 
-def test_a_mask_of_other_spacing_drifts_to_the_far_corner(tmp_path):
+def test_a_mask_of_other_spacing_drifts_to_the_far_corner(tmp_path: Path) -> None:
     image, mask = volume()
     affine = image.affine.copy()
     affine[:3, 0] *= 1.1
@@ -151,7 +173,7 @@ def refused(data: np.ndarray, path: Path) -> str:
     return str(error.value)
 
 
-def test_volumes_that_are_no_grey_volume_say_what_to_do(tmp_path):
+def test_volumes_that_are_no_grey_volume_say_what_to_do(tmp_path: Path) -> None:
     colour = np.zeros((4, 4, 2), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
     assert "colour or complex" in refused(colour, tmp_path / "a.nii")
     assert "colour or complex" in refused(np.ones((4, 4, 2), np.complex64), tmp_path / "b.nii")

@@ -2,7 +2,9 @@
 
 import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,6 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.lib.data.conftest import REGISTRY
+from workflow.lib.data.prepared import Prepared
 from workflow.lib.data.verify import verify_target
 from workflow.lib.job.run import UserError
 from workflow.lib.score.pixels import target_images
@@ -29,13 +32,13 @@ def save_pictures(folder: Path, names: list[str], *kinds: str) -> Path:
     return folder
 
 
-def verified(source: Path, classes: list[str] | None = None, group=None) -> pd.DataFrame:
+def verified(source: Path, classes: list[str] | None = None, group: dict[str, Any] | None = None) -> pd.DataFrame:
     cases = source.parent / "images.csv"
     verify_target(source=source, cases=cases, registry=REGISTRY, target="own", classes=classes, group=group)
     return pd.read_csv(cases, dtype=str, keep_default_na=False)
 
 
-def problems_of(source: Path, classes: list[str] | None = None, group=None) -> str:
+def problems_of(source: Path, classes: list[str] | None = None, group: dict[str, Any] | None = None) -> str:
     with pytest.raises(UserError) as error:
         verified(source, classes, group)
     assert not (source.parent / "images.csv").exists()
@@ -44,7 +47,14 @@ def problems_of(source: Path, classes: list[str] | None = None, group=None) -> s
 
 @pytest.mark.parametrize("protocol", ["paper", "sound"])
 @pytest.mark.parametrize("place", ["images", ""])
-def test_images_without_masks(place, protocol, tmp_path, make_source, run_stage, caplog):
+def test_images_without_masks(
+    place: str,
+    protocol: str,
+    tmp_path: Path,
+    make_source: Callable[..., Path],
+    run_stage: Callable[..., Prepared],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     source = make_source(save_pictures(tmp_path / "raw", list("abcdef"), place), "folder")
     data = run_stage(source, protocol)
     assert data.card["classes"] == [] and not data.masks.any() and data.masks.shape == (6, 32, 32)
@@ -56,7 +66,7 @@ def test_images_without_masks(place, protocol, tmp_path, make_source, run_stage,
     assert len([line for line in caplog.messages if "images of one patient may be in two splits" in line]) == 1
 
 
-def test_masks_of_some_images_only(tmp_path, make_source):
+def test_masks_of_some_images_only(tmp_path: Path, make_source: Callable[..., Path]) -> None:
     source = make_source(save_pictures(tmp_path / "raw", NAMES, "images", "masks"), "folder")
     (tmp_path / "raw/masks/p1/2.png").unlink()
     (tmp_path / "raw/masks/p3/1.png").rename(tmp_path / "raw/masks/p4/3.png")
@@ -66,7 +76,7 @@ def test_masks_of_some_images_only(tmp_path, make_source):
     assert "3 problems" in message
 
 
-def test_masks_and_classes_go_together(tmp_path, make_source):
+def test_masks_and_classes_go_together(tmp_path: Path, make_source: Callable[..., Path]) -> None:
     source = make_source(save_pictures(tmp_path / "raw", ["a", "b"], "images", "masks"), "folder")
     assert "masks/, but no `classes`" in problems_of(source)
     shutil.rmtree(tmp_path / "raw/masks")
@@ -75,14 +85,22 @@ def test_masks_and_classes_go_together(tmp_path, make_source):
 
 
 @pytest.mark.parametrize("kinds", [["scans", "labels"], [""]])
-def test_images_below_other_folders_are_not_guessed(kinds, tmp_path, make_source):
+def test_images_below_other_folders_are_not_guessed(
+    kinds: list[str], tmp_path: Path, make_source: Callable[..., Path]
+) -> None:
     source = make_source(save_pictures(tmp_path / "raw", NAMES, *kinds), "folder")
     message = problems_of(source)
     assert "does not have the layout" in message and "images/" in message and str(tmp_path / "raw") in message
 
 
 @pytest.mark.parametrize("kinds", [["images", "masks"], ["images"]])
-def test_sub_folders_are_patients(kinds, tmp_path, make_source, run_stage, caplog):
+def test_sub_folders_are_patients(
+    kinds: list[str],
+    tmp_path: Path,
+    make_source: Callable[..., Path],
+    run_stage: Callable[..., Prepared],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     source = make_source(save_pictures(tmp_path / "raw", NAMES, *kinds), "folder")
     save_pictures(tmp_path / "raw", [".checkpoints/1"], "images")  # hidden
     data = run_stage(source, "sound", classes=["lesion"] if "masks" in kinds else None)
@@ -94,20 +112,24 @@ def test_sub_folders_are_patients(kinds, tmp_path, make_source, run_stage, caplo
     assert data.masks.any() == ("masks" in kinds)
 
 
-def test_an_image_beside_the_sub_folders_has_no_patient(tmp_path, make_source):
+def test_an_image_beside_the_sub_folders_has_no_patient(tmp_path: Path, make_source: Callable[..., Path]) -> None:
     source = make_source(save_pictures(tmp_path / "raw", [*NAMES, "lost"], "images"), "folder")
     message = problems_of(source)
     assert "images/lost.png: no group found by its sub-folder" in message and "1 problem" in message
 
 
-def test_a_pattern_goes_before_sub_folders(tmp_path, make_source, run_stage):
+def test_a_pattern_goes_before_sub_folders(
+    tmp_path: Path, make_source: Callable[..., Path], run_stage: Callable[..., Prepared]
+) -> None:
     source = make_source(save_pictures(tmp_path / "raw", NAMES, "images"), "folder")
     data = run_stage(source, "sound", group={"pattern": r"/(\d)"})
     assert set(data.items["group"]) == {"1", "2"} and data.card["groups"] == "pattern"
 
 
 @pytest.mark.parametrize("below", ["", "images/"])
-def test_a_table_names_patients_by_path_where_stems_repeat(below, tmp_path, make_source, run_stage):
+def test_a_table_names_patients_by_path_where_stems_repeat(
+    below: str, tmp_path: Path, make_source: Callable[..., Path], run_stage: Callable[..., Prepared]
+) -> None:
     folder = save_pictures(tmp_path / "raw", NAMES, "images")
     rows = [{"file": f"{below}{name}.png", "patient": f"q{i // 5}"} for i, name in enumerate(NAMES)]
     pd.DataFrame(rows).to_csv(folder / "table.csv", index=False)
@@ -119,7 +141,7 @@ def test_a_table_names_patients_by_path_where_stems_repeat(below, tmp_path, make
     assert data.card["groups"] == "table"
 
 
-def test_a_stem_that_stands_for_several_patients_names_none(tmp_path, make_source):
+def test_a_stem_that_stands_for_several_patients_names_none(tmp_path: Path, make_source: Callable[..., Path]) -> None:
     folder = save_pictures(tmp_path / "raw", ["a/1", "b/1", "b/2"], "images")
     (folder / "table.csv").write_text("file,patient\nx/1.png,p\ny/1.png,q\n2.png,r\n")
     group = {"table": "table.csv", "key": "file", "column": "patient"}
@@ -139,7 +161,9 @@ def renamed(folder: Path, kind: str, name: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "name"), [("masks", "{}_mask"), ("masks", "{}-seg"), ("masks", "{} label"), ("images", "{}_0000")]
 )
-def test_one_suffix_of_all_masks_or_images_is_recognised(kind, name, tmp_path, make_source, caplog):
+def test_one_suffix_of_all_masks_or_images_is_recognised(
+    kind: str, name: str, tmp_path: Path, make_source: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     folder = save_pictures(tmp_path / "raw", ["p1", "p10", "p2"], "images", "masks")
     renamed(folder, kind, name)
@@ -150,7 +174,7 @@ def test_one_suffix_of_all_masks_or_images_is_recognised(kind, name, tmp_path, m
     assert f"the names of all {kind} end in {name.format('')}" in caplog.text
 
 
-def test_masks_of_several_suffixes_are_not_guessed(tmp_path, make_source):
+def test_masks_of_several_suffixes_are_not_guessed(tmp_path: Path, make_source: Callable[..., Path]) -> None:
     folder = save_pictures(tmp_path / "raw", ["p1", "p2"], "images", "masks")
     renamed(folder, "masks", "{}_a")
     (folder / "masks/p2_a.png").rename(folder / "masks/p2_b.png")
@@ -161,13 +185,17 @@ def test_masks_of_several_suffixes_are_not_guessed(tmp_path, make_source):
 
 
 @pytest.mark.parametrize(("images", "masks"), [("p1", "p10"), ("p", "p1"), ("scan1", "mask1")])
-def test_names_that_go_on_without_a_separator_are_no_suffix(images, masks, tmp_path, make_source):
+def test_names_that_go_on_without_a_separator_are_no_suffix(
+    images: str, masks: str, tmp_path: Path, make_source: Callable[..., Path]
+) -> None:
     folder = save_pictures(tmp_path / "raw", [images], "images")
     save_pictures(folder, [masks], "masks")
     assert f"images/{images}.png: image without mask" in problems_of(make_source(folder, "folder"), ["lesion"])
 
 
-def test_rubbish_of_systems_is_passed_over(tmp_path, make_source, caplog):
+def test_rubbish_of_systems_is_passed_over(
+    tmp_path: Path, make_source: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
     folder = save_pictures(tmp_path / "raw", ["a", "b"], "images", "masks")
     save_pictures(folder, [".ipynb_checkpoints/a", "__MACOSX/a", "@eaDir/a"], "images", "masks")
     for name in ("._a.png", ".DS_Store", "Thumbs.db", "desktop.ini"):
@@ -177,7 +205,9 @@ def test_rubbish_of_systems_is_passed_over(tmp_path, make_source, caplog):
     assert "other types" not in caplog.text
 
 
-def test_files_of_other_types_are_named(tmp_path, make_source, caplog):
+def test_files_of_other_types_are_named(
+    tmp_path: Path, make_source: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
     folder = save_pictures(tmp_path / "raw", ["a", "b"], "images", "masks")
     (folder / "images" / "notes.txt").touch()
     source = make_source(folder, "folder")
@@ -190,7 +220,9 @@ def test_files_of_other_types_are_named(tmp_path, make_source, caplog):
     assert "3 problems" in message and "not read: 2 .webp (masks/a.webp), 1 .txt" in message
 
 
-def test_folders_beside_images_without_masks_are_named(tmp_path, make_source, caplog):
+def test_folders_beside_images_without_masks_are_named(
+    tmp_path: Path, make_source: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
     folder = save_pictures(tmp_path / "raw", ["a", "deeper/b"], "")
     assert verified(make_source(folder, "folder"))["case"].tolist() == ["a"]
     assert "not read: 1 sub-folders (raw/deeper)" in caplog.text
@@ -206,7 +238,9 @@ def test_folders_beside_images_without_masks_are_named(tmp_path, make_source, ca
         ("a.img", "1 .img", "n.load('a.hdr')"),
     ],
 )
-def test_other_formats_of_volumes_come_with_the_command(name, found, step, tmp_path, make_source):
+def test_other_formats_of_volumes_come_with_the_command(
+    name: str, found: str, step: str, tmp_path: Path, make_source: Callable[..., Path]
+) -> None:
     path = tmp_path / "raw/images" / name
     path.parent.mkdir(parents=True)
     path.write_bytes(b"\0" * 128 + b"DICM")
@@ -221,7 +255,7 @@ GROUP = {"table": "table.csv", "key": "file", "column": "patient"}
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
-def test_tables_as_spreadsheets_write_them(separator, tmp_path, make_source):
+def test_tables_as_spreadsheets_write_them(separator: str, tmp_path: Path, make_source: Callable[..., Path]) -> None:
     folder = save_pictures(tmp_path / "raw", ["a", "b", "c"], "images")
     lines = ["file , patient", "a.png,001", " b.png ,001 ", "images\\c.png,\u00a0002"]
     text = "\n".join(lines).replace(",", separator)
@@ -232,7 +266,9 @@ def test_tables_as_spreadsheets_write_them(separator, tmp_path, make_source):
 @pytest.mark.parametrize(
     ("one", "other"), [("P1", "p1"), ("007", "7"), ("p 1", "p1"), ("case-01", "case-1"), ("7", "7.0")]
 )
-def test_ids_that_may_be_one_patient_are_named(one, other, tmp_path, make_source, caplog):
+def test_ids_that_may_be_one_patient_are_named(
+    one: str, other: str, tmp_path: Path, make_source: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
     folder = save_pictures(tmp_path / "raw", ["a", "b", "c"], "images")
     (folder / "table.csv").write_text(f"file,patient\na.png,{one}\nb.png,{other}\nc.png,100\n")
     assert verified(make_source(folder, "folder"), group=GROUP)["group"].nunique() == 3
@@ -241,14 +277,18 @@ def test_ids_that_may_be_one_patient_are_named(one, other, tmp_path, make_source
 
 
 @pytest.mark.parametrize("patients", [("10", "1"), ("1.5", "15"), ("p101", "p11"), ("100", "1")])
-def test_other_ids_are_not_taken_for_one_patient(patients, tmp_path, make_source, caplog):
+def test_other_ids_are_not_taken_for_one_patient(
+    patients: tuple[str, str], tmp_path: Path, make_source: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
     folder = save_pictures(tmp_path / "raw", ["a", "b"], "images")
     (folder / "table.csv").write_text("file,patient\na.png,{}\nb.png,{}\n".format(*patients))
     verified(make_source(folder, "folder"), group=GROUP)
     assert "differ by case" not in caplog.text
 
 
-def test_a_pattern_that_splits_sub_folders_is_warned_of(tmp_path, make_source, caplog):
+def test_a_pattern_that_splits_sub_folders_is_warned_of(
+    tmp_path: Path, make_source: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
     source = make_source(save_pictures(tmp_path / "raw", [*NAMES, "p9/3"], "images"), "folder")
     verified(source, group={"pattern": r"^(.*/\d)"})
     assert "several patients in 5 of 6 sub-folders of images/: p0 (p0/1, p0/2), p1" in caplog.text

@@ -1,6 +1,7 @@
 """Resizing of images and masks as the protocols say, and arrays that do not match their card."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image
 
 from workflow.lib.data.geometry import Geometry, box_of, geometry
 from workflow.lib.data.prepare import intensity_scale, mean_and_sd
-from workflow.lib.data.prepared import load_prepared, truths_of
+from workflow.lib.data.prepared import Prepared, load_prepared, truths_of
 from workflow.lib.data.resize import resize_image, resize_mask
 from workflow.lib.job.run import UserError
 from workflow.lib.score.pixels import PADDING, SAMPLES, sample_pixels, sample_points, target_images
@@ -17,14 +18,14 @@ from workflow.lib.score.pixels import PADDING, SAMPLES, sample_pixels, sample_po
 HALF = (2, 2)
 
 
-def test_study_geometry_in_pixels():
+def test_study_geometry_in_pixels() -> None:
     assert geometry("idrid", "squeezed", 224) == Geometry(
         96 / 4288, 1120, 2240, {"window": 448, "stride": 112, "crop": 224}
     )
     assert geometry("acdc", "squeezed", 224) == Geometry(0.0, 224, 224, None)
 
 
-def test_images_keep_their_aspect_under_sound_only():
+def test_images_keep_their_aspect_under_sound_only() -> None:
     assert box_of(geometry("folder", "squeezed", 64), 100, 200) == (0, 0, 64, 64)
     kept = geometry("folder", "kept", 64)
     assert box_of(kept, 100, 200) == (16, 0, 32, 64) and box_of(kept, 200, 100) == (0, 16, 64, 32)
@@ -43,7 +44,9 @@ def wide_pictures(folder: Path) -> Path:
     return folder
 
 
-def test_discs_on_wide_pictures_stay_round(tmp_path, make_source, run_stage):
+def test_discs_on_wide_pictures_stay_round(
+    tmp_path: Path, make_source: Callable[..., Path], run_stage: Callable[..., Prepared]
+) -> None:
     source = make_source(wide_pictures(tmp_path / "raw"), "folder")
     for protocol, box in (("sound", (8, 0, 16, 32)), ("paper", (0, 0, 32, 32))):
         data = run_stage(source, protocol, classes=["disc"])
@@ -59,13 +62,20 @@ def test_discs_on_wide_pictures_stay_round(tmp_path, make_source, run_stage):
             assert (mean, sd) == (pytest.approx(picture.mean(), abs=1e-5), pytest.approx(picture.std(), abs=1e-5))
 
 
-def test_classes_that_vanish_in_resizing_are_warned_of(tmp_path, make_source, run_stage, caplog):
+def test_classes_that_vanish_in_resizing_are_warned_of(
+    tmp_path: Path,
+    make_source: Callable[..., Path],
+    run_stage: Callable[..., Prepared],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     data = run_stage(make_source(wide_pictures(tmp_path / "raw"), "folder"), "sound", classes=["disc"])
     assert data.card["vanished"] == {"disc": 1}
     assert "disc vanishes at 32 pixels in 1 of the 6 cases that show it; next: raise image_size" in caplog.text
 
 
-def test_masks_before_the_resize_are_kept(tmp_path, make_source, run_stage):
+def test_masks_before_the_resize_are_kept(
+    tmp_path: Path, make_source: Callable[..., Path], run_stage: Callable[..., Prepared]
+) -> None:
     data = run_stage(make_source(wide_pictures(tmp_path / "raw"), "folder"), "sound", classes=["disc"])
     truth = truths_of(data)
     for case in data.items["case"]:
@@ -76,9 +86,12 @@ def test_masks_before_the_resize_are_kept(tmp_path, make_source, run_stage):
         truths_of(data)
 
 
-def test_scores_do_not_see_the_padding(tmp_path, make_source, run_stage):
+def test_scores_do_not_see_the_padding(
+    tmp_path: Path, make_source: Callable[..., Path], run_stage: Callable[..., Prepared]
+) -> None:
     data = run_stage(make_source(wide_pictures(tmp_path / "raw"), "folder"), "sound", classes=["disc"])
     chosen = target_images(data, 4, seed=0)
+    assert chosen.masks is not None
     assert (chosen.masks[:, :8] == PADDING).all() and (chosen.masks[:, 8:24] < 2).all()
     samples = [sample_pixels(chosen.masks, chosen.groups, 5000, kind, seed=0) for kind in SAMPLES]
     for pixels in [*samples, sample_points(chosen.masks, chosen.groups, 5000, seed=0)]:
@@ -86,37 +99,37 @@ def test_scores_do_not_see_the_padding(tmp_path, make_source, run_stage):
         assert set(pixels.label) == {0, 1}
 
 
-def test_small_intensities_have_a_scale():
+def test_small_intensities_have_a_scale() -> None:
     """Maps of diffusivity in m²/s, for example."""
     values = np.linspace(0, 3e-9, 64, dtype=np.float32).reshape(1, 1, 8, 8)
     scale, _ = intensity_scale(values, "scaled", nifti=True)
     assert scale == pytest.approx(3e-9, rel=0.02)
 
 
-def test_mean_and_sd_of_a_volume_are_those_of_all_voxels():
+def test_mean_and_sd_of_a_volume_are_those_of_all_voxels() -> None:
     volume = np.random.default_rng(0).normal(100, 20, (5, 3, 8, 8)).astype(np.float32)
     assert mean_and_sd(volume) == pytest.approx((volume.mean(), volume.std()), rel=1e-5)
 
 
-def test_paper_masks_have_the_false_labels_of_the_study():
+def test_paper_masks_have_the_false_labels_of_the_study() -> None:
     mask = np.array([[[0, 3, 3, 3]] * 4])  # halved: every new pixel is the mean of 2 x 2 old ones
     assert resize_mask(mask, HALF, "truncate").tolist() == [[[1, 3], [1, 3]]]
     assert set(np.unique(resize_mask(mask, HALF, "nearest"))) <= {0, 3}
 
 
-def test_binary_paper_masks_shrink_or_grow():
+def test_binary_paper_masks_shrink_or_grow() -> None:
     mask = np.array([[[0, 1, 1, 1]] * 4])
     assert resize_mask(mask, HALF, "truncate").tolist() == [[[0, 1], [0, 1]]]
     assert resize_mask(mask, HALF, "any").tolist() == [[[1, 1], [1, 1]]]
 
 
 @pytest.mark.parametrize("side", [100, 216, 256, 333])
-def test_uniform_regions_keep_their_label(side):
+def test_uniform_regions_keep_their_label(side: int) -> None:
     for label in (1, 2, 3):
         assert (resize_mask(np.full((1, side, side), label), (224, 224), "truncate") == label).all()
 
 
-def test_images_are_smoothed_before_the_resize_under_sound_only():
+def test_images_are_smoothed_before_the_resize_under_sound_only() -> None:
     image = np.zeros((1, 1, 8, 8), np.uint8)
     image[..., 0, 0] = 255  # lies between the sampling points of a fourfold reduction
     assert resize_image(image, HALF, antialias=False).max() == 0
@@ -125,14 +138,16 @@ def test_images_are_smoothed_before_the_resize_under_sound_only():
     assert resize_image(image, HALF, antialias=False)[0, 0, 0, 0] == 100
 
 
-def test_deep_pictures_and_empty_volumes_have_a_positive_scale():
+def test_deep_pictures_and_empty_volumes_have_a_positive_scale() -> None:
     deep = np.full((1, 1, 4, 4), 4000, np.float32)
     assert intensity_scale(deep, "paper", nifti=False) == (4000, 4000)
     for intensities in ("raw", "scaled"):
         assert min(intensity_scale(np.zeros((1, 1, 4, 4), np.float32), intensities, nifti=True)) > 0
 
 
-def test_sixteen_bit_and_colour_pictures(tmp_path, make_source, run_stage):
+def test_sixteen_bit_and_colour_pictures(
+    tmp_path: Path, make_source: Callable[..., Path], run_stage: Callable[..., Prepared]
+) -> None:
     for name in ("images", "masks"):
         (tmp_path / "raw" / name).mkdir(parents=True)
     for i in range(6):
@@ -149,7 +164,9 @@ def test_sixteen_bit_and_colour_pictures(tmp_path, make_source, run_stage):
         assert (row.scale == 255) == (int(row.case) % 2 == 0)
 
 
-def test_an_array_that_differs_from_its_card_is_refused(generated, make_source, run_stage):
+def test_an_array_that_differs_from_its_card_is_refused(
+    generated: Path, make_source: Callable[..., Path], run_stage: Callable[..., Prepared]
+) -> None:
     prepared = run_stage(make_source(generated / "covid_qu", "covid_qu"), "paper")
     folder = make_source(generated / "covid_qu", "covid_qu").parent / "paper-32"
     masks = np.array(prepared.masks)
@@ -177,7 +194,12 @@ def lesions(folder: Path, *corners: int, size: int = 60) -> Path:
     return folder
 
 
-def test_what_a_crop_cuts_away_is_said(tmp_path, make_source, run_stage, caplog):
+def test_what_a_crop_cuts_away_is_said(
+    tmp_path: Path,
+    make_source: Callable[..., Path],
+    run_stage: Callable[..., Prepared],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     folder = lesions(tmp_path / "raw", 0, 0, 4, 24, 24, 24, 24, 24)
     run_stage(make_source(folder, "folder"), "sound", classes=["lesion"], crop=40)
     lost = 100 * (144 - 6 * 6 + 2 * (144 - 2 * 2)) / (8 * 144)
@@ -195,8 +217,15 @@ def test_what_a_crop_cuts_away_is_said(tmp_path, make_source, run_stage, caplog)
     ],
 )
 def test_a_class_that_all_training_images_lose_is_refused(
-    corner, size, crop, found, step, tmp_path, make_source, run_stage
-):
+    corner: int,
+    size: int,
+    crop: int | None,
+    found: str,
+    step: str,
+    tmp_path: Path,
+    make_source: Callable[..., Path],
+    run_stage: Callable[..., Prepared],
+) -> None:
     source = make_source(lesions(tmp_path / "raw", *[corner] * 4, size=size), "folder")
     with pytest.raises(UserError, match="no training image of target own shows lesion") as error:
         run_stage(source, "sound", classes=["lesion"], crop=crop)
@@ -204,7 +233,12 @@ def test_a_class_that_all_training_images_lose_is_refused(
     assert not (source.parent / "sound-32" / "images.npy").exists()
 
 
-def test_images_of_one_value_are_named(tmp_path, make_source, run_stage, caplog):
+def test_images_of_one_value_are_named(
+    tmp_path: Path,
+    make_source: Callable[..., Path],
+    run_stage: Callable[..., Prepared],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     folder = lesions(tmp_path / "raw", *[24] * 4)
     Image.new("L", (60, 60), 90).save(folder / "images/2.png")
     run_stage(make_source(folder, "folder"), "sound", classes=["lesion"])
@@ -212,7 +246,13 @@ def test_images_of_one_value_are_named(tmp_path, make_source, run_stage, caplog)
 
 
 @pytest.mark.parametrize("window", [[-2000, -1000], [-1e6, 1e6]])
-def test_a_window_that_leaves_nothing_is_refused(window, generated, make_source, run_stage, tmp_path):
+def test_a_window_that_leaves_nothing_is_refused(
+    window: list[float],
+    generated: Path,
+    make_source: Callable[..., Path],
+    run_stage: Callable[..., Prepared],
+    tmp_path: Path,
+) -> None:
     for name, suffix in (("images", ""), ("masks", "_gt")):
         (tmp_path / "raw" / name).mkdir(parents=True)
         for file in (generated / "acdc").glob(f"training/*/*_frame01{suffix}.nii.gz"):

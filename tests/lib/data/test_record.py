@@ -5,6 +5,7 @@ import json
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,7 @@ def record(folder: Path, names: list[str], *, inveniordm: bool = False, md5: str
 
 
 @pytest.mark.parametrize("inveniordm", [False, True])
-def test_single_files_of_a_record(weights: Path, tmp_path: Path, inveniordm: bool):
+def test_single_files_of_a_record(weights: Path, tmp_path: Path, inveniordm: bool) -> None:
     (weights / "README.md").write_text("not wanted")
     url = record(weights, [*NAMES, "README.md"], inveniordm=inveniordm)
     fetch_released(url=url, folder=None, files=tmp_path / "data/files.json")
@@ -57,7 +58,7 @@ def test_single_files_of_a_record(weights: Path, tmp_path: Path, inveniordm: boo
 
 @pytest.mark.parametrize("kind", ["zip", "tar.gz"])
 @pytest.mark.parametrize("where", ["record", "folder"])
-def test_archives_serve_as_well(weights: Path, tmp_path: Path, kind: str, where: str):
+def test_archives_serve_as_well(weights: Path, tmp_path: Path, kind: str, where: str) -> None:
     archive = weights / f"encoder_weights.{kind}"
     if kind == "zip":
         with zipfile.ZipFile(archive, "w") as file:
@@ -76,20 +77,20 @@ def test_archives_serve_as_well(weights: Path, tmp_path: Path, kind: str, where:
     assert {Path(entry["path"]).read_bytes().decode() for entry in found.values()} == set(NAMES)
 
 
-def test_files_in_a_folder_of_mine(weights: Path, tmp_path: Path):
+def test_files_in_a_folder_of_mine(weights: Path, tmp_path: Path) -> None:
     fetch_released(url="http://127.0.0.1:9/none", folder=str(weights), files=tmp_path / "data/files.json")
     found = read_json(tmp_path / "data/files.json")["weights"]
     assert found[NAMES[0]]["path"] == str(weights / NAMES[0])
 
 
-def test_a_wrong_checksum_of_the_record_is_refused(weights: Path, tmp_path: Path):
+def test_a_wrong_checksum_of_the_record_is_refused(weights: Path, tmp_path: Path) -> None:
     url = record(weights, NAMES, md5="0" * 32)
     with pytest.raises(UserError, match="wrong checksum") as error:
         fetch_released(url=url, folder=None, files=tmp_path / "data/files.json")
     assert "md5 " + "0" * 32 in str(error.value) and not (tmp_path / "data/files.json").exists()
 
 
-def test_files_that_changed_since_they_were_first_seen_are_refused(weights: Path, tmp_path: Path):
+def test_files_that_changed_since_they_were_first_seen_are_refused(weights: Path, tmp_path: Path) -> None:
     fetch_released(url="", folder=str(weights), files=tmp_path / "data/files.json")
     before = (tmp_path / "data/hashes.sha256").read_text()
     (weights / NAMES[1]).write_bytes(b"other")
@@ -100,14 +101,14 @@ def test_files_that_changed_since_they_were_first_seen_are_refused(weights: Path
     assert (tmp_path / "data/hashes.sha256").read_text() == before
 
 
-def test_new_names_join_the_list_of_hashes(tmp_path: Path):
+def test_new_names_join_the_list_of_hashes(tmp_path: Path) -> None:
     refuse_changes(tmp_path / "lock", {"b": "1"})
     refuse_changes(tmp_path / "lock", {"a": "2", "b": "1"})
     assert (tmp_path / "lock").read_text() == "2  a\n1  b\n"
 
 
 @pytest.mark.parametrize("where", ["record", "folder"])
-def test_nothing_that_looks_like_weights(weights: Path, tmp_path: Path, where: str):
+def test_nothing_that_looks_like_weights(weights: Path, tmp_path: Path, where: str) -> None:
     (weights / "paper.pdf").write_text("x")
     url = record(weights, ["paper.pdf"])
     for name in NAMES:
@@ -117,7 +118,7 @@ def test_nothing_that_looks_like_weights(weights: Path, tmp_path: Path, where: s
     assert "released: {folder: /path}" in str(error.value)
 
 
-def test_two_different_files_of_one_name_are_refused(weights: Path, tmp_path: Path):
+def test_two_different_files_of_one_name_are_refused(weights: Path, tmp_path: Path) -> None:
     (weights / "old").mkdir()
     (weights / "old" / NAMES[0]).write_bytes(b"other")
     with pytest.raises(UserError, match="two different weights of one name") as error:
@@ -125,13 +126,13 @@ def test_two_different_files_of_one_name_are_refused(weights: Path, tmp_path: Pa
     assert str(weights / "old" / NAMES[0]) in str(error.value) and str(weights / NAMES[0]) in str(error.value)
 
 
-def test_a_blank_line_in_the_list_of_hashes(tmp_path: Path):
+def test_a_blank_line_in_the_list_of_hashes(tmp_path: Path) -> None:
     (tmp_path / "lock").write_text("1  a\n\n")
     refuse_changes(tmp_path / "lock", {"a": "1"})
 
 
 @pytest.mark.parametrize("page", ["<html>", "absent"])
-def test_an_address_that_is_no_record(tmp_path: Path, page: str):
+def test_an_address_that_is_no_record(tmp_path: Path, page: str) -> None:
     path = tmp_path / "page"
     if page != "absent":
         path.write_text(page)
@@ -143,7 +144,9 @@ def test_an_address_that_is_no_record(tmp_path: Path, page: str):
     assert url in str(error.value) and "released: {folder: /path}" in str(error.value)
 
 
-def test_a_record_from_afar_can_not_name_local_files(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_record_from_afar_can_not_name_local_files(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     local = Path(record(weights, NAMES).removeprefix("file://"))
     monkeypatch.setattr(
         "workflow.lib.data.record.download", lambda url, path, sha256: write_json(path, json.loads(local.read_text()))
@@ -152,12 +155,12 @@ def test_a_record_from_afar_can_not_name_local_files(weights: Path, tmp_path: Pa
         fetch_released(url="https://far/records/1", folder=None, files=tmp_path / "data/files.json")
 
 
-def test_a_checksum_of_another_kind_is_recorded_instead(weights: Path, tmp_path: Path):
+def test_a_checksum_of_another_kind_is_recorded_instead(weights: Path, tmp_path: Path) -> None:
     (file,) = record_files({"files": [{"key": "a/b.pt", "checksum": "sha512:1", "links": {"self": "u"}}]}, "")
     assert file == ("b.pt", "u", "unknown")
 
 
 @pytest.mark.parametrize("record", [{}, {"files": [{"key": "a"}]}, {"files": 3}, {"message": "not found"}])
-def test_a_description_that_is_none(record: dict):
+def test_a_description_that_is_none(record: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="unexpected description"):
         record_files(record, "http://here")

@@ -3,6 +3,7 @@
 import logging
 import shutil
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 
 from tests.lib.data.conftest import SIZE
+from workflow.lib.data.prepared import Prepared
 
 
 def as_own_folder(covid: Path, folder: Path) -> Path:
@@ -40,7 +42,14 @@ EXPECTED = {  # layout: shape of one image under paper and sound, type, labels, 
 
 @pytest.mark.parametrize("protocol", ["paper", "sound"])
 @pytest.mark.parametrize("layout", list(EXPECTED))
-def test_every_layout_under_both_protocols(layout, protocol, generated, tmp_path, make_source, run_stage):
+def test_every_layout_under_both_protocols(
+    layout: str,
+    protocol: str,
+    generated: Path,
+    tmp_path: Path,
+    make_source: Callable[..., Path],
+    run_stage: Callable[..., Prepared],
+) -> None:
     paper, sound, kind, labels, windows, groups = EXPECTED[layout]
     own = layout == "folder"
     folder = as_own_folder(generated / "covid_qu", tmp_path / "own") if own else generated / layout
@@ -60,14 +69,21 @@ def test_every_layout_under_both_protocols(layout, protocol, generated, tmp_path
     assert prepared.items.groupby("group")["part"].nunique().max() == 1
 
 
-def test_idrid_leaves_out_the_image_without_microaneurysms(generated, make_source, run_stage, caplog):
+def test_idrid_leaves_out_the_image_without_microaneurysms(
+    generated: Path,
+    make_source: Callable[..., Path],
+    run_stage: Callable[..., Prepared],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     caplog.set_level(logging.INFO)
     prepared = run_stage(make_source(generated / "idrid", "idrid"), "sound")
     assert "IDRiD_06" not in set(prepared.items["case"]) and "IDRiD_05" in set(prepared.items["case"])
     assert "left out without microaneurysm mask: IDRiD_06" in caplog.text
 
 
-def test_scale_and_range_of_intensities(generated, make_source, run_stage):
+def test_scale_and_range_of_intensities(
+    generated: Path, make_source: Callable[..., Path], run_stage: Callable[..., Prepared]
+) -> None:
     source = make_source(generated / "acdc", "acdc")
     paper, sound = run_stage(source, "paper"), run_stage(source, "sound")
     assert (paper.items["scale"] == 1).all() and (paper.items["range"] > sound.items["range"].max() * 0.5).all()
@@ -80,14 +96,18 @@ def test_scale_and_range_of_intensities(generated, make_source, run_stage):
     assert np.allclose(chest.items["spacing_y"], 256 / SIZE)
 
 
-def test_slices_of_a_volume_stay_in_order(generated, make_source, run_stage):
+def test_slices_of_a_volume_stay_in_order(
+    generated: Path, make_source: Callable[..., Path], run_stage: Callable[..., Prepared]
+) -> None:
     items = run_stage(make_source(generated / "acdc", "acdc"), "paper").items
     first = items[items["case"] == items["case"].iloc[0]]
     assert first["item"].tolist() == [f"{first['case'].iloc[0]}_z{z:02d}" for z in range(4)]
     assert first["group"].unique().tolist() == [first["case"].iloc[0].split("_")[0]]
 
 
-def test_train_cases_limits_training_only(generated, make_source, run_stage):
+def test_train_cases_limits_training_only(
+    generated: Path, make_source: Callable[..., Path], run_stage: Callable[..., Prepared]
+) -> None:
     source = make_source(generated / "acdc", "acdc")
     assert run_stage(source, "sound").card["counts"]["train"]["cases"] == 6
     limited = run_stage(source, "sound", train_cases=4).card["counts"]
@@ -104,7 +124,9 @@ def unpack_real(reference: Path, name: str, tmp_path: Path) -> Path:
     return tmp_path / "real"
 
 
-def test_real_acdc(reference, tmp_path, make_source, run_stage):
+def test_real_acdc(
+    reference: Path, tmp_path: Path, make_source: Callable[..., Path], run_stage: Callable[..., Prepared]
+) -> None:
     folder = unpack_real(reference, "acdc_mini", tmp_path)
     prepared = run_stage(make_source(folder, "acdc"), "sound", crop=128)
     assert prepared.card["counts"]["test"]["groups"] == 3
@@ -121,7 +143,9 @@ def test_real_acdc(reference, tmp_path, make_source, run_stage):
 
 
 @pytest.mark.slow
-def test_real_chest_x_rays_grouped_by_patient(reference, tmp_path, make_source, run_stage):
+def test_real_chest_x_rays_grouped_by_patient(
+    reference: Path, tmp_path: Path, make_source: Callable[..., Path], run_stage: Callable[..., Prepared]
+) -> None:
     folder = unpack_real(reference, "cxr_covid", tmp_path) / "cxr_covid"
     group = {"table": "metadata.csv", "key": "file", "column": "patientid"}
     prepared = run_stage(make_source(folder, "folder"), "sound", classes=["opacity"], group=group)

@@ -1,7 +1,9 @@
 """Every problem of raw data is found before training, all in one message, and nothing is written."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -28,13 +30,18 @@ def save(path: Path, values: np.ndarray) -> None:
     Image.fromarray(values.astype(np.uint8)).save(path)
 
 
-def verify(source: Path, classes: list[str] | None = None, group=None, registry="workflow/registry/datasets.tsv"):
+def verify(
+    source: Path,
+    classes: list[str] | None = None,
+    group: dict[str, Any] | None = None,
+    registry: str | Path = "workflow/registry/datasets.tsv",
+) -> Path:
     cases = source.parent / "images.csv"
     verify_target(source=source, cases=cases, registry=registry, target="own", classes=classes, group=group)
     return cases
 
 
-def problems_of(source: Path, classes: list[str] | None = None, **options) -> str:
+def problems_of(source: Path, classes: list[str] | None = None, **options: Any) -> str:
     with pytest.raises(UserError) as error:
         verify(source, classes, **options)
     assert sorted(path.name for path in source.parent.iterdir()) == ["source.json"]  # nothing half-written
@@ -42,7 +49,7 @@ def problems_of(source: Path, classes: list[str] | None = None, **options) -> st
     return str(error.value)
 
 
-def test_sound_data_give_a_table(tmp_path, make_source):
+def test_sound_data_give_a_table(tmp_path: Path, make_source: Callable[..., Path]) -> None:
     cases = verify(make_source(own_data(tmp_path / "raw"), "folder"), ["lesion"])
     lines = cases.read_text().splitlines()
     assert lines[0] == "case,group,part,image,mask,height,width,slices,labels,spacing_z,spacing_y,spacing_x,axes"
@@ -50,7 +57,7 @@ def test_sound_data_give_a_table(tmp_path, make_source):
     assert len(lines) == 5
 
 
-def test_all_problems_stand_in_one_message(tmp_path, make_source):
+def test_all_problems_stand_in_one_message(tmp_path: Path, make_source: Callable[..., Path]) -> None:
     folder = own_data(tmp_path / "raw", number=7)
     (folder / "masks" / "case0.png").unlink()
     (folder / "images" / "case1.png").unlink()
@@ -72,7 +79,7 @@ def test_all_problems_stand_in_one_message(tmp_path, make_source):
         assert line in message
 
 
-def test_ten_problems_are_shown_and_all_counted(tmp_path, make_source):
+def test_ten_problems_are_shown_and_all_counted(tmp_path: Path, make_source: Callable[..., Path]) -> None:
     folder = own_data(tmp_path / "raw", number=15)
     for mask in (folder / "masks").iterdir():
         mask.unlink()
@@ -80,7 +87,7 @@ def test_ten_problems_are_shown_and_all_counted(tmp_path, make_source):
     assert "15 problems" in message and message.count("image without mask") == 10 and "and 5 more" in message
 
 
-def test_label_above_the_number_of_classes(tmp_path, make_source):
+def test_label_above_the_number_of_classes(tmp_path: Path, make_source: Callable[..., Path]) -> None:
     folder = own_data(tmp_path / "raw")
     for mask in (folder / "masks").iterdir():
         save(mask, np.eye(20) * 2 + np.fliplr(np.eye(20)))
@@ -91,21 +98,23 @@ def test_label_above_the_number_of_classes(tmp_path, make_source):
     assert "masks/case1.png: label 3 (expected 0..2)" in problems_of(source, ["a", "b"])
 
 
-def test_truncated_and_wrong_volumes(generated, tmp_path, make_source):
+def test_truncated_and_wrong_volumes(generated: Path, tmp_path: Path, make_source: Callable[..., Path]) -> None:
     folder = shutil.copytree(generated / "acdc", tmp_path / "raw")
     patient = folder / "training" / "patient001"
     volume = patient / "patient001_frame01.nii.gz"
     volume.write_bytes(volume.read_bytes()[:-200])
     labels = folder / "training" / "patient002" / "patient002_frame01_gt.nii.gz"
-    shape = nib.load(labels).shape
-    nib.save(nib.Nifti1Image(np.full(shape, 1.5, np.float32), np.eye(4)), labels)
+    mask: Any = nib.load(labels)
+    nib.save(nib.Nifti1Image(np.full(mask.shape, 1.5, np.float32), np.eye(4)), labels)
     message = problems_of(make_source(folder, "acdc"))
     assert "2 problems" in message
     assert "training/patient001/patient001_frame01.nii.gz: unreadable" in message
     assert "training/patient002/patient002_frame01_gt.nii.gz: labels are not whole numbers" in message
 
 
-def test_volumes_of_the_folder_layout_and_mixed_kinds(generated, tmp_path, make_source):
+def test_volumes_of_the_folder_layout_and_mixed_kinds(
+    generated: Path, tmp_path: Path, make_source: Callable[..., Path]
+) -> None:
     folder = tmp_path / "raw"
     for name, suffix in (("images", ""), ("masks", "_gt")):
         (folder / name).mkdir(parents=True)
@@ -121,7 +130,7 @@ def test_volumes_of_the_folder_layout_and_mixed_kinds(generated, tmp_path, make_
     assert "images/x1.png: no group found by {'pattern'" in message
 
 
-def test_registry_data_must_have_the_registered_numbers(generated, make_source):
+def test_registry_data_must_have_the_registered_numbers(generated: Path, make_source: Callable[..., Path]) -> None:
     source = make_source(generated / "acdc", "acdc", dataset="ACDC", origin="registry")
     with pytest.raises(UserError, match="train: 4 groups, the registry says 100"):
         verify_target(
@@ -130,7 +139,7 @@ def test_registry_data_must_have_the_registered_numbers(generated, make_source):
 
 
 @pytest.mark.parametrize("layout", ["acdc", "idrid", "covid_qu", "folder"])
-def test_a_folder_of_another_layout_is_refused(layout, tmp_path, make_source):
+def test_a_folder_of_another_layout_is_refused(layout: str, tmp_path: Path, make_source: Callable[..., Path]) -> None:
     (tmp_path / "raw" / "something else").mkdir(parents=True)
     with pytest.raises(UserError) as error:
         verify(make_source(tmp_path / "raw", layout), ["lesion"])
@@ -138,7 +147,7 @@ def test_a_folder_of_another_layout_is_refused(layout, tmp_path, make_source):
         assert part in str(error.value)
 
 
-def test_a_group_table_without_the_column(tmp_path, make_source):
+def test_a_group_table_without_the_column(tmp_path: Path, make_source: Callable[..., Path]) -> None:
     folder = own_data(tmp_path / "raw")
     (folder / "table.csv").write_text("file,patient\ncase0.png,1\n")
     source = make_source(folder, "folder")
@@ -148,17 +157,19 @@ def test_a_group_table_without_the_column(tmp_path, make_source):
     assert "images/case1.png: no group found" in message and "3 problems" in message
 
 
-def test_images_without_group_are_their_own_with_a_warning(tmp_path, make_source, caplog):
+def test_images_without_group_are_their_own_with_a_warning(
+    tmp_path: Path, make_source: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
     verify(make_source(own_data(tmp_path / "raw"), "folder"), ["lesion"])
     assert "every image counts as its own patient" in caplog.text
 
 
-def test_classes_are_needed_for_own_data(tmp_path, make_source):
+def test_classes_are_needed_for_own_data(tmp_path: Path, make_source: Callable[..., Path]) -> None:
     with pytest.raises(UserError, match="targets.own"):
         verify(make_source(own_data(tmp_path / "raw"), "folder"))
 
 
-def test_a_class_that_no_mask_shows(tmp_path, make_source):
+def test_a_class_that_no_mask_shows(tmp_path: Path, make_source: Callable[..., Path]) -> None:
     source = make_source(own_data(tmp_path / "raw"), "folder")
     for mask in (tmp_path / "raw" / "masks").iterdir():
         save(mask, np.eye(20) * 2)
@@ -169,16 +180,20 @@ def test_a_class_that_no_mask_shows(tmp_path, make_source):
 
 
 @pytest.mark.slow
-def test_a_mask_in_another_place_than_its_volume(generated, tmp_path, make_source):
+def test_a_mask_in_another_place_than_its_volume(
+    generated: Path, tmp_path: Path, make_source: Callable[..., Path]
+) -> None:
     folder = shutil.copytree(generated / "acdc", tmp_path / "raw")
     path = folder / "training" / "patient001" / "patient001_frame01_gt.nii.gz"
-    mask = nib.load(path)
+    mask: Any = nib.load(path)
     nib.save(nib.Nifti1Image(np.asarray(mask.dataobj), np.diag([-1.0, 1.0, 3.0, 1.0])), path)
     message = problems_of(make_source(folder, "acdc"))
     assert "1 problem" in message and "patient001_frame01.nii.gz: by the affines, its mask lies up to" in message
 
 
-def test_idrid_is_found_beside_the_other_parts(generated, tmp_path, make_source):
+def test_idrid_is_found_beside_the_other_parts(
+    generated: Path, tmp_path: Path, make_source: Callable[..., Path]
+) -> None:
     folder = tmp_path / "raw"
     shutil.copytree(generated / "idrid", folder)
     for part in ("B. Disease Grading", "C. Localization"):
@@ -186,14 +201,16 @@ def test_idrid_is_found_beside_the_other_parts(generated, tmp_path, make_source)
     assert len(pd.read_csv(verify(make_source(folder, "idrid")))) > 2
 
 
-def test_a_patient_table_with_two_patients_for_one_image(tmp_path, make_source):
+def test_a_patient_table_with_two_patients_for_one_image(tmp_path: Path, make_source: Callable[..., Path]) -> None:
     folder = own_data(tmp_path / "raw")
     (folder / "table.csv").write_text("file,patient\ncase1.png,1\ncase1.png,2\n")
     with pytest.raises(UserError, match="several groups for case1"):
         verify(make_source(folder, "folder"), ["a"], {"table": "table.csv", "key": "file", "column": "patient"})
 
 
-def test_files_of_several_pages_and_pictures_to_be_turned_are_refused(tmp_path, make_source):
+def test_files_of_several_pages_and_pictures_to_be_turned_are_refused(
+    tmp_path: Path, make_source: Callable[..., Path]
+) -> None:
     folder = own_data(tmp_path / "raw")
     pages = [Image.fromarray(np.full((20, 20), value, np.uint8)) for value in range(5)]
     (folder / "images/case1.png").unlink()
@@ -209,7 +226,9 @@ def test_files_of_several_pages_and_pictures_to_be_turned_are_refused(tmp_path, 
     assert "case1.tif: unreadable (5 pages, expected one" in message and "case2.png: EXIF asks" in message
 
 
-def test_a_folder_without_images_that_can_be_read_shows_what_is_there(tmp_path, make_source):
+def test_a_folder_without_images_that_can_be_read_shows_what_is_there(
+    tmp_path: Path, make_source: Callable[..., Path]
+) -> None:
     folder = own_data(tmp_path / "raw", number=0)
     (folder / "images/1.dcm").touch()
     (folder / "masks/1.dcm").touch()
@@ -219,7 +238,9 @@ def test_a_folder_without_images_that_can_be_read_shows_what_is_there(tmp_path, 
 
 
 @pytest.mark.parametrize("layout", ["acdc", "idrid", "covid_qu"])
-def test_rubbish_of_macos_in_unpacked_archives(layout, generated, tmp_path, make_source):
+def test_rubbish_of_macos_in_unpacked_archives(
+    layout: str, generated: Path, tmp_path: Path, make_source: Callable[..., Path]
+) -> None:
     folder = shutil.copytree(generated / layout, tmp_path / "raw")
     files = [file for file in folder.rglob("*") if file.is_file()]
     for file in files:

@@ -1,7 +1,9 @@
 """Fine-tuning a small network on a small prepared target."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,7 +36,7 @@ from workflow.lib.study.protocol import PROTOCOLS
 from workflow.lib.tables.gather import downstream_row, robustness_table
 
 ENCODER = {"architecture": "unet", "width": 4}
-RECIPE = {
+RECIPE: dict[str, Any] = {
     "epochs": 4,
     "steps_per_epoch": 5,
     "batch": 4,
@@ -50,7 +52,9 @@ RECIPE = {
 JOB = Finetuning("squares", "tuned", "unet", "simple/seed5", 3, (1,))
 
 
-def prepared(folder: Path, images: np.ndarray, masks: np.ndarray, parts: list[str], windows=None) -> Path:
+def prepared(
+    folder: Path, images: np.ndarray, masks: np.ndarray, parts: list[str], windows: dict[str, int] | None = None
+) -> Path:
     folder.mkdir()
     arrays = {"images": images, "masks": masks.astype(np.uint8)}
     for name, array in arrays.items():
@@ -105,11 +109,12 @@ class Shown(torch.nn.Module):
 
 
 def write_truth(folder: Path, cases: list[np.ndarray]) -> None:
-    np.savez_compressed(folder / "truth.npz", **{str(i): case.astype(np.uint8) for i, case in enumerate(cases)})
+    arrays: dict[str, Any] = {str(i): case.astype(np.uint8) for i, case in enumerate(cases)}
+    np.savez_compressed(folder / "truth.npz", **arrays)
 
 
 @pytest.fixture
-def job(tmp_path: Path):
+def job(tmp_path: Path) -> dict[str, Any]:
     """Bright squares on noise: learnable within a few steps."""
     rng = np.random.default_rng(0)
     images, masks = rng.integers(0, 90, (12, 1, 16, 16)), np.zeros((12, 16, 16))
@@ -139,7 +144,7 @@ def job(tmp_path: Path):
 
 @pytest.mark.parametrize("protocol", ["sound", "paper"])
 @pytest.mark.parametrize("frozen", ["frozen", "tuned"])
-def test_network_learns_and_reports(job, tmp_path: Path, frozen: str, protocol: str):
+def test_network_learns_and_reports(job: dict[str, Any], tmp_path: Path, frozen: str, protocol: str) -> None:
     job |= {"protocol": PROTOCOLS[protocol], "job": JOB._replace(freeze=frozen), "recipe": RECIPE | {"epochs": 8}}
     finetune_network(output_folder=tmp_path / "out", **job)
     [card] = read_json(tmp_path / "out" / "card.json")["runs"]
@@ -155,12 +160,14 @@ def test_network_learns_and_reports(job, tmp_path: Path, frozen: str, protocol: 
         assert card["metrics"]["dice index"] == pytest.approx(best)
 
 
-def test_killed_finetuning_resumes_bit_identical(job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_killed_finetuning_resumes_bit_identical(
+    job: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "SAVE_EVERY", 0.0)
     finetune_network(output_folder=tmp_path / "whole", **job)
     calls = []
 
-    def dying(*args, **kwargs):
+    def dying(*args: Any, **kwargs: Any) -> float:
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
@@ -177,7 +184,10 @@ def test_killed_finetuning_resumes_bit_identical(job, tmp_path: Path, monkeypatc
     assert not (tmp_path / "broken.resume").exists()
 
 
-def seed_results(folder: Path, seed: int) -> tuple[dict, list[pd.DataFrame]]:
+Results = tuple[dict[str, Any], list[pd.DataFrame]]  # metrics, and tables of cases and epochs
+
+
+def seed_results(folder: Path, seed: int) -> Results:
     """What a job says of one of its seeds, without times."""
     [run] = [run for run in read_json(folder / "card.json")["runs"] if run["names"]["seed"] == str(seed)]
     tables = [pd.read_csv(folder / f"{name}.csv") for name in ("cases", "history")]
@@ -185,14 +195,14 @@ def seed_results(folder: Path, seed: int) -> tuple[dict, list[pd.DataFrame]]:
     return run["metrics"], [table.reset_index(drop=True) for table in rows]
 
 
-def assert_same_results(one: tuple, other: tuple) -> None:
+def assert_same_results(one: Results, other: Results) -> None:
     assert one[0] == other[0]
     for table, wanted in zip(one[1], other[1], strict=True):
         assert len(table)
         pd.testing.assert_frame_equal(table, wanted, check_exact=True)
 
 
-def test_each_seed_of_a_job_is_bit_identical_to_the_same_seed_alone(job, tmp_path: Path):
+def test_each_seed_of_a_job_is_bit_identical_to_the_same_seed_alone(job: dict[str, Any], tmp_path: Path) -> None:
     finetune_network(output_folder=tmp_path / "three", **job | {"job": JOB._replace(seeds=(1, 2, 3))})
     card = read_json(tmp_path / "three/card.json")
     assert [run["names"]["seed"] for run in card["runs"]] == ["1", "2", "3"]
@@ -203,12 +213,14 @@ def test_each_seed_of_a_job_is_bit_identical_to_the_same_seed_alone(job, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_job_that_was_ended_in_its_second_seed_goes_on_there(job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_job_that_was_ended_in_its_second_seed_goes_on_there(
+    job: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "SAVE_EVERY", 0.0)
     names, log = {"job": JOB._replace(seeds=(1, 2, 3))}, []
     finetune_network(output_folder=tmp_path / "whole", **job | names)
 
-    def dying(*args, **kwargs):
+    def dying(*args: Any, **kwargs: Any) -> float:
         log.append(1)
         if len(log) == RECIPE["epochs"] + 3:
             raise KeyboardInterrupt
@@ -219,8 +231,13 @@ def test_a_job_that_was_ended_in_its_second_seed_goes_on_there(job, tmp_path: Pa
         with pytest.raises(KeyboardInterrupt):
             finetune_network(output_folder=tmp_path / "broken", **job | names)
     assert not (tmp_path / "broken").exists()
+
+    def counted(*args: Any, **kwargs: Any) -> float:
+        log.append(2)
+        return selection_dice(*args, **kwargs)
+
     with monkeypatch.context() as patch:
-        patch.setattr(module, "selection_dice", lambda *a, **k: log.append(2) or selection_dice(*a, **k))
+        patch.setattr(module, "selection_dice", counted)
         finetune_network(output_folder=tmp_path / "broken", **job | names)
     assert log.count(2) == 2 + RECIPE["epochs"], "two epochs of the second seed, and the third"
     for seed in (1, 2, 3):
@@ -228,7 +245,7 @@ def test_a_job_that_was_ended_in_its_second_seed_goes_on_there(job, tmp_path: Pa
     assert not (tmp_path / "broken.resume").exists()
 
 
-def test_random_weights_are_each_seeds_own(job, tmp_path: Path):
+def test_random_weights_are_each_seeds_own(job: dict[str, Any], tmp_path: Path) -> None:
     for seed in (1, 2):
         network = build_classifier(ENCODER, 10, use="simple", seed=seed)
         write_checkpoint(network, tmp_path / f"{seed}.safetensors", {"epoch": 0, "accuracy": 0.1}, dated=False)
@@ -243,7 +260,7 @@ def test_random_weights_are_each_seeds_own(job, tmp_path: Path):
     assert [run["checkpoint"] for run in runs] == [sha256_of(path) for path in weights]
 
 
-def test_checkpoint_of_another_width_is_refused(job, tmp_path: Path):
+def test_checkpoint_of_another_width_is_refused(job: dict[str, Any], tmp_path: Path) -> None:
     job["encoder"] = ENCODER | {"width": 8}
     with pytest.raises(UserError, match="does not fit") as error:
         finetune_network(output_folder=tmp_path / "out", **job)
@@ -251,9 +268,9 @@ def test_checkpoint_of_another_width_is_refused(job, tmp_path: Path):
     assert not (tmp_path / "out").exists()
 
 
-def test_sound_calibration_has_no_stochastic_depth():
+def test_sound_calibration_has_no_stochastic_depth() -> None:
     def statistics(state: int) -> torch.Tensor:
-        network = build_segmenter({"architecture": "resnet50", "width": 8}, 1, seed=0)
+        network: Any = build_segmenter({"architecture": "resnet50", "width": 8}, 1, seed=0)
         torch.manual_seed(state)
         freeze(network, "evaluation", [torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(1))])
         return network.encoder.encoder.stages[3][2].branch[7].running_mean
@@ -262,7 +279,7 @@ def test_sound_calibration_has_no_stochastic_depth():
 
 
 @pytest.mark.parametrize("classes", [1, 2])
-def test_dice_of_an_epoch_is_that_of_the_table_of_cases(tmp_path: Path, classes: int):
+def test_dice_of_an_epoch_is_that_of_the_table_of_cases(tmp_path: Path, classes: int) -> None:
     rng = np.random.default_rng(classes)
     masks = rng.integers(0, classes + 1, (7, 16, 16)) * (np.arange(7) != 3)[:, None, None]  # one slice shows nothing
     images = rng.integers(0, 255, (7, 1, 16, 16)).astype(np.uint8)
@@ -286,16 +303,16 @@ def test_dice_of_an_epoch_is_that_of_the_table_of_cases(tmp_path: Path, classes:
     assert selection_dice(network, tiles, 4, "float32", "per_case") == pytest.approx(wanted)
 
 
-def test_a_part_without_anything_to_find_counts_as_zero(tmp_path: Path):
+def test_a_part_without_anything_to_find_counts_as_zero(tmp_path: Path) -> None:
     folder = prepared(tmp_path / "d", np.zeros((2, 1, 16, 16), np.uint8), np.zeros((2, 16, 16)), ["train", "test"])
     tiles = evaluation_tiles(load_prepared(folder), "test", PROTOCOLS["sound"], "unchanged", seed=0)
-    network = build_segmenter(ENCODER, 1, seed=0)
+    network: Any = build_segmenter(ENCODER, 1, seed=0)
     torch.nn.init.constant_(network.decoder.head.bias, -1e6)  # finds nothing anywhere
     assert selection_dice(network, tiles, 2, "float32", "per_case") == 0.0
     assert selection_dice(network, tiles, 2, "float32", "pooled") == 1.0  # as the study's smoothed ratio says
 
 
-def test_cases_are_assembled_from_tiles_in_any_order(tmp_path: Path):
+def test_cases_are_assembled_from_tiles_in_any_order(tmp_path: Path) -> None:
     masks = np.random.default_rng(0).integers(0, 2, (3, 32, 32))
     folder = prepared(tmp_path / "d", np.zeros((3, 1, 32, 32), np.uint8), masks, ["train", "test", "test"])
     items = pd.read_csv(folder / "items.csv").assign(case=["a", "b", "b"], spacing_z=[1, 7, 7], spacing_x=[1, 2, 2])
@@ -310,7 +327,7 @@ def test_cases_are_assembled_from_tiles_in_any_order(tmp_path: Path):
     assert np.array_equal(case.truth, masks[1:]) and np.array_equal(case.probability[1], masks[1:])
 
 
-def test_cases_are_evaluated_at_the_size_of_their_masks(tmp_path: Path):
+def test_cases_are_evaluated_at_the_size_of_their_masks(tmp_path: Path) -> None:
     """A network can't find what resizing has lost, and is not spared it."""
     truth = np.zeros((1, 32, 64), np.uint8)
     truth[0, 8:24, 16:48] = 1
@@ -336,7 +353,7 @@ def test_cases_are_evaluated_at_the_size_of_their_masks(tmp_path: Path):
     assert dice[1] == pytest.approx(2 * 512 / (2 * 512 + 20), abs=0.01)
 
 
-def test_volumes_of_several_classes_at_full_size():
+def test_volumes_of_several_classes_at_full_size() -> None:
     truth = np.repeat(np.repeat(np.random.default_rng(0).integers(0, 3, (4, 5, 6)), 8, axis=1), 8, axis=2).astype(
         np.uint8
     )
@@ -347,7 +364,7 @@ def test_volumes_of_several_classes_at_full_size():
     assert (found.labels == truth).mean() > 0.7
 
 
-def test_what_is_found_in_the_padding_does_not_choose_the_epoch(tmp_path: Path):
+def test_what_is_found_in_the_padding_does_not_choose_the_epoch(tmp_path: Path) -> None:
     masks = np.zeros((1, 16, 16), np.uint8)
     masks[:, 6:10, 4:8] = 1
     images = masks[:, None].copy()
@@ -361,7 +378,7 @@ def test_what_is_found_in_the_padding_does_not_choose_the_epoch(tmp_path: Path):
     assert dice == {0: pytest.approx(2 * 16 / (2 * 16 + 32)), 4: 1}
 
 
-def test_dark_tiles_stay_dark_and_rotation_does_not_shift_tissue(tmp_path: Path):
+def test_dark_tiles_stay_dark_and_rotation_does_not_shift_tissue(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(100, 200, (1, 1, 32, 32)).astype(np.uint8)
     images[0, 0, :16, :16] = rng.integers(0, 3, (16, 16))
@@ -379,7 +396,7 @@ def test_dark_tiles_stay_dark_and_rotation_does_not_shift_tissue(tmp_path: Path)
     assert turned[centre].min() >= bright.min() and turned.mean() < upright.mean() - 0.2  # corners are black
 
 
-def test_pooled_metrics_see_tiles_in_a_seeded_random_order(tmp_path: Path):
+def test_pooled_metrics_see_tiles_in_a_seeded_random_order(tmp_path: Path) -> None:
     folder = prepared(tmp_path / "d", np.zeros((20, 1, 16, 16), np.uint8), np.zeros((20, 16, 16)), ["test"] * 20)
     data = load_prepared(folder)
     orders = [evaluation_tiles(data, "test", PROTOCOLS["paper"], "unchanged", seed).patches for seed in (1, 1, 2)]
@@ -387,8 +404,8 @@ def test_pooled_metrics_see_tiles_in_a_seeded_random_order(tmp_path: Path):
     assert sorted(orders[0]) == evaluation_tiles(data, "test", PROTOCOLS["sound"], "unchanged", 1).patches
 
 
-def test_sound_freezing_calibrates_once_and_never_changes():
-    network = build_segmenter(ENCODER, 1, seed=0)
+def test_sound_freezing_calibrates_once_and_never_changes() -> None:
+    network: Any = build_segmenter(ENCODER, 1, seed=0)
     images = [torch.rand(4, 3, 16, 16) * 5 + 2 for _ in range(3)]
     freeze(network, "evaluation", images)
     norm = network.encoder.encoder.levels[0][1]
@@ -404,8 +421,8 @@ def test_sound_freezing_calibrates_once_and_never_changes():
     assert network.decoder.head.weight.grad is not None
 
 
-def test_paper_freezing_lets_statistics_move():
-    network = build_segmenter(ENCODER, 1, seed=0)
+def test_paper_freezing_lets_statistics_move() -> None:
+    network: Any = build_segmenter(ENCODER, 1, seed=0)
     freeze(network, "gradients_off", [])
     before = network.encoder.levels[0][1].running_mean.clone()
     network.train()
@@ -414,7 +431,7 @@ def test_paper_freezing_lets_statistics_move():
     assert all(parameter.grad is None for parameter in network.encoder.parameters())
 
 
-def test_learning_rate_of_the_study_is_two_steps_late():
+def test_learning_rate_of_the_study_is_two_steps_late() -> None:
     steps = 150 * 80  # of 80 batches an epoch
     study = [polynomial_rate(step, base=0.05, total=steps, late=2) for step in (0, 1, 2, 3, steps - 1)]
     assert study == pytest.approx(
@@ -424,7 +441,7 @@ def test_learning_rate_of_the_study_is_two_steps_late():
     assert plain == pytest.approx([0.05, 0.05 * (1 - 1 / steps) ** 0.9, 0.05 * (1 / steps) ** 0.9])
 
 
-def test_windows_and_tiles(tmp_path: Path):
+def test_windows_and_tiles(tmp_path: Path) -> None:
     images = np.full((2, 3, 80, 160), 100, np.uint8)
     images[1, :, :, :80] = 0  # the dark half is dropped
     windows = {"window": 32, "stride": 8, "crop": 16}
@@ -438,7 +455,7 @@ def test_windows_and_tiles(tmp_path: Path):
     assert image.shape == (3, 16, 16) and mask.shape == (16, 16)
 
 
-def test_rotated_crop_stays_inside_and_keeps_image_and_mask_together():
+def test_rotated_crop_stays_inside_and_keeps_image_and_mask_together() -> None:
     field = torch.arange(1.0, 65 * 64 + 1).view(65, 64)[:64]
     for angle in (0, 33, 90, -135):
         image, mask = rotated_crop(field.expand(3, -1, -1), field.long(), angle, 32)
@@ -446,10 +463,15 @@ def test_rotated_crop_stays_inside_and_keeps_image_and_mask_together():
         assert len(mask.unique()) > 0.75 * 32 * 32  # nearest neighbour repeats few pixels; padding would repeat one
 
 
-def test_augmentation_of_the_study(monkeypatch: pytest.MonkeyPatch):
+def test_augmentation_of_the_study(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rotation by U(-180, 180) always, image bilinear and mask nearest; then a vertical flip of every second."""
     calls = []
-    monkeypatch.setattr(v2.functional, "rotate", lambda x, angle, **how: calls.append((angle, how)) or x)
+
+    def rotate(x: torch.Tensor, angle: float, **how: Any) -> torch.Tensor:
+        calls.append((angle, how))
+        return x
+
+    monkeypatch.setattr(v2.functional, "rotate", rotate)
     image, mask = torch.arange(16.0).view(1, 4, 4).expand(3, -1, -1), torch.arange(16).view(4, 4)
     torch.manual_seed(0)
     flips = 0
@@ -465,17 +487,28 @@ def test_augmentation_of_the_study(monkeypatch: pytest.MonkeyPatch):
     assert np.quantile(angles, [0, 0.25, 0.5, 0.75, 1]) == pytest.approx([-180, -90, 0, 90, 180], abs=20)
 
 
-def test_windows_are_turned_by_whole_degrees_and_jittered(monkeypatch: pytest.MonkeyPatch):
+def test_windows_are_turned_by_whole_degrees_and_jittered(monkeypatch: pytest.MonkeyPatch) -> None:
     seen, jitters = [], []
-    monkeypatch.setattr(batches, "rotated_crop", lambda x, m, angle, size: seen.append(angle) or (x, m))
-    monkeypatch.setattr(v2, "ColorJitter", lambda **how: jitters.append(how) or (lambda x: x))
+
+    def rotated_crop(
+        x: torch.Tensor, m: torch.Tensor, angle: float, size: tuple[int, int]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append(angle)
+        return x, m
+
+    def jitter(**how: float) -> Callable[[torch.Tensor], torch.Tensor]:
+        jitters.append(how)
+        return lambda x: x
+
+    monkeypatch.setattr(batches, "rotated_crop", rotated_crop)
+    monkeypatch.setattr(v2, "ColorJitter", jitter)
     for _ in range(300):
         augmented(torch.rand(3, 4, 4), torch.zeros(4, 4), {"crop": 2}, rotation=180, flip=True)
     assert all(angle == int(angle) and -180 <= angle < 180 for angle in seen)
     assert jitters[0] == {"brightness": 0.1, "contrast": 0.05, "saturation": 0.1, "hue": 0.05}
 
 
-def test_items_depend_on_seed_and_epoch_alone(job):
+def test_items_depend_on_seed_and_epoch_alone(job: dict[str, Any]) -> None:
     data = load_prepared(job["data_folder"])
     patches = training_patches(data)
     first, again, later = (TrainItems(data, patches, "standardised", 180, True, 1, epoch, 20) for epoch in (1, 1, 2))
@@ -484,8 +517,8 @@ def test_items_depend_on_seed_and_epoch_alone(job):
     assert any(not torch.equal(first[i][0], later[i][0]) for i in range(20))
 
 
-def test_random_scores_are_averaged_and_given_for_every_scheme():
-    def row(scheme, seed, epochs, value):
+def test_random_scores_are_averaged_and_given_for_every_scheme() -> None:
+    def row(scheme: str, seed: int, epochs: int, value: float) -> dict[str, Any]:
         names = {"target": "T", "encoder": "unet", "scheme": scheme, "pretrain_seed": seed, "epochs": epochs}
         setting = {"score": "robustness_sound", "metric": "l2_loss", "margin": 0.0, "pooled": True, "level": 1}
         rest = {"value": value, "ci_low": value - 0.1, "ci_high": value + 0.1, "draws": 5, "warning": None}
@@ -506,7 +539,7 @@ def test_random_scores_are_averaged_and_given_for_every_scheme():
     assert table[table["pretraining_length"] == 1][["robustness", "ci_low"]].to_numpy().tolist() == [[0.5, 0.4]]
 
 
-def test_micro_batches_keep_the_steps_and_their_size(job, tmp_path: Path):
+def test_micro_batches_keep_the_steps_and_their_size(job: dict[str, Any], tmp_path: Path) -> None:
     """With half a batch per pass, there are as many optimiser steps, each over the whole batch."""
     plans = []
     for micro in (None, 2):

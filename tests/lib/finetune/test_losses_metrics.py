@@ -28,7 +28,13 @@ def certain(labels: np.ndarray, classes: int = 1) -> np.ndarray:
     return np.stack([labels == label for label in range(classes + 1)]).astype(np.float32)
 
 
-def case(truth: np.ndarray, guess: np.ndarray, classes: int = 1, spacing=(1.0, 1.0, 1.0), name: str = "a") -> Case:
+def case(
+    truth: np.ndarray,
+    guess: np.ndarray,
+    classes: int = 1,
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    name: str = "a",
+) -> Case:
     return Case(name, truth.astype(np.uint8), certain(guess, classes), spacing)
 
 
@@ -37,14 +43,14 @@ def alone(*cases: Case) -> list[tuple[Case, Segmentation]]:
     return [(case, as_assembled(case)) for case in cases]
 
 
-def test_one_class_has_one_output_and_complementary_probabilities():
+def test_one_class_has_one_output_and_complementary_probabilities() -> None:
     assert (outputs_for(1), outputs_for(3)) == (1, 4)
     p = probabilities(torch.tensor([[[[2.0]]]]))
     assert p.flatten().tolist() == pytest.approx([1 - 1 / (1 + np.exp(-2)), 1 / (1 + np.exp(-2))])
 
 
 @pytest.mark.parametrize("other", [0, 2])
-def test_dice_loss_is_over_the_batch_with_background(other: int):
+def test_dice_loss_is_over_the_batch_with_background(other: int) -> None:
     logits, masks = torch.tensor([[[[0.0, 4.0]]], [[[-4.0, 0.0]]]]), torch.tensor([[[0, 1]], [[other, 1]]])
     p = torch.sigmoid(logits).flatten().double().numpy()
     y, y0 = (masks.flatten().numpy() == 1), (masks.flatten().numpy() == 0)  # label 2 belongs to no channel
@@ -53,7 +59,7 @@ def test_dice_loss_is_over_the_batch_with_background(other: int):
     assert dice_loss(logits, masks).item() == pytest.approx(1 - (foreground + background) / 2, abs=1e-6)
 
 
-def test_dice_ce_loss_weighs_the_background():
+def test_dice_ce_loss_weighs_the_background() -> None:
     logits, masks = torch.zeros(1, 4, 1, 2), torch.tensor([[[0, 3]]])
     # Equal logits: cross-entropy is log 4 whatever the weights; a wrong background pixel counts by its weight.
     assert (dice_ce_loss(logits, masks, 0.25) - dice_loss(logits, masks)).item() == pytest.approx(np.log(4), abs=1e-6)
@@ -62,13 +68,13 @@ def test_dice_ce_loss_weighs_the_background():
     assert light < dice_ce_loss(logits, masks, 1.0) - dice_loss(logits, masks)
 
 
-def test_labels_are_predicted_at_one_half_or_by_the_largest():
+def test_labels_are_predicted_at_one_half_or_by_the_largest() -> None:
     assert predicted(np.array([[[0.5, 0.51]], [[0.5, 0.49]]])).tolist() == [[1, 0]]
     volume = np.moveaxis(np.array([[[[0.4, 0.3, 0.3]]], [[[0.1, 0.2, 0.7]]]]), -1, 0)  # (d, h, w) = (2, 1, 1)
     assert predicted(volume).tolist() == [[[0]], [[2]]]
 
 
-def test_binary_metrics():
+def test_binary_metrics() -> None:
     m = binary_metrics(np.array([3, 1, 2, 4]), smooth=1)
     assert m["dice index"] == pytest.approx(7 / 10) and m["jaccard index"] == pytest.approx(4 / 7)
     assert m["accuracy"] == 0.7 and m["sensitivity"] == 0.6 and m["precision"] == 0.75
@@ -77,7 +83,7 @@ def test_binary_metrics():
     assert binary_metrics(np.array([0, 0, 0, 9]), smooth=1)["dice index"] == 1
 
 
-def test_rank_metrics_against_all_pairs_and_all_thresholds():
+def test_rank_metrics_against_all_pairs_and_all_thresholds() -> None:
     rng = np.random.default_rng(0)
     truth, guess = rng.random(60) < 0.4, np.round(rng.random(60), 1)
     gaps = guess[truth][:, None] - guess[~truth]
@@ -93,18 +99,18 @@ def test_rank_metrics_against_all_pairs_and_all_thresholds():
 
 
 @pytest.mark.parametrize("label", [False, True])
-def test_rank_metrics_need_both_labels(label: bool):
+def test_rank_metrics_need_both_labels(label: bool) -> None:
     assert np.isnan(list(rank_metrics(np.full(4, label), np.arange(4.0)).values())).all()
 
 
-def test_modified_hausdorff_uses_every_foreground_pixel():
+def test_modified_hausdorff_uses_every_foreground_pixel() -> None:
     truth, guess = np.zeros((1, 30), bool), np.zeros((1, 30), bool)
     truth[0, :10], guess[0, :20] = True, True
     distances = [0] * 10 + [0] * 10 + list(range(1, 11))  # truth to guess; guess to truth
     assert modified_hausdorff(truth, guess) == pytest.approx(np.percentile(distances, 95))
 
 
-def test_modified_hausdorff_against_all_pairs():
+def test_modified_hausdorff_against_all_pairs() -> None:
     rng = np.random.default_rng(3)
     truth, guess = np.zeros((2, 20, 20), bool)
     truth[3:9, 2:7], guess[8:18, 5:12] = rng.random((6, 5)) < 0.5, rng.random((10, 7)) < 0.5
@@ -114,7 +120,7 @@ def test_modified_hausdorff_against_all_pairs():
     assert np.isnan(modified_hausdorff(truth, np.zeros_like(truth)))
 
 
-def test_study_metrics_pool_pixels_and_average_batches():
+def test_study_metrics_pool_pixels_and_average_batches() -> None:
     masks = [np.array(m) for m in ([[1, 0, 0, 0]], [[0, 0, 1, 1]], [[1, 0, 0, 0]])]
     guesses = [np.stack([1 - p, p]) for p in map(np.array, ([[0.9, 0.6, 0, 0]], [[0, 0, 0.8, 0.2]], [[0, 0.9, 0, 0]]))]
     found = study_metrics(guesses, masks, batch=2)
@@ -128,7 +134,7 @@ def test_study_metrics_pool_pixels_and_average_batches():
     )
 
 
-def test_study_leaves_out_empty_tiles_and_batches_without_distance():
+def test_study_leaves_out_empty_tiles_and_batches_without_distance() -> None:
     shown, apart, empty = (np.array([row]) for row in ([1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]))
     masks, guesses = [shown, shown, shown, empty], [shown, shown, apart, shown]
     found = study_metrics([certain(guess) for guess in guesses], masks, batch=2)
@@ -136,7 +142,7 @@ def test_study_leaves_out_empty_tiles_and_batches_without_distance():
     assert np.isnan(study_metrics([certain(empty)], [empty], batch=2)["modified hausdorff distance"])
 
 
-def test_study_means_over_classes_skip_absent_ones():
+def test_study_means_over_classes_skip_absent_ones() -> None:
     mask, wrong = np.array([[1, 1, 0, 0]]), np.array([[1, 0, 0, 0]])
     found = study_metrics([certain(wrong, 3)], [mask], batch=24)
     assert found["mean dice index"] == pytest.approx((2 + 1) / (2 + 1 + 1))
@@ -146,20 +152,20 @@ def test_study_means_over_classes_skip_absent_ones():
     assert swapped["mean dice index"] == pytest.approx((1 / (2 + 1) + 1 / (1 + 1)) / 2)
 
 
-def test_study_accuracy_of_several_classes_is_a_mean_over_batches():
+def test_study_accuracy_of_several_classes_is_a_mean_over_batches() -> None:
     masks = [np.array([[1, 2]]), np.array([[1, 2]]), np.array([[0, 0]])]
     guesses = [certain(mask, 2) for mask in masks[:2]] + [certain(np.array([[1, 1]]), 2)]
     assert study_metrics(guesses, masks, batch=2)["accuracy"] == 0.5
 
 
-def test_study_distance_of_several_classes_is_averaged_over_tiles_first():
+def test_study_distance_of_several_classes_is_averaged_over_tiles_first() -> None:
     mask = np.array([[1, 0, 0, 0, 0, 2]])
     guesses = [np.array([row]) for row in ([0, 1, 0, 0, 0, 2], [0, 0, 0, 1, 0, 2], [0, 0, 0, 2, 0, 0])]
     found = study_metrics([certain(guess, 2) for guess in guesses], [mask] * 3, batch=3)
     assert found["modified hausdorff distance"] == pytest.approx(((1 + 3) / 2 + (0 + 0 + 2) / 3) / 2)
 
 
-def test_confusion_table_counts_tiles_of_one_case_together():
+def test_confusion_table_counts_tiles_of_one_case_together() -> None:
     mask, empty = np.array([[1, 1]]), np.array([[0, 0]])
     table = confusion_table(
         ["a", "a", "b"], [certain(g) for g in (empty, mask, empty)], [mask, mask, empty], ["lesion"]
@@ -170,7 +176,7 @@ def test_confusion_table_counts_tiles_of_one_case_together():
     assert table[["dice", "jaccard"]].isna().all(axis=1).tolist() == [False, True]
 
 
-def test_case_table_agrees_with_counts_and_ranks_of_the_case():
+def test_case_table_agrees_with_counts_and_ranks_of_the_case() -> None:
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 3, (3, 8, 9)).astype(np.uint8)
     probability = rng.dirichlet(np.ones(3), (3, 8, 9)).transpose(3, 0, 1, 2).astype(np.float32)
@@ -187,8 +193,10 @@ def test_case_table_agrees_with_counts_and_ranks_of_the_case():
 
 @pytest.mark.parametrize("shape", [(1, 24, 20), (5, 14, 12)])
 @pytest.mark.parametrize("share", [0.02, 0.5])
-def test_sound_metrics_are_those_of_monai(shape: tuple[int, ...], share: float):
-    from monai.metrics import compute_dice, compute_hausdorff_distance, compute_iou
+def test_sound_metrics_are_those_of_monai(shape: tuple[int, ...], share: float) -> None:
+    from monai.metrics.hausdorff_distance import compute_hausdorff_distance
+    from monai.metrics.meandice import compute_dice
+    from monai.metrics.meaniou import compute_iou
 
     rng, spacing = np.random.default_rng(len(shape) + int(100 * share)), (7.0, 1.5, 0.8)
     for _ in range(5):
@@ -206,7 +214,7 @@ def test_sound_metrics_are_those_of_monai(shape: tuple[int, ...], share: float):
         assert table["hausdorff95"].tolist() == pytest.approx(distances.tolist(), rel=1e-6, nan_ok=True)
 
 
-def test_hausdorff_is_between_borders_in_mm_and_the_worse_direction():
+def test_hausdorff_is_between_borders_in_mm_and_the_worse_direction() -> None:
     rng = np.random.default_rng(1)
     truth, guess = np.zeros((2, 5, 20, 20), bool)
     truth[:4, 2:14, 3:15], guess[1:, 6:19, 2:12] = True, True
@@ -218,7 +226,7 @@ def test_hausdorff_is_between_borders_in_mm_and_the_worse_direction():
     assert case_table(alone(case(truth, guess, spacing=spacing)), ["x"])["hausdorff95"][0] == pytest.approx(expected)
 
 
-def test_one_slice_is_measured_in_its_plane():
+def test_one_slice_is_measured_in_its_plane() -> None:
     truth, guess = np.zeros((2, 1, 21, 21), bool)
     truth[0, :, :], guess[0, 10, 10] = True, True
     y, x = np.indices((21, 21))  # as a volume of one slice, all of the square would be border
@@ -228,7 +236,7 @@ def test_one_slice_is_measured_in_its_plane():
     assert table["hausdorff95"][0] == pytest.approx(expected)
 
 
-def test_false_findings_cost_dice_and_true_absence_does_not_count(recwarn: pytest.WarningsRecorder):
+def test_false_findings_cost_dice_and_true_absence_does_not_count(recwarn: pytest.WarningsRecorder) -> None:
     empty, some = np.zeros((2, 2, 4, 4), int)
     some[0, 0, 0] = 1
     pairs = [(empty, empty), (empty, some), (some, empty), (some, some)]
@@ -240,7 +248,7 @@ def test_false_findings_cost_dice_and_true_absence_does_not_count(recwarn: pytes
     assert not [w for w in recwarn if "all 0" in str(w.message)]
 
 
-def test_case_metrics_of_one_class_are_means_over_cases():
+def test_case_metrics_of_one_class_are_means_over_cases() -> None:
     truth = np.array([[[1, 1, 0, 0]]])
     cases = [case(truth, truth, name="a"), case(truth, np.array([[[1, 0, 1, 0]]]), name="b")]
     table = case_table(alone(*cases), ["lesion"])
@@ -251,7 +259,7 @@ def test_case_metrics_of_one_class_are_means_over_cases():
     assert case_metrics(table.assign(dice=[0.9, 0.3]))["dice index"] == pytest.approx(0.6)
 
 
-def test_case_metrics_of_several_classes_are_means_within_cases_first():
+def test_case_metrics_of_several_classes_are_means_within_cases_first() -> None:
     table = pd.DataFrame(
         {
             "case": ["a", "a", "b", "b"],

@@ -62,7 +62,7 @@ def released(values: dict[str, float]) -> dict[str, float]:
     return {name.replace("_", " "): value for name, value in short.items()}
 
 
-def test_parity_of_the_inputs(reference: dict[str, Any]):
+def test_parity_of_the_inputs(reference: dict[str, Any]) -> None:
     check, (p, masks) = reference["input_check"], binary(reference["seed"])
     assert p.mean(dtype=float) == pytest.approx(check["binary_pred_mean"], rel=TOLERANCE)
     assert masks.sum() == check["binary_mask_sum"]
@@ -71,18 +71,18 @@ def test_parity_of_the_inputs(reference: dict[str, Any]):
     assert np.bincount(masks.ravel()).tolist() == check["multi_mask_counts"]
 
 
-def test_parity_of_metrics_of_one_class(reference: dict[str, Any]):
+def test_parity_of_metrics_of_one_class(reference: dict[str, Any]) -> None:
     p, masks = binary(reference["seed"])
     found = batched_metrics(batches(np.stack([1 - p, p], axis=1), masks, reference["batches"]))
     assert found == pytest.approx(released(reference["binary"]), rel=TOLERANCE)
 
 
-def test_parity_of_metrics_of_several_classes(reference: dict[str, Any]):
+def test_parity_of_metrics_of_several_classes(reference: dict[str, Any]) -> None:
     found = batched_metrics(batches(*multiclass(reference["seed"]), reference["batches"]))
     assert found == pytest.approx(released(reference["multiclass"]), rel=TOLERANCE)
 
 
-def test_parity_of_the_dice_loss(reference: dict[str, Any]):
+def test_parity_of_the_dice_loss(reference: dict[str, Any]) -> None:
     expected, (p, masks), (p4, masks4) = (
         reference["dice_loss"],
         binary(reference["seed"]),

@@ -7,7 +7,7 @@ import pytest
 from workflow.lib.job.code import code_files
 
 
-def test_code_files_follow_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_code_files_follow_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name, text in {
         "workflow/scripts/score/a.py": "from workflow.lib.score.b import f",

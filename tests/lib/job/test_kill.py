@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -37,7 +38,7 @@ if call["what"] == "finetune":
 """
 
 
-def start(what: str, job: dict, output: Path) -> subprocess.Popen[bytes]:
+def start(what: str, job: dict[str, Any], output: Path) -> subprocess.Popen[bytes]:
     folder = "folder" if what == "pretrain" else "output_folder"
     arguments = {name: str(value) if isinstance(value, Path) else value for name, value in job.items()}
     arguments |= {"weights": [str(path) for path in job["weights"]]} if what == "finetune" else {}
@@ -46,7 +47,7 @@ def start(what: str, job: dict, output: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", CODE, str(call)], cwd=ROOT, stderr=subprocess.DEVNULL)
 
 
-def until_done(what: str, job: dict, output: Path, kinds: list[signal.Signals], rng: random.Random) -> int:
+def until_done(what: str, job: dict[str, Any], output: Path, kinds: list[signal.Signals], rng: random.Random) -> int:
     """Start it, signal it after a random while of training, again and again; returns how often it was hit while training."""
     resume, hits = output.with_name(output.name + ".resume"), 0
     for kind in kinds:
@@ -62,7 +63,12 @@ def until_done(what: str, job: dict, output: Path, kinds: list[signal.Signals], 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["pretrain", "finetune"])
-def test_killed_at_random_moments_it_ends_bit_identical(what: str, tmp_path: Path, pretraining, finetuning):  # noqa: F811
+def test_killed_at_random_moments_it_ends_bit_identical(
+    what: str,
+    tmp_path: Path,
+    pretraining: dict[str, Any],  # noqa: F811
+    finetuning: dict[str, Any],  # noqa: F811
+) -> None:
     job = pretraining if what == "pretrain" else finetuning
     job["recipe"] = job["recipe"] | {"epochs": 40} | ({"augmentation": "simple"} if what == "pretrain" else {})
     if what == "pretrain":

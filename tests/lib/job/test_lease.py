@@ -45,7 +45,7 @@ def notes(output: Path) -> list[str]:
     return output.with_suffix(".notes").read_text().split()
 
 
-def test_a_second_job_waits_and_takes_what_the_first_made(tmp_path: Path):
+def test_a_second_job_waits_and_takes_what_the_first_made(tmp_path: Path) -> None:
     output = tmp_path / "out.csv"
     jobs = [start(output, 1.0)]
     wait_for(output.with_suffix(".notes"))
@@ -55,7 +55,7 @@ def test_a_second_job_waits_and_takes_what_the_first_made(tmp_path: Path):
     assert not lease_path(output).exists()
 
 
-def test_after_a_failure_the_waiting_job_does_the_work(tmp_path: Path):
+def test_after_a_failure_the_waiting_job_does_the_work(tmp_path: Path) -> None:
     output = tmp_path / "out.csv"
     first = start(output, 60)
     wait_for(output.with_suffix(".notes"))
@@ -68,7 +68,7 @@ def test_after_a_failure_the_waiting_job_does_the_work(tmp_path: Path):
     assert notes(output) == ["begin", "begin", "end"]
 
 
-def test_a_killed_job_blocks_nobody(tmp_path: Path):
+def test_a_killed_job_blocks_nobody(tmp_path: Path) -> None:
     output = tmp_path / "out.csv"
     first = start(output, 60)
     wait_for(output.with_suffix(".notes"))
@@ -81,7 +81,9 @@ def test_a_killed_job_blocks_nobody(tmp_path: Path):
     assert not lease_path(output).exists()
 
 
-def test_a_job_of_another_host_is_dead_when_it_shows_no_sign_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_job_of_another_host_is_dead_when_it_shows_no_sign_of_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(lease, "STALE", 1.0)
     path = lease_path(tmp_path / "out.csv")
     holder = {"token": "other", "host": "elsewhere", "pid": 1, "process_start": "1", "slurm_job": None, "since": ""}
@@ -92,7 +94,7 @@ def test_a_job_of_another_host_is_dead_when_it_shows_no_sign_of_life(tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
-def test_who_is_dead(monkeypatch: pytest.MonkeyPatch):
+def test_who_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
     me = {
         "host": socket.gethostname(),
         "pid": os.getpid(),
@@ -108,7 +110,7 @@ def test_who_is_dead(monkeypatch: pytest.MonkeyPatch):
 
 # The other may be just about to write it.
 @pytest.mark.parametrize("content", [json.dumps({"token": "of another"}), ""])
-def test_a_job_that_lost_its_lease_stops(tmp_path: Path, content: str):
+def test_a_job_that_lost_its_lease_stops(tmp_path: Path, content: str) -> None:
     output = tmp_path / "out.csv"
     code = JOB.replace("import sys, time\n", "import sys, time\nfrom workflow.lib.job import lease\nlease.BEAT = 0.1\n")
     job = subprocess.Popen([sys.executable, "-c", code, str(output), "60"], cwd=ROOT, stderr=subprocess.DEVNULL)

@@ -12,7 +12,7 @@ from workflow.lib.job.run import UserError, atomic_folder, atomic_path, derive_s
 ROOT = Path(__file__).parents[3]
 
 
-def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path):
+def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text("old")
     with pytest.raises(RuntimeError), atomic_path(path) as temporary:
@@ -22,7 +22,7 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_failed_folder_leaves_the_old_folder_and_nothing_else(tmp_path: Path):
+def test_failed_folder_leaves_the_old_folder_and_nothing_else(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     folder.mkdir()
     (folder / "a").write_text("old")
@@ -33,7 +33,7 @@ def test_failed_folder_leaves_the_old_folder_and_nothing_else(tmp_path: Path):
     assert list(tmp_path.iterdir()) == [folder]
 
 
-def test_json_refuses_nan_and_truncation(tmp_path: Path):
+def test_json_refuses_nan_and_truncation(tmp_path: Path) -> None:
     path = tmp_path / "card.json"
     with pytest.raises(ValueError):
         write_json(path, {"x": float("nan")})
@@ -45,14 +45,14 @@ def test_json_refuses_nan_and_truncation(tmp_path: Path):
     assert all(word in str(error.value) for word in (str(path), "found:", "expected:", "rm "))
 
 
-def test_seeds_depend_on_every_part_and_on_nothing_else():
+def test_seeds_depend_on_every_part_and_on_nothing_else() -> None:
     assert len({derive_seed(a, b) for a in range(20) for b in ("x", "y")}) == 40
     code = "from workflow.lib.job.run import derive_seed; print(derive_seed(1, 'order', 2))"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert int(run.stdout) == derive_seed(1, "order", 2)
 
 
-def test_user_errors_reach_log_and_stderr_without_traceback(tmp_path: Path):
+def test_user_errors_reach_log_and_stderr_without_traceback(tmp_path: Path) -> None:
     log = tmp_path / "job.log"
     code = (
         "from workflow.lib.job.run import UserError, start_job\n"
@@ -66,7 +66,7 @@ def test_user_errors_reach_log_and_stderr_without_traceback(tmp_path: Path):
         assert "Traceback" not in text
 
 
-def test_ctrl_c_says_what_to_do_without_traceback(tmp_path: Path):
+def test_ctrl_c_says_what_to_do_without_traceback(tmp_path: Path) -> None:
     log = tmp_path / "job.log"
     code = f"from workflow.lib.job.run import start_job\nstart_job({str(log)!r})\nraise KeyboardInterrupt"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
@@ -74,7 +74,7 @@ def test_ctrl_c_says_what_to_do_without_traceback(tmp_path: Path):
     assert "run the same command again" in log.read_text()
 
 
-def test_warnings_reach_the_console(tmp_path: Path):
+def test_warnings_reach_the_console(tmp_path: Path) -> None:
     code = (
         "import logging\nfrom workflow.lib.job.run import start_job\n"
         f"start_job({str(tmp_path / 'job.log')!r})\n"
@@ -85,12 +85,12 @@ def test_warnings_reach_the_console(tmp_path: Path):
     assert "quiet" in (tmp_path / "job.log").read_text()
 
 
-def test_json_round_trip(tmp_path: Path):
+def test_json_round_trip(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"b": [1, 2]})
     assert json.loads((tmp_path / "a.json").read_text()) == {"b": [1, 2]}
 
 
-def test_what_a_killed_job_left_half_written_is_removed(tmp_path: Path):
+def test_what_a_killed_job_left_half_written_is_removed(tmp_path: Path) -> None:
     code = (
         "import os, sys\nfrom workflow.lib.job.run import atomic_path\n"
         "with atomic_path(sys.argv[1]) as temporary:\n    temporary.write_text('half')\n    os.kill(os.getpid(), 9)"

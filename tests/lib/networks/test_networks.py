@@ -37,14 +37,14 @@ def parameters(module: torch.nn.Module) -> int:
         ("swin", 20_411_850, 21_180_850, 27_166_596),
     ],
 )
-def test_parameter_counts_of_the_study(name: str, encoder: int, classifier: int, segmenter: int):
+def test_parameter_counts_of_the_study(name: str, encoder: int, classifier: int, segmenter: int) -> None:
     assert parameters(build_encoder(FULL[name], use="simple")) == encoder
     assert parameters(build_classifier(FULL[name], 1000, use="simple", seed=0)) == classifier
     assert parameters(build_segmenter(FULL[name], 1, seed=0)) == segmenter
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_feature_and_output_shapes(name: str):
+def test_feature_and_output_shapes(name: str) -> None:
     network = build_segmenter(SMALL[name], 4, seed=0).eval()
     images = torch.rand(2, 3, 64, 64)
     shapes = [tuple(features.shape[1:]) for features in network.encoder(images)]
@@ -58,7 +58,7 @@ def test_feature_and_output_shapes(name: str):
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_weights_depend_on_the_seed_alone(name: str):
+def test_weights_depend_on_the_seed_alone(name: str) -> None:
     torch.manual_seed(5)
     first = build_segmenter(SMALL[name], 1, seed=1).state_dict()
     torch.manual_seed(6)
@@ -67,7 +67,7 @@ def test_weights_depend_on_the_seed_alone(name: str):
     assert any(not torch.equal(first[key], other[key]) for key in first)
 
 
-def test_stochastic_depth_of_resnet_scales_in_evaluation_and_not_in_training():
+def test_stochastic_depth_of_resnet_scales_in_evaluation_and_not_in_training() -> None:
     block = Bottleneck(8, 8, 1, drop=0.25).eval()
     plain = Bottleneck(8, 8, 1, drop=0.0).eval()
     plain.load_state_dict(block.state_dict())
@@ -83,7 +83,7 @@ def test_stochastic_depth_of_resnet_scales_in_evaluation_and_not_in_training():
 
 
 @pytest.mark.parametrize("shape", [(100, 100), (224, 256)])
-def test_swin_names_the_sizes_that_it_can_take(shape: tuple[int, int]):
+def test_swin_names_the_sizes_that_it_can_take(shape: tuple[int, int]) -> None:
     with pytest.raises(UserError, match="Swin encoder cannot take") as error:
         build_encoder(SMALL["swin"], use="simple")(torch.zeros(1, 3, *shape))
     for word in (f"{shape[0]} x {shape[1]} pixels", "multiple of 32", "224", "next:"):
@@ -97,14 +97,14 @@ def checkpoint(tmp_path: Path) -> Path:
     return path
 
 
-def test_encoder_of_a_checkpoint_is_loaded_whole(checkpoint: Path):
+def test_encoder_of_a_checkpoint_is_loaded_whole(checkpoint: Path) -> None:
     encoder = build_encoder(SMALL["unet"], use="downstream")
     load_encoder(encoder, checkpoint)
     tensors = load_file(checkpoint)
     assert all(torch.equal(value, tensors[f"encoder.{name}"]) for name, value in encoder.state_dict().items())
 
 
-def test_checkpoint_of_another_network_is_refused_and_changes_nothing(checkpoint: Path):
+def test_checkpoint_of_another_network_is_refused_and_changes_nothing(checkpoint: Path) -> None:
     encoder = build_encoder({"architecture": "unet", "width": 8}, use="downstream")
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
     with pytest.raises(UserError) as error:
@@ -115,7 +115,7 @@ def test_checkpoint_of_another_network_is_refused_and_changes_nothing(checkpoint
 
 
 @pytest.mark.parametrize("change", ["missing", "unexpected"])
-def test_missing_and_left_over_tensors_are_refused(checkpoint: Path, change: str):
+def test_missing_and_left_over_tensors_are_refused(checkpoint: Path, change: str) -> None:
     tensors = load_file(checkpoint)
     if change == "missing":
         del tensors["encoder.stem.bias"]
@@ -140,7 +140,7 @@ def flip_a_bit(path: Path) -> None:
 @pytest.mark.parametrize("damage", [cut, flip_a_bit, Path.unlink], ids=["cut", "one bit", "no weights"])
 def test_damaged_checkpoint_is_named_and_never_read(
     checkpoint: Path, damage: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr(weights, "load_file", lambda path: pytest.fail("was read"))
     damage(checkpoint)
     with pytest.raises(UserError, match="damaged checkpoint") as error:
@@ -150,7 +150,7 @@ def test_damaged_checkpoint_is_named_and_never_read(
 
 
 @pytest.mark.parametrize("damage", [cut, Path.unlink], ids=["cut", "no card"])
-def test_checkpoint_without_its_card_is_never_read(checkpoint: Path, damage: Callable[[Path], None]):
+def test_checkpoint_without_its_card_is_never_read(checkpoint: Path, damage: Callable[[Path], None]) -> None:
     card = checkpoint.with_suffix(".json")
     card.write_text(card.read_text()[:60])
     damage(card)

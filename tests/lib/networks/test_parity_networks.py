@@ -74,7 +74,7 @@ def agree(found: Tensor, expected: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("manifest", [*ENCODERS, *SEGMENTATION])
-def test_parity_of_names_and_shapes(manifest: str):
+def test_parity_of_names_and_shapes(manifest: str) -> None:
     entry = reference("manifests.json")[manifest]
     architecture = (ENCODERS | SEGMENTATION)[manifest]
     if manifest in ENCODERS:
@@ -89,7 +89,7 @@ def test_parity_of_names_and_shapes(manifest: str):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*ENCODERS, "resnet50_no_stochastic_depth"])
-def test_parity_of_encoders(name: str):
+def test_parity_of_encoders(name: str) -> None:
     expected = reference("study/networks.json")
     manifest = name.removesuffix("_no_stochastic_depth")
     architecture = ENCODERS[manifest]
@@ -108,7 +108,7 @@ def test_parity_of_encoders(name: str):
 
 
 @pytest.mark.parametrize("name", SEGMENTATION)
-def test_parity_of_segmentation_networks(name: str):
+def test_parity_of_segmentation_networks(name: str) -> None:
     expected = reference("study/networks.json")
     network = build_segmenter(SETTINGS[SEGMENTATION[name]], 1, seed=0)
     filled(network, name, SEGMENTATION[name], expected["seed"])
@@ -131,7 +131,7 @@ def jittered(images: Tensor, jitter: dict[str, Any]) -> Tensor:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ENCODERS)
-def test_parity_of_robustness_end_to_end(name: str):
+def test_parity_of_robustness_end_to_end(name: str) -> None:
     expected = reference("study/robustness_end_to_end.json")
     images = image_batch(expected["image_seed"], expected["n"])
     views = [jittered(images, jitter) for jitter in expected["jitter"]]
@@ -140,7 +140,9 @@ def test_parity_of_robustness_end_to_end(name: str):
     architecture = ENCODERS[name]
     encoder = build_encoder(SETTINGS[architecture], use="advanced")
     classifier = build_classifier(SETTINGS[architecture], 1000, use="advanced", seed=0)
-    encoder.load_state_dict(filled(classifier, name, architecture, expected["seed"]).encoder.state_dict())
+    encoder.load_state_dict(
+        filled(classifier, name, architecture, expected["seed"]).get_submodule("encoder").state_dict()
+    )
     encoder.eval()
     assert any(module.drop for module in encoder.modules() if isinstance(module, Bottleneck)) == (name == "resnet50")
     with torch.inference_mode():

@@ -48,7 +48,7 @@ def resnet() -> dict[str, Tensor]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LEVELS)
-def test_levels_and_full_size_logits_with_gradients_in_every_level(name: str):
+def test_levels_and_full_size_logits_with_gradients_in_every_level(name: str) -> None:
     torch.manual_seed(0)
     encoder = TimmEncoder(name, SIZE)
     assert dict(zip(encoder.reductions, encoder.channels, strict=True)) == LEVELS[name]
@@ -68,13 +68,14 @@ def test_levels_and_full_size_logits_with_gradients_in_every_level(name: str):
     assert first.grad is not None and first.grad.abs().sum() > 0
 
 
-def test_widths_of_the_decoder_are_those_of_flexible_unet_and_capped():
-    widths = [block.convs.conv_1.conv.out_channels for block in PyramidDecoder([8, 8], [4, 64], 1).decoder.blocks]
+def test_widths_of_the_decoder_are_those_of_flexible_unet_and_capped() -> None:
+    network: Any = PyramidDecoder([8, 8], [4, 64], 1)
+    widths = [block.convs.conv_1.conv.out_channels for block in network.decoder.blocks]
     assert widths == [256, 256, 128, 64, 32, 16]
 
 
 @pytest.mark.parametrize("name", ["resnet10t", "vit_tiny_patch16_224"])
-def test_construction_depends_on_the_generator_alone(name: str):
+def test_construction_depends_on_the_generator_alone(name: str) -> None:
     states = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
@@ -84,7 +85,7 @@ def test_construction_depends_on_the_generator_alone(name: str):
 
 
 @pytest.mark.parametrize("name", ["resent18", "swin_tiny_patch4_window7"])
-def test_unknown_name_suggests_close_ones(name: str):
+def test_unknown_name_suggests_close_ones(name: str) -> None:
     with pytest.raises(UserError, match="unknown timm encoder") as error:
         TimmEncoder(name, SIZE)
     assert {"resent18": "resnet18", "swin_tiny_patch4_window7": FIXED[0]}[name] in str(error.value)
@@ -101,14 +102,14 @@ def test_unknown_name_suggests_close_ones(name: str):
         ("legacy_xception", 64, ["(64, 29, 29)", "(64, 32, 32)", "use another encoder\n"]),  # no padding
     ],
 )
-def test_sizes_that_do_not_work_are_refused_with_those_that_do(name: str, size: int, words: list[str]):
+def test_sizes_that_do_not_work_are_refused_with_those_that_do(name: str, size: int, words: list[str]) -> None:
     with pytest.raises(UserError) as error:
         TimmEncoder(name, size)
     for word in (*words, "found:", "expected:", "where:", "next:"):
         assert word in f"{error.value}\n"
 
 
-def test_model_without_feature_maps_is_refused(monkeypatch: pytest.MonkeyPatch):
+def test_model_without_feature_maps_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def create_model(name: str, **arguments: Any) -> None:
         raise RuntimeError("features_only not implemented")
 
@@ -120,7 +121,9 @@ def test_model_without_feature_maps_is_refused(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*LEVELS][:5])
 @pytest.mark.parametrize("save", [save_file, torch.save])
-def test_features_with_weights_of_a_file_are_those_of_the_whole_model(name: str, save: Callable, tmp_path: Path):
+def test_features_with_weights_of_a_file_are_those_of_the_whole_model(
+    name: str, save: Callable[..., None], tmp_path: Path
+) -> None:
     model, path = whole(name), tmp_path / ("w.pth" if save is torch.save else "w.safetensors")
     save(model.state_dict(), path)
     encoder = TimmEncoder(name, SIZE).eval()
@@ -137,7 +140,7 @@ def test_features_with_weights_of_a_file_are_those_of_the_whole_model(name: str,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FIXED)
-def test_weights_for_another_image_size_are_resampled(name: str, tmp_path: Path):
+def test_weights_for_another_image_size_are_resampled(name: str, tmp_path: Path) -> None:
     state = whole(name, size=128).state_dict()
     save_file(state, tmp_path / "w.safetensors")
     encoder = TimmEncoder(name, SIZE)
@@ -149,7 +152,7 @@ def test_weights_for_another_image_size_are_resampled(name: str, tmp_path: Path)
     assert torch.equal(values, state[kept])
 
 
-def test_original_convnext_names_are_converted(tmp_path: Path):
+def test_original_convnext_names_are_converted(tmp_path: Path) -> None:
     state = whole("convnext_atto").state_dict()
     original = {}
     for key, value in state.items():
@@ -162,7 +165,7 @@ def test_original_convnext_names_are_converted(tmp_path: Path):
     assert torch.equal(tensors[f"network.{key.replace('.', '_', 1)}"], state[key])
 
 
-def test_wrappings_of_training_programs_are_removed(resnet: dict[str, Tensor], tmp_path: Path):
+def test_wrappings_of_training_programs_are_removed(resnet: dict[str, Tensor], tmp_path: Path) -> None:
     averaged = {f"module.{key}": value for key, value in resnet.items()}
     other = {key: value + 1 for key, value in averaged.items()}
     content = {"epoch": 3, "state_dict": other, "state_dict_ema": averaged, "args": argparse.Namespace(lr=0.1)}
@@ -171,12 +174,12 @@ def test_wrappings_of_training_programs_are_removed(resnet: dict[str, Tensor], t
     assert torch.equal(tensors["network.conv1.0.weight"], resnet["conv1.0.weight"])
 
 
-def test_weights_without_classifier_do(resnet: dict[str, Tensor], tmp_path: Path):
+def test_weights_without_classifier_do(resnet: dict[str, Tensor], tmp_path: Path) -> None:
     torch.save({key: value for key, value in resnet.items() if not key.startswith("fc.")}, tmp_path / "w.pth")
     assert len(pretrained_tensors("resnet10t", str(tmp_path / "w.pth"), SIZE)) == len(resnet) - 2
 
 
-def test_classifier_in_a_file_for_a_model_without_one_does(tmp_path: Path):
+def test_classifier_in_a_file_for_a_model_without_one_does(tmp_path: Path) -> None:
     name = "convnextv2_atto.fcmae"  # pretrained without labels
     save_file(whole(name).state_dict(), tmp_path / "w.safetensors")
     assert (
@@ -201,7 +204,7 @@ def test_classifier_in_a_file_for_a_model_without_one_does(tmp_path: Path):
 )
 def test_weights_that_do_not_fit_are_refused(
     resnet: dict[str, Tensor], change: dict[str, Any], words: list[str], tmp_path: Path
-):
+) -> None:
     torch.save({key: value for key, value in (resnet | change).items() if value is not None}, tmp_path / "w.pth")
     with pytest.raises(UserError, match="do not fit") as error:
         pretrained_tensors("resnet10t", str(tmp_path / "w.pth"), SIZE)
@@ -210,14 +213,14 @@ def test_weights_that_do_not_fit_are_refused(
 
 
 @pytest.mark.parametrize("name", ["dla46x_c", "mobilenetv3_small_050", "swin_tiny_patch4_window7_224"])
-def test_weights_of_another_model_are_refused_in_short(name: str, resnet: dict[str, Tensor], tmp_path: Path):
+def test_weights_of_another_model_are_refused_in_short(name: str, resnet: dict[str, Tensor], tmp_path: Path) -> None:
     save_file(resnet, tmp_path / "w.safetensors")
     with pytest.raises(UserError, match="do not fit") as error:
         pretrained_tensors(name, str(tmp_path / "w.safetensors"), SIZE)
     assert len(str(error.value)) < 1000
 
 
-def test_missing_tensor_of_a_model_that_timm_loads_non_strictly_is_refused(tmp_path: Path):
+def test_missing_tensor_of_a_model_that_timm_loads_non_strictly_is_refused(tmp_path: Path) -> None:
     state = whole("dla46x_c").state_dict()
     del state["base_layer.0.weight"]
     torch.save(state, tmp_path / "w.pth")
@@ -231,11 +234,11 @@ class Code:
     def __init__(self, folder: Path) -> None:
         self.folder = str(folder)
 
-    def __reduce__(self) -> tuple[Callable, tuple[str]]:
+    def __reduce__(self) -> tuple[Callable[..., None], tuple[str]]:
         return os.mkdir, (self.folder,)
 
 
-def test_code_in_a_file_is_not_run(resnet: dict[str, Tensor], tmp_path: Path):
+def test_code_in_a_file_is_not_run(resnet: dict[str, Tensor], tmp_path: Path) -> None:
     torch.save({"state_dict": resnet, "hook": Code(tmp_path / "made")}, tmp_path / "w.pth")
     with pytest.raises(UserError, match="unreadable weights") as error:
         pretrained_tensors("resnet10t", str(tmp_path / "w.pth"), SIZE)
@@ -244,7 +247,9 @@ def test_code_in_a_file_is_not_run(resnet: dict[str, Tensor], tmp_path: Path):
 
 
 @pytest.mark.parametrize(("suffix", "save"), [("safetensors", save_file), ("pth", torch.save), ("bin", None)])
-def test_damaged_files_are_refused(resnet: dict[str, Tensor], suffix: str, save: Callable | None, tmp_path: Path):
+def test_damaged_files_are_refused(
+    resnet: dict[str, Tensor], suffix: str, save: Callable[..., None] | None, tmp_path: Path
+) -> None:
     path = tmp_path / f"w.{suffix}"
     if save:
         save(resnet, path)
@@ -255,13 +260,13 @@ def test_damaged_files_are_refused(resnet: dict[str, Tensor], suffix: str, save:
 
 
 @pytest.mark.parametrize("content", [{"weights": {"a": torch.zeros(1)}}, [torch.zeros(1)], {}])
-def test_file_without_named_tensors_is_refused(content: Any, tmp_path: Path):
+def test_file_without_named_tensors_is_refused(content: Any, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "w.pth")
     with pytest.raises(UserError, match="no tensors but "):
         pretrained_tensors("resnet10t", str(tmp_path / "w.pth"), SIZE)
 
 
-def test_weights_of_timms_hub(resnet: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch):
+def test_weights_of_timms_hub(resnet: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
     def load(hub: str, weights_only: bool) -> dict[str, Tensor]:
         assert hub == "timm/resnet10t.c3_in1k" and weights_only
         return resnet
@@ -279,7 +284,9 @@ def test_weights_of_timms_hub(resnet: dict[str, Tensor], monkeypatch: pytest.Mon
         ("gcvit_xxtiny", ["no weights on its hub"]),
     ],
 )
-def test_without_the_hub_the_user_is_told_to_bring_a_file(name: str, words: list[str], monkeypatch: pytest.MonkeyPatch):
+def test_without_the_hub_the_user_is_told_to_bring_a_file(
+    name: str, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def load(hub: str, weights_only: bool) -> dict[str, Tensor]:
         raise OSError("no route")
 
@@ -290,7 +297,7 @@ def test_without_the_hub_the_user_is_told_to_bring_a_file(name: str, words: list
         assert word in str(error.value)
 
 
-def test_files_without_tensors_say_what_is_in_them(tmp_path: Path):
+def test_files_without_tensors_say_what_is_in_them(tmp_path: Path) -> None:
     (tmp_path / "text.pth").write_text("hello\n")
     with pytest.raises(UserError, match="no file that torch.save wrote"):
         read_weights(tmp_path / "text.pth", next="")

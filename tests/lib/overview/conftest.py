@@ -1,5 +1,6 @@
 """A small study in two networks and one target, without any file."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def rules() -> dict[str, Rule]:
 
 
 @pytest.fixture
-def finetuning(tmp_path: Path):
+def finetuning(tmp_path: Path) -> Callable[..., Job]:
     """Makes a job of one fine-tuning, with its files under tmp_path."""
 
     def make(encoder: str = "unet", freeze: str = "tuned", seed: int | str = 1) -> Job:
@@ -43,7 +44,7 @@ def finetuning(tmp_path: Path):
 
 
 @pytest.fixture
-def finish():
+def finish() -> Callable[..., None]:
     """Writes a job's outputs and its benchmark."""
 
     def write(job: Job, seconds: float, trained: float = 0.0) -> None:

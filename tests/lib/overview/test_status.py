@@ -3,10 +3,12 @@
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from workflow.lib.job.lease import lease_path
-from workflow.lib.overview.jobs import Job
+from workflow.lib.overview.costs import Study
+from workflow.lib.overview.jobs import Job, Rule
 from workflow.lib.overview.status import KILLED, state_of, status_text
 
 ERROR = "10:00:00 step 3/75, eta 0:01:00\n10:00:01 loss is not finite\n  found:    nan\n  expected: a number\n"
@@ -31,7 +33,7 @@ def start(job: Job, log: str = "", age: float = 0.0) -> None:
     Path(job.log).write_text(log)
 
 
-def test_a_job_that_shows_life_runs_and_says_how_far_it_is(finetuning):
+def test_a_job_that_shows_life_runs_and_says_how_far_it_is(finetuning: Callable[..., Job]) -> None:
     start(
         finetuning(), "10:00:00 step 1/75, eta 0:09:00\n10:00:09 step 30/75, eta 1 day, 2:03:20, loss 0.5\n10:00:10 x\n"
     )
@@ -40,12 +42,12 @@ def test_a_job_that_shows_life_runs_and_says_how_far_it_is(finetuning):
     assert state.left == 26 * 3600 + 3 * 60 + 20
 
 
-def test_a_job_without_signs_of_life_was_killed(finetuning):
+def test_a_job_without_signs_of_life_was_killed(finetuning: Callable[..., Job]) -> None:
     start(finetuning(), "10:00:00 step 1/75, eta 0:09:00\n", age=600)
     assert (state_of(finetuning()).kind, state_of(finetuning()).note) == ("failed", KILLED)
 
 
-def test_a_job_that_failed_says_why(finetuning):
+def test_a_job_that_failed_says_why(finetuning: Callable[..., Job]) -> None:
     job = finetuning()
     Path(job.log).write_text(ERROR)
     assert (state_of(job).kind, state_of(job).note) == ("failed", "loss is not finite")
@@ -53,19 +55,21 @@ def test_a_job_that_failed_says_why(finetuning):
     assert (state_of(job).kind, state_of(job).note) == ("failed", "ValueError: so it goes")
 
 
-def test_a_job_that_was_done_after_all_is_done(finetuning, finish):
+def test_a_job_that_was_done_after_all_is_done(finetuning: Callable[..., Job], finish: Callable[..., None]) -> None:
     finish(finetuning(), 60.0)
     Path(finetuning().log).write_text(ERROR)
     assert state_of(finetuning()).kind == "done"
 
 
-def test_a_job_with_some_outputs_waits(finetuning, finish):
+def test_a_job_with_some_outputs_waits(finetuning: Callable[..., Job], finish: Callable[..., None]) -> None:
     finish(finetuning(), 60.0)
     Path(finetuning().outputs[1]).unlink()
     assert state_of(finetuning()).kind == "waiting"
 
 
-def test_text(finetuning, finish, study, rules):
+def test_text(
+    finetuning: Callable[..., Job], finish: Callable[..., None], study: Study, rules: dict[str, Rule]
+) -> None:
     jobs = [finetuning(seed=seed) for seed in range(6)]
     finish(jobs[0], 600.0)
     start(jobs[1], "10:00:00 step 30/75, eta 0:10:00, loss 0.5\n")
@@ -80,7 +84,7 @@ def test_text(finetuning, finish, study, rules):
     assert ["finetune_network", "1", "10", "min", "10", "min", "4.0", "of", "8", "6.0", "of", "12", "GB"] in lines
 
 
-def test_a_long_list_is_cut(finetuning, study, rules):
+def test_a_long_list_is_cut(finetuning: Callable[..., Job], study: Study, rules: dict[str, Rule]) -> None:
     jobs = [finetuning(seed=seed) for seed in range(25)]
     for job in jobs:
         Path(job.log).write_text(ERROR)

@@ -1,6 +1,7 @@
 """Every figure is drawn, with content, from a small run, a minimal run, partial ones and the published one."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,9 +36,9 @@ def draw_all(scores: Path, tables: dict[str, Path], folder: Path) -> None:
     robustness.robustness_vs_dice(*inputs, **files(folder, "robustness_vs_dice"))
     heatmap.correlation_heatmap(path["correlations"], path["noise_ceiling"], **files(folder, "correlation_heatmap"))
     selection.selection_tradeoff(path["selection_summary"], **files(folder, "selection_tradeoff"))
-    selection.selection_all(path["selection"], **files(folder, "selection_all"))
-    stability.setting_stability(path["selection"], **files(folder, "setting_stability"))
-    forest.claims_forest(path["claims"], **files(folder, "claims_forest"))
+    selection.selection_all(str(path["selection"]), **files(folder, "selection_all"))
+    stability.setting_stability(str(path["selection"]), **files(folder, "setting_stability"))
+    forest.claims_forest(str(path["claims"]), **files(folder, "claims_forest"))
 
 
 def assert_drawn(folder: Path, names: list[str] = FIGURES) -> None:
@@ -52,8 +53,15 @@ def assert_drawn(folder: Path, names: list[str] = FIGURES) -> None:
         assert len(pd.read_csv(folder / f"{name}.csv")) > 0
 
 
-MINIMAL = {"encoders": ("my-vit",), "targets": ("x",), "freezings": (True,), "seeds": 1, "levels": 1, "lengths": (4,)}
-GRIDS = {
+MINIMAL: dict[str, Any] = {
+    "encoders": ("my-vit",),
+    "targets": ("x",),
+    "freezings": (True,),
+    "seeds": 1,
+    "levels": 1,
+    "lengths": (4,),
+}
+GRIDS: dict[str, dict[str, Any]] = {
     "minimal": MINIMAL,
     "no random, one scheme of one's own, one target": {"lengths": (2, 8), "schemes": ("mine",), "targets": ("x",)},
     "several pretraining seeds, many lengths": {
@@ -67,7 +75,7 @@ GRIDS = {
 @pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("grid", GRIDS)
-def test_figures_of_own_runs(tmp_path: Path, grid: str):
+def test_figures_of_own_runs(tmp_path: Path, grid: str) -> None:
     downstream, scores = write_run(tmp_path / "run", **GRIDS[grid])
     draw_all(scores, write_tables(downstream, scores, tmp_path / "tables"), tmp_path)
     assert_drawn(tmp_path)
@@ -75,7 +83,7 @@ def test_figures_of_own_runs(tmp_path: Path, grid: str):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("error")
-def test_figures_of_a_partial_grid(tmp_path: Path):
+def test_figures_of_a_partial_grid(tmp_path: Path) -> None:
     downstream, scores = write_run(tmp_path / "run")
     table, score = pd.read_csv(downstream), pd.read_csv(scores)
     swin, deep = (table["encoder"] == "swin") & (table["dataset"] == "ACDC"), score["encoder"] == "swin"
@@ -88,7 +96,7 @@ def test_figures_of_a_partial_grid(tmp_path: Path):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("known", [[], [0]], ids=["none", "of length 0"])
-def test_figures_of_a_run_with_unknown_accuracies(tmp_path: Path, known: list[int]):
+def test_figures_of_a_run_with_unknown_accuracies(tmp_path: Path, known: list[int]) -> None:
     downstream, scores = write_run(tmp_path / "run")
     table = pd.read_csv(downstream)
     table["ImageNet accuracy"] = table["ImageNet accuracy"].where(table["pretraining length"].isin(known))
@@ -111,7 +119,7 @@ def figures(published: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_figures_of_the_published_run(figures: Path):
+def test_figures_of_the_published_run(figures: Path) -> None:
     assert_drawn(figures, [*FIGURES, "replay", "score_selection"])
     shown = {name: pd.read_csv(figures / f"{name}.csv") for name in FIGURES}
     assert len(shown["dice_vs_length"]) == 342
@@ -125,7 +133,7 @@ def test_figures_of_the_published_run(figures: Path):
 
 
 @pytest.mark.slow
-def test_one_curve_of_the_published_run_is_muted(figures: Path):
+def test_one_curve_of_the_published_run_is_muted(figures: Path) -> None:
     for name in ("dice_vs_length", "dice_vs_accuracy", "robustness_vs_dice"):
         muted = pd.read_csv(figures / f"{name}.csv").query("muted")
         assert len(muted) == 9
@@ -136,7 +144,7 @@ def test_one_curve_of_the_published_run_is_muted(figures: Path):
 
 
 @pytest.mark.slow
-def test_choices_of_the_published_run(figures: Path):
+def test_choices_of_the_published_run(figures: Path) -> None:
     trade = pd.read_csv(figures / "selection_tradeoff.csv").set_index("selector")
     chosen = trade.loc["robustness (setting chosen on the other data sets)"]
     expected = [6, 88.5556, -0.0049245, -0.0086919, -0.0011571]
@@ -150,7 +158,7 @@ def test_choices_of_the_published_run(figures: Path):
 
 
 @pytest.mark.slow
-def test_panels_of_stability_agree_with_the_claim(figures: Path, published_tables: dict[str, Path]):
+def test_panels_of_stability_agree_with_the_claim(figures: Path, published_tables: dict[str, Path]) -> None:
     pairs = pd.read_csv(figures / "setting_stability.csv").drop_duplicates(["encoder", "target_x", "target_y"])
     assert len(pairs) == 12
     together = pairs.loc[pairs["encoder"] == "all encoders", "spearman"]
@@ -161,7 +169,7 @@ def test_panels_of_stability_agree_with_the_claim(figures: Path, published_table
 
 
 @pytest.mark.slow
-def test_forest_shows_every_testable_claim(figures: Path, published_tables: dict[str, Path]):
+def test_forest_shows_every_testable_claim(figures: Path, published_tables: dict[str, Path]) -> None:
     shown = pd.read_csv(figures / "claims_forest.csv").set_index("claim_id")
     claims = read_table(published_tables["claims"])
     assert set(shown.index) == set(claims.loc[claims["verdict"] != "not testable with these data", "claim_id"])
@@ -171,7 +179,7 @@ def test_forest_shows_every_testable_claim(figures: Path, published_tables: dict
     assert {"C2t", "C9", "C10b", "C11-250", "C12 trainable, basic U-Net", "C12 frozen, all"} < units["dice"]
 
 
-def test_nearest_setting_is_taken_and_named():
+def test_nearest_setting_is_taken_and_named() -> None:
     scores = pd.DataFrame({"metric": "l2_loss", "margin": [0.0, 0.25, 1.0], "pooled": False, "score": [0.1, 0.2, 0.3]})
     scores = scores.assign(ci_low=[0.0, 0.15, 0.2], ci_high=[0.2, np.nan, 0.4])
     part, words = robustness.one_setting(scores, "cosine_distance", 0.5, True)
@@ -182,7 +190,7 @@ def test_nearest_setting_is_taken_and_named():
 
 
 @pytest.mark.slow
-def test_intervals_of_scores_are_drawn(tmp_path: Path):
+def test_intervals_of_scores_are_drawn(tmp_path: Path) -> None:
     _, scores = write_run(tmp_path / "run")
     table = pd.read_csv(scores)
     robustness.robustness_vs_length(str(scores), **files(tmp_path, "without"))
@@ -199,7 +207,7 @@ def test_intervals_of_scores_are_drawn(tmp_path: Path):
     assert (tmp_path / "with.png").read_bytes() != (tmp_path / "without.png").read_bytes()
 
 
-def test_figure_without_matching_data_says_so(tmp_path: Path):
+def test_figure_without_matching_data_says_so(tmp_path: Path) -> None:
     downstream, scores = write_run(tmp_path / "run")
     tables = [str(tmp_path / "d.csv"), str(tmp_path / "n.csv")]
     write_downstream(downstream, tables[0])
@@ -211,13 +219,13 @@ def test_figure_without_matching_data_says_so(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_what_a_run_cannot_show_is_said_in_the_figure(tmp_path: Path):
+def test_what_a_run_cannot_show_is_said_in_the_figure(tmp_path: Path) -> None:
     downstream, scores = write_run(tmp_path / "run", **MINIMAL)
     path = write_tables(downstream, scores, tmp_path)
-    stability.setting_stability(path["selection"], **files(tmp_path, "stability"))
-    forest.claims_forest(path["claims"], **files(tmp_path, "forest"))
+    stability.setting_stability(str(path["selection"]), **files(tmp_path, "stability"))
+    forest.claims_forest(str(path["claims"]), **files(tmp_path, "forest"))
     write_table(read_table(path["selection"]).query("pool != 'all'"), path["selection"], "no choice among all")
-    selection.selection_all(path["selection"], **files(tmp_path, "all"))
+    selection.selection_all(str(path["selection"]), **files(tmp_path, "all"))
     for name, reason in {"stability": "two targets", "forest": "no claim", "all": "among all checkpoints"}.items():
         assert reason in pd.read_csv(tmp_path / f"{name}.csv")["note"].item()
         assert (tmp_path / f"{name}.png").exists() and (tmp_path / f"{name}.pdf").exists()

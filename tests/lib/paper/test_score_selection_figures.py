@@ -1,6 +1,7 @@
 """The figures of stopping rules and of scores as selectors are drawn, with content, from small, minimal and published runs."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -16,7 +17,7 @@ from workflow.lib.tables.headed import read_table
 
 pytestmark = pytest.mark.slow
 
-GRIDS = {
+GRIDS: dict[str, dict[str, Any]] = {
     "small": {},
     "minimal": {"encoders": ("my-vit",), "targets": ("x",), "seeds": 1, "levels": 1, "lengths": (4,)},
     "one target": {"targets": ("x",), "lengths": (0, 1, 2, 4, 8, 16)},
@@ -35,14 +36,14 @@ def draw(downstream: Path, robustness: Path, transferability: Path | None, folde
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("grid", GRIDS)
-def test_figures_of_own_runs(tmp_path: Path, grid: str):
+def test_figures_of_own_runs(tmp_path: Path, grid: str) -> None:
     downstream, robustness = write_run(tmp_path, **GRIDS[grid])
     draw(downstream, robustness, write_transferability(tmp_path, robustness), tmp_path)
     if grid == "minimal":
         assert "two or more lengths" in pd.read_csv(tmp_path / "replay.csv")["note"].iloc[0]
 
 
-def test_published_figures_show_their_tables(published: Path):
+def test_published_figures_show_their_tables(published: Path) -> None:
     figures, tables = published / "results/published/figures", published / "results/published/tables"
     shown, table = pd.read_csv(figures / "replay.csv"), read_table(tables / "replay_summary.csv")
     assert len(shown) == len(table) and set(shown["dataset"]) == {ALL, "ACDC", "COVID-QU", "IDRiD"}

@@ -17,7 +17,7 @@ def files(folder: Path, name: str) -> dict[str, str]:
     return {kind: str(folder / f"{name}.{kind}") for kind in ("pdf", "png", "csv")}
 
 
-def ceiling(folder: Path, rows: list[tuple]) -> str:
+def ceiling(folder: Path, rows: list[tuple[str, str, bool | None]]) -> str:
     """A noise_ceiling.csv with rows (scheme, lengths, distinguishable)."""
     table = pd.DataFrame([CURVE | {"scheme": s, "lengths": n, "distinguishable": told} for s, n, told in rows])
     write_table(table, folder / "noise.csv", "made up")
@@ -25,7 +25,7 @@ def ceiling(folder: Path, rows: list[tuple]) -> str:
 
 
 @pytest.mark.parametrize("untested", [None, True])  # a column of texts, then one of truths
-def test_only_curves_known_to_be_noise_are_muted(tmp_path: Path, untested: bool | None):
+def test_only_curves_known_to_be_noise_are_muted(tmp_path: Path, untested: bool | None) -> None:
     rows = [("s", ">0", False), ("s", ">=50", True), ("t", ">0", True), ("t", ">=50", False), ("u", ">0", untested)]
     data = pd.DataFrame([CURVE, CURVE | {"scheme": "t"}, CURVE | {"scheme": "u"}, CURVE | {"pretrain_seed": 1}])
     marked = noise.mark_muted(data, ceiling(tmp_path, rows))
@@ -33,7 +33,7 @@ def test_only_curves_known_to_be_noise_are_muted(tmp_path: Path, untested: bool 
     assert "seed noise" in noise.note(marked) and noise.note(marked.iloc[1:]) == ""
 
 
-def test_heat_map_counts_muted_curves(tmp_path: Path):
+def test_heat_map_counts_muted_curves(tmp_path: Path) -> None:
     setting = {"predictor": "robustness", "pool": "within_run", "metric": "l2_loss", "margin": 0.5, "pooled": True}
     rows = [
         CURVE | setting | {"scheme": scheme, "lengths": lengths, "level": 1, "n": 9, "spearman": value}
@@ -70,7 +70,7 @@ def choices() -> pd.DataFrame:
     return pd.DataFrame([*rows, chosen])
 
 
-def test_pairs_of_regrets():
+def test_pairs_of_regrets() -> None:
     pairs = stability.pairs_of_regrets(choices())
     together = pairs[pairs["encoder"] == stability.ALL]
     # only the deepest level is shared: means over both encoders are (2, 2), (2, 5), (4, 5)
@@ -84,7 +84,7 @@ def test_pairs_of_regrets():
     assert not pairs["chosen_y"].any()
 
 
-def test_one_target_has_no_pairs():
+def test_one_target_has_no_pairs() -> None:
     assert stability.pairs_of_regrets(choices().query("dataset == 'a'")).empty
 
 
@@ -95,7 +95,7 @@ def claim(claim_id: str, **numbers: object) -> dict[str, object]:
     return words | empty | verdicts | numbers
 
 
-def test_forest_of_claims_it_does_not_know(tmp_path: Path):
+def test_forest_of_claims_it_does_not_know(tmp_path: Path) -> None:
     found = {"estimate": 0.02, "ci_low": 0.01, "ci_high": 0.03}
     rows = [
         claim("C99", **found, claim="a claim of one's own, said in so many words that no room is left"),
@@ -113,7 +113,7 @@ def test_forest_of_claims_it_does_not_know(tmp_path: Path):
     assert shown.to_dict() == expected | {"C1": "text", "C8": "text"}
 
 
-def test_words_of_claims():
+def test_words_of_claims() -> None:
     assert forest.label("C11-200", "") == "length 200 − last: no loss?  C11"
     assert forest.label("C12 trainable, basic U-Net", "") == "last − random, trainable, basic U-Net  C12"
     assert forest.label("C99", "x" * 50) == "x" * 38 + "…  C99"
@@ -127,7 +127,7 @@ def test_words_of_claims():
     assert forest.numbers(pd.Series(claim("C13", estimate=0.3) | {"unit": "correlation"})) == "+0.30"
 
 
-def test_words_of_choices():
+def test_words_of_choices() -> None:
     assert selection.chosen_in_short("ResNet50 Attention U-Net, advanced, 300") == ", ResNet50, advanced, 300"
     assert selection.chosen_in_short("Swin U-Net, simple, 5; basic U-Net, mine, 1") == ", Swin, simple, 5 (+1)"
     assert selection.chosen_in_short("expected value over 54") == ""
@@ -135,7 +135,7 @@ def test_words_of_choices():
     assert selection.chosen_in_short("") == ""
 
 
-def test_tradeoff_without_scores_or_several_runs(tmp_path: Path):
+def test_tradeoff_without_scores_or_several_runs(tmp_path: Path) -> None:
     names = ["last", "random", "fixed 1", "fixed 8", "scratch"]
     table = pd.DataFrame({"selector": names, "setting": np.nan, "pool": "within_run", "k": 1})
     table["epochs_saved"], table["diff_to_last"] = [0, 3.5, 7, 0, 8], [0, -0.01, -0.02, 0, np.nan]
@@ -147,7 +147,7 @@ def test_tradeoff_without_scores_or_several_runs(tmp_path: Path):
     assert shown["selector"].tolist() == names[:4] and shown["diff_to_last"].tolist() == [0, -0.01, -0.02, 0]
 
 
-def test_stability_without_scores(tmp_path: Path):
+def test_stability_without_scores(tmp_path: Path) -> None:
     table = pd.DataFrame(
         {"selector": ["last"], "setting": [np.nan], "pool": "within_run", "dataset": "a", "regret": 0.1}
     )

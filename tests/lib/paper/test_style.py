@@ -24,7 +24,7 @@ def paths(folder: Path) -> dict[str, str]:
         (DATA.assign(low=0.0, value=np.inf), "missing or infinite in: value"),
     ],
 )
-def test_empty_or_broken_data_is_refused(tmp_path: Path, data: pd.DataFrame, what: str):
+def test_empty_or_broken_data_is_refused(tmp_path: Path, data: pd.DataFrame, what: str) -> None:
     figure, _ = style.grid(1, 1)
     with pytest.raises(UserError, match=what) as error:
         style.save_figure(figure, data, **paths(tmp_path))
@@ -32,7 +32,7 @@ def test_empty_or_broken_data_is_refused(tmp_path: Path, data: pd.DataFrame, wha
     assert not list(tmp_path.iterdir())
 
 
-def test_same_data_gives_the_same_bytes(tmp_path: Path):
+def test_same_data_gives_the_same_bytes(tmp_path: Path) -> None:
     content = []
     for folder in (tmp_path / "a", tmp_path / "b"):
         figure, axes = style.grid(1, 2)
@@ -42,24 +42,24 @@ def test_same_data_gives_the_same_bytes(tmp_path: Path):
     assert content[0] == content[1]
 
 
-def test_length_axis_labels_have_room():
+def test_length_axis_labels_have_room() -> None:
     figure, axes = style.grid(1, 1)
     style.length_axis(axes[0, 0], [0, 1, 5, 20, 50, 100, 150, 200, 250, 300])
     assert [int(tick) for tick in axes[0, 0].get_xticks()][:2] == [300, 200]
     assert set(axes[0, 0].get_xticks()) | set(axes[0, 0].get_xticks(minor=True)) >= {0, 1, 5, 250}
 
 
-def test_unknown_names_get_a_colour_of_their_own():
+def test_unknown_names_get_a_colour_of_their_own() -> None:
     colours = style.colours(["simple", "mine", "advanced", "yours"], style.SCHEME_COLOURS)
     assert len(set(colours.values())) == 4 and colours["simple"] == style.SCHEME_COLOURS["simple"]
 
 
-def test_pale_keeps_the_hue_and_lightens():
+def test_pale_keeps_the_hue_and_lightens() -> None:
     assert style.pale("#000000") == "#8c8c8c" and style.pale("#ffffff") == "#ffffff"
 
 
 @pytest.mark.parametrize("count", [1, 4, 9])
-def test_legend_stays_within_the_figure(tmp_path: Path, count: int):
+def test_legend_stays_within_the_figure(tmp_path: Path, count: int) -> None:
     figure, axes = style.grid(1, 2)
     axes[0, 0].plot([0, 1], [0, 1])
     style.legend_below(figure, [style.key(f"an entry of some length {i}") for i in range(count)], "a note")
@@ -69,7 +69,7 @@ def test_legend_stays_within_the_figure(tmp_path: Path, count: int):
     assert figure.legends[0].get_title().get_text() == "a note"
 
 
-def test_nothing_to_draw_still_makes_all_files(tmp_path: Path):
+def test_nothing_to_draw_still_makes_all_files(tmp_path: Path) -> None:
     style.nothing_to_draw("for this reason", **paths(tmp_path))
     assert pd.read_csv(tmp_path / "figure.csv")["note"].tolist() == ["for this reason"]
     assert (tmp_path / "figure.pdf").read_bytes().startswith(b"%PDF") and (tmp_path / "figure.png").exists()

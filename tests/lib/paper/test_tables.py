@@ -18,7 +18,7 @@ def rows_of(tex: Path) -> list[list[str]]:
 
 
 @pytest.mark.slow
-def test_all_tables_of_a_run(tmp_path: Path):
+def test_all_tables_of_a_run(tmp_path: Path) -> None:
     inputs = write_run(tmp_path, targets=("ACDC", "my_x&rays"))
     csv = write_tables(*inputs, tmp_path) | write_judged(*inputs, None, tmp_path)
     assert csv.keys() == {*COLUMNS, "correlations", "replay", "score_selection"} - {"reproduction"}
@@ -33,7 +33,7 @@ def test_all_tables_of_a_run(tmp_path: Path):
     assert len(rows_of(tmp_path / "downstream.tex")) - 1 == len(read_table(csv["downstream"]))
 
 
-def test_numbers_and_words(tmp_path: Path):
+def test_numbers_and_words(tmp_path: Path) -> None:
     frame = pd.DataFrame(
         {
             "dataset": ["A"],

@@ -8,7 +8,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from workflow.lib.pretrain import augment
 
 
-def test_mixing_proportions_and_labels():
+def test_mixing_proportions_and_labels() -> None:
     image, partner = torch.ones(3, 16, 16), torch.zeros(3, 16, 16)
     label, partner_label = augment.soft_label(0, 2), augment.soft_label(1, 2)
     kinds = {"none": 0, "mixup": 0, "cutmix": 0}
@@ -24,7 +24,7 @@ def test_mixing_proportions_and_labels():
     assert 0.09 < kinds["none"] / 4000 < 0.16  # 10 %, and empty boxes of CutMix
 
 
-def test_mixup_weights_and_cutmix_boxes_are_uniform_and_independent_of_each_other():
+def test_mixup_weights_and_cutmix_boxes_are_uniform_and_independent_of_each_other() -> None:
     image, partner = torch.ones(1, 32, 32), torch.zeros(1, 32, 32)
     label, partner_label = augment.soft_label(0, 2), augment.soft_label(1, 2)
     rng = torch.Generator().manual_seed(1)
@@ -46,13 +46,13 @@ def test_mixup_weights_and_cutmix_boxes_are_uniform_and_independent_of_each_othe
     assert min(half_sides) == 1 and max(half_sides) >= 12
 
 
-def test_crops_of_the_study():
+def test_crops_of_the_study() -> None:
     crop, flip = augment.crop_and_flip(224).transforms
     assert (crop.size, crop.scale, crop.ratio) == ((224, 224), (0.8, 1.0), (3 / 4, 4 / 3))
     assert (crop.interpolation, crop.antialias, flip.p) == (InterpolationMode.BILINEAR, False, 0.5)
 
 
-def test_operations_of_rand_augment():
+def test_operations_of_rand_augment() -> None:
     """All 14 operations with their strength at magnitude 9 of 31 and 224 pixels, as the study's facts list them."""
     space = augment.RAND_AUGMENT._AUGMENTATION_SPACE
     found = {}
@@ -79,7 +79,7 @@ def test_operations_of_rand_augment():
     assert augment.RAND_AUGMENT.interpolation == InterpolationMode.NEAREST
 
 
-def test_erasing_frequency_area_and_value():
+def test_erasing_frequency_area_and_value() -> None:
     torch.manual_seed(0)
     erased = [float((augment.random_erasing()(torch.ones(1, 64, 64)) == 0).float().mean()) for _ in range(2000)]
     areas = np.array([area for area in erased if area])
@@ -87,12 +87,12 @@ def test_erasing_frequency_area_and_value():
     assert areas.min() == pytest.approx(0.02, abs=0.01) and areas.max() == pytest.approx(0.33, abs=0.02)
 
 
-def test_evaluation_crop_takes_the_whole_shorter_side():
+def test_evaluation_crop_takes_the_whole_shorter_side() -> None:
     image = torch.arange(8.0).repeat(4, 1).expand(3, 4, 8)
     assert torch.equal(augment.evaluation_crop(4)(image)[0, 0], torch.tensor([2.0, 3.0, 4.0, 5.0]))
 
 
-def test_augmented_images_stay_in_range():
+def test_augmented_images_stay_in_range() -> None:
     torch.manual_seed(0)
     for _ in range(50):
         image = augment.rand_augment(augment.crop_and_flip(32)(torch.rand(3, 40, 50)))

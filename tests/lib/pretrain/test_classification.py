@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from workflow.lib.data.index import index_source
+from workflow.lib.data.source import load_source
 from workflow.lib.job.run import UserError, write_json
 from workflow.lib.pretrain import classification
 from workflow.lib.pretrain.classification import TrainImages, classification_plan, pretrain_encoder, random_weights
@@ -33,7 +35,7 @@ RECIPE = {
 
 
 @pytest.fixture
-def job(tmp_path: Path):
+def job(tmp_path: Path) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     for part, count in (("train", 6), ("val", 3)):
         for label in ("n1", "n2"):
@@ -66,12 +68,12 @@ def job(tmp_path: Path):
     }
 
 
-def run(job: dict, folder: Path) -> dict[str, torch.Tensor]:
+def run(job: dict[str, Any], folder: Path) -> dict[str, torch.Tensor]:
     pretrain_encoder(folder=folder, **job)
     return load_file(folder / "epoch3.safetensors")
 
 
-def test_checkpoints_cards_and_history(job, tmp_path: Path):
+def test_checkpoints_cards_and_history(job: dict[str, Any], tmp_path: Path) -> None:
     folder = tmp_path / "seed5"
     run(job, folder)
     names = {path.name for path in folder.iterdir()}
@@ -85,11 +87,13 @@ def test_checkpoints_cards_and_history(job, tmp_path: Path):
     assert history["accuracy"].iloc[2] == card["accuracy"]
 
 
-def test_killed_pretraining_resumes_bit_identical(job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_killed_pretraining_resumes_bit_identical(
+    job: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = run(job, tmp_path / "whole")
     batches = []
 
-    def count_and_die(self, index):
+    def count_and_die(self: TrainImages, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         batches.append(index)
         if len(batches) == 12 * 2 + 5:  # in the third epoch of 12 images
             raise KeyboardInterrupt
@@ -106,14 +110,14 @@ def test_killed_pretraining_resumes_bit_identical(job, tmp_path: Path, monkeypat
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
-def test_kept_checkpoint_that_was_damaged_while_it_waited_is_not_published(job, tmp_path: Path):
+def test_kept_checkpoint_that_was_damaged_while_it_waited_is_not_published(job: dict[str, Any], tmp_path: Path) -> None:
     def damage(epoch: int) -> None:
         path = tmp_path / "seed5.resume" / "epoch1.safetensors"
         if epoch == 3:
             path.write_bytes(path.read_bytes()[:-1])
 
     class Damaging(TrainImages):
-        def __init__(self, *values) -> None:
+        def __init__(self, *values: Any) -> None:
             super().__init__(*values)
             damage(self.epoch)
 
@@ -125,17 +129,17 @@ def test_kept_checkpoint_that_was_damaged_while_it_waited_is_not_published(job, 
     assert not (tmp_path / "seed5").exists()
 
 
-def test_damaged_image_is_named_from_a_loader_process(job, tmp_path: Path):
+def test_damaged_image_is_named_from_a_loader_process(job: dict[str, Any], tmp_path: Path) -> None:
     damaged = tmp_path / "images/train/n1/0.JPEG"
     damaged.write_bytes(damaged.read_bytes()[:300])
-    images = classification.load_source(job["source_card"], job["index"], "train")
+    images = load_source(job["source_card"], job["index"], "train")
     items = TrainImages(images, 32, "simple", "unchanged", 1, 1)
     with pytest.raises(UserError, match="unreadable image") as error:
         list(data_loader(items, chunks(range(len(items)), 4), workers=1))
     assert str(damaged) in str(error.value) and "next:" in str(error.value)
 
 
-def test_random_weights_depend_on_the_seed(job, tmp_path: Path):
+def test_random_weights_depend_on_the_seed(job: dict[str, Any], tmp_path: Path) -> None:
     weights = {seed: tmp_path / f"{seed}.safetensors" for seed in (1, 2)}
     call = {key: job[key] for key in ("source_card", "index", "encoder")} | {"image_size": 32}
     random_weights(weights=weights, **call)
@@ -158,13 +162,14 @@ def test_random_weights_depend_on_the_seed(job, tmp_path: Path):
         ("swin", "advanced", 0.001, 1252, 25040, 4),
     ],
 )
-def test_schedules_of_the_study(encoder: str, scheme: str, base: float, steps: int, warmup: int, micro_batches: int):
+def test_schedules_of_the_study(
+    encoder: str, scheme: str, base: float, steps: int, warmup: int, micro_batches: int
+) -> None:
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     values = recipe(config, encoder, scheme)
     # ImageNet's training images.
-    plan = classification_plan(
-        torch.nn.Linear(1, 1), values, 1_281_167, None, None, image_size=224, seed=0, precision="float32"
-    )
+    model: Any = torch.nn.Linear(1, 1)
+    plan = classification_plan(model, values, 1_281_167, None, None, image_size=224, seed=0, precision="float32")
     last = 300 * steps
     assert (plan.epochs, plan.steps_per_epoch, plan.accumulate) == (300, steps, micro_batches)
     assert plan.rate(0) == base * 1e-6
@@ -177,12 +182,11 @@ def test_schedules_of_the_study(encoder: str, scheme: str, base: float, steps: i
     assert values["label_smoothing"] == 0.1 and values["augmentation"] == scheme
 
 
-def test_loss_smooths_hard_and_soft_labels():
+def test_loss_smooths_hard_and_soft_labels() -> None:
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     values = recipe(config, "unet", "advanced")
-    plan = classification_plan(
-        torch.nn.Linear(1, 1), values, 10, None, None, image_size=32, seed=0, precision="float32"
-    )
+    model: Any = torch.nn.Linear(1, 1)
+    plan = classification_plan(model, values, 10, None, None, image_size=32, seed=0, precision="float32")
     logits, label = torch.tensor([[2.0, 0.0, -1.0]]), torch.tensor([[0.7, 0.3, 0.0]])
     smooth = 0.9 * label + 0.1 / 3
     assert plan.loss(logits, label).item() == pytest.approx(-(smooth * logits.log_softmax(1)).sum().item())

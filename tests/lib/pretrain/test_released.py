@@ -2,11 +2,14 @@
 
 import pickle
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 from tests.study_files import save_study_file, study_classifier
 from workflow.lib.job.run import UserError, read_json, sha256_of, write_json
@@ -21,7 +24,7 @@ FILE = "unet_encoder_advanced_pretraining_checkpoint_epoch_20.pt"
 
 
 @pytest.fixture
-def job(tmp_path: Path):
+def job(tmp_path: Path) -> dict[str, Any]:
     return {
         "files": listed(save_study_file(tmp_path, ENCODER, "advanced", 20)),
         "registry": ROOT / "workflow/registry/released.tsv",
@@ -39,7 +42,7 @@ def listed(path: Path) -> Path:
     return files
 
 
-def test_checkpoint_of_released_weights(job, tmp_path: Path):
+def test_checkpoint_of_released_weights(job: dict[str, Any], tmp_path: Path) -> None:
     convert_released(**job)
     tensors, study = load_file(job["weights"]), study_classifier(ENCODER)
     assert len(tensors) == 72 + 2
@@ -66,7 +69,13 @@ def test_checkpoint_of_released_weights(job, tmp_path: Path):
     ],
     ids=["too few", "too many", "class count", "not finite", "half precision", "many"],
 )  # fmt: skip
-def test_weights_that_do_not_fit(job, tmp_path: Path, change, words: list[str], caplog: pytest.LogCaptureFixture):
+def test_weights_that_do_not_fit(
+    job: dict[str, Any],
+    tmp_path: Path,
+    change: Callable[[dict[str, Tensor]], object],
+    words: list[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     tensors = study_classifier(ENCODER)
     change(tensors)
     torch.save(tensors, tmp_path / FILE)
@@ -85,7 +94,7 @@ def test_weights_that_do_not_fit(job, tmp_path: Path, change, words: list[str], 
     [{"architecture": "resnet50", "width": 4}, {"architecture": "swin", "width": 24, "window": 4}],
     ids=["resnet50", "swin"],
 )
-def test_the_other_encoders(tmp_path: Path, settings: dict):
+def test_the_other_encoders(tmp_path: Path, settings: dict[str, Any]) -> None:
     path = save_study_file(tmp_path, settings, "simple", 300)
     weights = tmp_path / "out.safetensors"
     registry = ROOT / "workflow/registry/released.tsv"
@@ -96,7 +105,7 @@ def test_the_other_encoders(tmp_path: Path, settings: dict):
     assert all(torch.equal(expected[name], tensor) for name, tensor in load_file(weights).items())
 
 
-def test_weights_of_another_width(job):
+def test_weights_of_another_width(job: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"has shape \(4,\) instead of \(8,\)"):
         convert_released(**job | {"encoder": {"architecture": "unet", "width": 8}})
 
@@ -106,7 +115,7 @@ def test_weights_of_another_width(job):
     [lambda whole: whole[: len(whole) // 2], lambda whole: b"", lambda whole: b"<html>not found</html>"],
     ids=["truncated", "empty", "a web page"],
 )
-def test_damaged_weights(job, tmp_path: Path, content):
+def test_damaged_weights(job: dict[str, Any], tmp_path: Path, content: Callable[[bytes], bytes]) -> None:
     (tmp_path / FILE).write_bytes(content((tmp_path / FILE).read_bytes()))
     listed(tmp_path / FILE)
     with pytest.raises(UserError, match="unreadable weights") as error:
@@ -116,7 +125,7 @@ def test_damaged_weights(job, tmp_path: Path, content):
     assert "weights_only" not in str(error.value)  # torch's own advice is unsafe
 
 
-def test_weights_that_vanished(job, tmp_path: Path):
+def test_weights_that_vanished(job: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / FILE).unlink()
     with pytest.raises(UserError, match="no such file") as error:
         convert_released(**job)
@@ -126,11 +135,13 @@ def test_weights_that_vanished(job, tmp_path: Path):
 class Trap:
     """Unpickling it would write a file."""
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Callable[..., int], tuple[Path, str]]:
         return Path.write_text, (Path("trapped"), "code was run")
 
 
-def test_a_pickle_with_code_in_it_is_not_run(job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_pickle_with_code_in_it_is_not_run(
+    job: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     for save in (torch.save, lambda content, path: Path(path).write_bytes(pickle.dumps(content))):
         save({"layers.0.first_block.bias": Trap()}, tmp_path / FILE)
@@ -143,19 +154,19 @@ def test_a_pickle_with_code_in_it_is_not_run(job, tmp_path: Path, monkeypatch: p
         convert_released(**job | {"files": listed(tmp_path / FILE)})
 
 
-def test_weights_that_changed_since_they_were_fetched(job, tmp_path: Path):
+def test_weights_that_changed_since_they_were_fetched(job: dict[str, Any], tmp_path: Path) -> None:
     torch.save(study_classifier(ENCODER) | {"layers.3.bias": torch.ones(1000)}, tmp_path / FILE)
     with pytest.raises(UserError, match="changed since they were fetched"):
         convert_released(**job)
 
 
-def test_weights_that_the_record_does_not_hold(job):
+def test_weights_that_the_record_does_not_hold(job: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="record does not hold") as error:
         convert_released(**job | {"epochs": 50})
     assert FILE in str(error.value) and FILE.replace("20", "50") in str(error.value)
 
 
-def test_attention_masks_are_compared_and_left_out():
+def test_attention_masks_are_compared_and_left_out() -> None:
     window, across, shift = 4, 2, 2
     side = window * across
     regions = torch.zeros(side, side)

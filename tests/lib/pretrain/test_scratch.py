@@ -1,7 +1,9 @@
 """Images are read from the node's own disk, where the config says so."""
 
 import dataclasses
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,11 +11,14 @@ import pytest
 from tests.lib.pretrain.test_classification import job, run  # noqa: F401
 from workflow.lib.data.source import load_source
 from workflow.lib.job.run import UserError
-from workflow.lib.pretrain import scratch
 from workflow.lib.pretrain.scratch import on_scratch
 
 
-def test_training_from_scratch_equals_training_in_place(job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # noqa: F811
+def test_training_from_scratch_equals_training_in_place(
+    job: dict[str, Any],  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("NODE_DISK", str(tmp_path / "disk"))
     (tmp_path / "disk").mkdir()
     here = run(job, tmp_path / "here")
@@ -22,7 +27,7 @@ def test_training_from_scratch_equals_training_in_place(job, tmp_path: Path, mon
     assert len(list((tmp_path / "disk").glob("*/train/*/*.JPEG"))) == 12
 
 
-def test_files_that_are_there_are_not_copied_again(job, tmp_path: Path):  # noqa: F811
+def test_files_that_are_there_are_not_copied_again(job: dict[str, Any], tmp_path: Path) -> None:  # noqa: F811
     images = load_source(job["source_card"], job["index"], "train")
     (first,) = on_scratch([images], str(tmp_path))
     copied = sorted(first.folder.rglob("*.JPEG"))
@@ -33,13 +38,13 @@ def test_files_that_are_there_are_not_copied_again(job, tmp_path: Path):  # noqa
     assert [path.stat().st_mtime_ns for path in copied][1:] == times[1:]
 
 
-def test_what_scratch_needs(job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # noqa: F811
+def test_what_scratch_needs(job: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     images = load_source(job["source_card"], job["index"], "train")
     with pytest.raises(UserError, match="no such scratch folder") as error:
         on_scratch([images], "$NOT_SET_ANYWHERE/x")
     assert "$NOT_SET_ANYWHERE" in str(error.value)
     full = dataclasses.make_dataclass("Usage", ["free"])(10)
-    monkeypatch.setattr(scratch.shutil, "disk_usage", lambda path: full)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
     with pytest.raises(UserError, match="too small") as error:
         on_scratch([images], str(tmp_path))
     assert "scratch: null" in str(error.value)

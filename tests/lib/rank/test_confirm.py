@@ -39,7 +39,7 @@ def prepared(folder: Path, patients: int, validation: bool) -> Path:
 
 
 @pytest.mark.parametrize("validation", [True, False])
-def test_folds_judge_every_training_patient_once_and_leave_the_test_part_out(tmp_path: Path, validation: bool):
+def test_folds_judge_every_training_patient_once_and_leave_the_test_part_out(tmp_path: Path, validation: bool) -> None:
     data, judged = prepared(tmp_path / "data", 8, validation), []
     for fold in range(3):
         output = tmp_path / f"run/fold{fold}/card.json"
@@ -52,14 +52,14 @@ def test_folds_judge_every_training_patient_once_and_leave_the_test_part_out(tmp
     assert sorted(judged) == [f"p{p}" for p in range(1, 8)]
 
 
-def test_too_few_patients_for_the_folds_are_refused(tmp_path: Path):
+def test_too_few_patients_for_the_folds_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="too few patients of T"):
         write_fold(
             data=prepared(tmp_path / "data", 4, False), output=tmp_path / "f/card.json", fold=0, folds=5, split_seed=0
         )
 
 
-def test_first_and_default_are_confirmed():
+def test_first_and_default_are_confirmed() -> None:
     assert [c["label"] for c in to_confirm(FACTS, 1)] == ["e0", "e2"]
     assert [c["label"] for c in to_confirm(FACTS, 2)] == ["e0", "e1", "e2"]
     assert [c["label"] for c in to_confirm(FACTS, 3)] == ["e0", "e1", "e2", "e3"]
@@ -74,7 +74,7 @@ def dice_of(first: np.ndarray, default: np.ndarray) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("gain", "spread", "verdict"), [(0.1, 0.01, "held"), (-0.1, 0.01, "did not hold"), (0.01, 0.2, "open")]
 )
-def test_verdict(gain: float, spread: float, verdict: str):
+def test_verdict(gain: float, spread: float, verdict: str) -> None:
     rng = np.random.default_rng(0)
     patients = rng.uniform(0.3, 0.8, size=14)
     table, found = confirm(FACTS, dice_of(patients + gain + spread * rng.normal(size=14), patients))
@@ -84,7 +84,7 @@ def test_verdict(gain: float, spread: float, verdict: str):
 
 
 @pytest.mark.parametrize("patients", [30, 300])
-def test_equal_candidates_are_rarely_called_different_however_many_patients(patients: int):
+def test_equal_candidates_are_rarely_called_different_however_many_patients(patients: int) -> None:
     rng, wrong, fold = np.random.default_rng(1), 0, np.arange(patients) % 5
     for _ in range(200):
         trainings = 0.03 * rng.normal(size=(2, 5))
@@ -93,7 +93,7 @@ def test_equal_candidates_are_rarely_called_different_however_many_patients(pati
     assert wrong / 200 < 0.05
 
 
-def test_painting_disease_into_healthy_patients_costs(tmp_path: Path):
+def test_painting_disease_into_healthy_patients_costs(tmp_path: Path) -> None:
     data = prepared(tmp_path / "data", 9, False)
     (tmp_path / "facts.json").write_text(
         json.dumps(FACTS | {"ranked": [dict(c, **NAMES[i]) for i, c in enumerate(RANKED)]})
@@ -113,7 +113,7 @@ def test_painting_disease_into_healthy_patients_costs(tmp_path: Path):
     assert "did not hold" in (tmp_path / "confirm.txt").read_text()
 
 
-def test_dice_of_patients_comes_from_all_folds(tmp_path: Path):
+def test_dice_of_patients_comes_from_all_folds(tmp_path: Path) -> None:
     data = prepared(tmp_path / "data", 4, False)
     tables = []
     for fold, rows in enumerate([[("c10", "a", 0.2), ("c10", "b", 0.4), ("c11", "a", 0.9)], [("c20", "a", 0.5)]]):

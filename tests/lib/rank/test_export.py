@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -21,7 +22,7 @@ class Holder(nn.Module):
         self.encoder = encoder
 
 
-def exported(tmp_path: Path, encoder: dict[str, object]) -> tuple[nn.Module, Path]:
+def exported(tmp_path: Path, encoder: dict[str, object]) -> tuple[Any, Path]:
     """The encoder with weights of its own, and the folder of its export."""
     weights = tmp_path / "e/pretrained/seed0/epoch9.safetensors"
     torch.manual_seed(3)
@@ -44,12 +45,12 @@ def exported(tmp_path: Path, encoder: dict[str, object]) -> tuple[nn.Module, Pat
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "convnext_atto", "vit_tiny_patch16_224"])
 @torch.inference_mode()
-def test_timm_and_smp_files_give_the_same_maps(tmp_path: Path, name: str):
+def test_timm_and_smp_files_give_the_same_maps(tmp_path: Path, name: str) -> None:
     network, folder = exported(tmp_path, {"architecture": f"timm/{name}"})
     images = torch.rand(2, 3, 64, 64)
     maps = network(images)
     images = (images - network.mean) / network.std
-    size = {"img_size": 64} if name.startswith("vit") else {}
+    size: dict[str, Any] = {"img_size": 64} if name.startswith("vit") else {}
     # As note.json says, and as segmentation_models_pytorch builds its encoders tu-*.
     note = json.loads((folder / "note.json").read_text())["timm.safetensors"].partition(";")[0]
     loaded = eval(note.replace("timm.safetensors", str(folder / "timm.safetensors")), {"timm": timm}).eval()
@@ -64,7 +65,7 @@ def test_timm_and_smp_files_give_the_same_maps(tmp_path: Path, name: str):
 
 
 @torch.inference_mode()
-def test_monai_takes_timm_resnets(tmp_path: Path):
+def test_monai_takes_timm_resnets(tmp_path: Path) -> None:
     network, folder = exported(tmp_path, {"architecture": "timm/resnet18"})
     note = json.loads((folder / "note.json").read_text())["MONAI"]
     model = eval(note.removeprefix("timm.safetensors fits monai.networks.nets."), {"resnet18": resnet.resnet18}).eval()
@@ -74,7 +75,7 @@ def test_monai_takes_timm_resnets(tmp_path: Path):
     torch.testing.assert_close(model(images).flatten(1), pooled)
 
 
-def test_own_network_is_said_to_be_the_studys(tmp_path: Path):
+def test_own_network_is_said_to_be_the_studys(tmp_path: Path) -> None:
     network, folder = exported(tmp_path, {"architecture": "unet", "width": 4})
     assert sorted(path.name for path in folder.iterdir()) == ["encoder.safetensors", "note.json"]
     assert load_file(folder / "encoder.safetensors").keys() == network.state_dict().keys()

@@ -65,7 +65,7 @@ def score_files(
 
 def ranked(
     folder: Path, probe: dict[Checkpoint, Any], *, default: str | None = None, by: str | None = None, **options: Any
-):
+) -> tuple[pd.DataFrame, dict[str, Any], str]:
     files = score_files(folder, probe, **options)
     table, facts = rank(read_scored(**files), by=by, default=default, notes=[])
     return table.set_index("candidate"), facts, ranking_text("T", facts)
@@ -75,7 +75,7 @@ def noise(seed: int, groups: int = 12) -> np.ndarray:
     return np.random.default_rng(seed).normal(scale=0.02, size=groups)
 
 
-def test_known_winner_is_told_from_the_default_by_pairs(tmp_path: Path):
+def test_known_winner_is_told_from_the_default_by_pairs(tmp_path: Path) -> None:
     patients = np.random.default_rng(0).normal(size=12)  # differ far more than the candidates do
     probe = {BAD: patients - 0.4 + noise(1), FAIR: patients - 0.2 + noise(2), GOOD: patients + noise(3)}
     table, facts, words = ranked(tmp_path, probe, default="unet")
@@ -94,7 +94,7 @@ def test_known_winner_is_told_from_the_default_by_pairs(tmp_path: Path):
     assert table["knn"].tolist() == [1.5] * 3 and table["seconds"].tolist() == [3.0] * 3
 
 
-def test_default_is_the_answer_where_nothing_is_told_from_it(tmp_path: Path):
+def test_default_is_the_answer_where_nothing_is_told_from_it(tmp_path: Path) -> None:
     probe = {FAIR: noise(1), GOOD: noise(2) + 0.004, BAD: noise(3) - 1}
     table, facts, words = ranked(tmp_path, probe, default=FAIR.path)
     assert facts["best"]["path"] == GOOD.path and facts["choice"]["path"] == FAIR.path
@@ -103,7 +103,7 @@ def test_default_is_the_answer_where_nothing_is_told_from_it(tmp_path: Path):
     assert "an interval that includes 0" in words and facts["groups_needed"] > 12 and "if it is real" in words
 
 
-def test_ties_are_undecided_and_keep_the_order_of_the_config(tmp_path: Path):
+def test_ties_are_undecided_and_keep_the_order_of_the_config(tmp_path: Path) -> None:
     table, facts, _ = ranked(tmp_path, {FAIR: noise(1), GOOD: noise(1), BAD: noise(1)})
     assert table["undecided"].all() and table.index[0] == "unet, simple, 20 epochs"
     assert table["gain_high"].tolist() == [0, 0, 0]
@@ -117,12 +117,12 @@ def test_ties_are_undecided_and_keep_the_order_of_the_config(tmp_path: Path):
         ({}, GOOD, "the longest pretraining, as no ImageNet accuracy is known"),
     ],
 )
-def test_undeclared_default(tmp_path: Path, accuracy: dict[Checkpoint, float], default: Checkpoint, why: str):
+def test_undeclared_default(tmp_path: Path, accuracy: dict[Checkpoint, float], default: Checkpoint, why: str) -> None:
     _, facts, words = ranked(tmp_path, {BAD: noise(1), FAIR: noise(2), GOOD: noise(3)}, accuracy=accuracy)
     assert facts["default"]["path"] == default.path and facts["default"]["why"] == why and why in words
 
 
-def test_without_labels_the_robustness_score_ranks_but_overrules_no_default(tmp_path: Path):
+def test_without_labels_the_robustness_score_ranks_but_overrules_no_default(tmp_path: Path) -> None:
     robustness = {FAIR: 0.5 + noise(1), GOOD: 0.2 + noise(2)}  # lower is better
     table, facts, words = ranked(
         tmp_path, {FAIR: None, GOOD: None}, robustness=robustness, missing="needs labels", default="unet"
@@ -134,22 +134,22 @@ def test_without_labels_the_robustness_score_ranks_but_overrules_no_default(tmp_
     assert "probe_all (needs labels)" in words and "C9" in words
 
 
-def test_one_patient_says_nothing(tmp_path: Path):
+def test_one_patient_says_nothing(tmp_path: Path) -> None:
     table, facts, words = ranked(tmp_path, {FAIR: [-0.9], GOOD: [-0.1]}, default="unet")
     assert facts["choice"]["path"] == FAIR.path and table["undecided"].all() and facts["resolvable"] is None
     assert table["gain_low"].isna().all() and "How sure this is cannot be said" in words
 
 
-def test_few_patients_are_warned_of(tmp_path: Path):
+def test_few_patients_are_warned_of(tmp_path: Path) -> None:
     assert "Warning: 4 patients are few" in ranked(tmp_path, {FAIR: noise(1, 4), GOOD: noise(2, 4)})[2]
 
 
-def test_single_candidate(tmp_path: Path):
+def test_single_candidate(tmp_path: Path) -> None:
     table, facts, words = ranked(tmp_path, {FAIR: noise(1)})
     assert facts["choice"]["path"] == FAIR.path and "There is nothing to compare it with." in words
 
 
-def test_candidate_without_a_value_is_last_and_named(tmp_path: Path):
+def test_candidate_without_a_value_is_last_and_named(tmp_path: Path) -> None:
     table, facts, words = ranked(
         tmp_path, {BAD: None, FAIR: noise(1), GOOD: noise(2)}, missing="the features are constant"
     )
@@ -160,14 +160,14 @@ def test_candidate_without_a_value_is_last_and_named(tmp_path: Path):
         ranked(tmp_path, {BAD: None, FAIR: noise(1)}, missing="constant", default=BAD.path)
 
 
-def test_unknown_default_and_scores_of_nobody_are_refused(tmp_path: Path):
+def test_unknown_default_and_scores_of_nobody_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="did you mean resnet"):
         ranked(tmp_path, {FAIR: noise(1), GOOD: noise(2)}, default="resnt")
     with pytest.raises(UserError, match="no candidate has a value of the score to rank by"):
         ranked(tmp_path, {FAIR: noise(1)}, by="robustness_sound", missing="undefined")
 
 
-def test_candidates_of_other_images_are_refused(tmp_path: Path):
+def test_candidates_of_other_images_are_refused(tmp_path: Path) -> None:
     files = score_files(tmp_path, {FAIR: noise(1), GOOD: noise(2, 11)})
     with pytest.raises(UserError, match="scored on other images"):
         read_scored(**files)
@@ -177,7 +177,7 @@ def test_candidates_of_other_images_are_refused(tmp_path: Path):
 
 
 @pytest.mark.parametrize("groups", [12, 1])
-def test_job_writes_everything(tmp_path: Path, groups: int):
+def test_job_writes_everything(tmp_path: Path, groups: int) -> None:
     files = score_files(
         tmp_path / "scores", {BAD: noise(1, groups), FAIR: noise(2, groups), GOOD: noise(3, groups) + 1}
     )
@@ -191,9 +191,8 @@ def test_job_writes_everything(tmp_path: Path, groups: int):
         "snippet": "f.yaml",
     }
     outputs = {key: str(tmp_path / name) for key, name in names.items()}
-    rank_target(
-        target="T", run="mine", card=tmp_path / "card.json", by=None, default=None, shortest=5, **files, **outputs
-    )
+    every: dict[str, Any] = {**files, **outputs}
+    rank_target(target="T", run="mine", card=tmp_path / "card.json", by=None, default=None, shortest=5, **every)
     assert len(pd.read_csv(outputs["table"])) == 3
     assert "which images are of one patient is not known" in Path(outputs["text"]).read_text()
     with Image.open(outputs["png"]) as image:

@@ -8,7 +8,7 @@ from workflow.lib.rank.resolve import compare, groups_needed, stretch
 from workflow.lib.score.probe import probe, probe_by_group
 
 
-def test_intervals_are_paired_and_joint():
+def test_intervals_are_paired_and_joint() -> None:
     rng = np.random.default_rng(0)
     values = rng.normal(size=(3, 9)) + rng.normal(scale=10, size=9)
     found = compare(values, 2)
@@ -21,14 +21,14 @@ def test_intervals_are_paired_and_joint():
     assert stretch(2) == pytest.approx(3**0.5)
 
 
-def test_best_is_in_the_undecided_set_as_often_as_promised():
+def test_best_is_in_the_undecided_set_as_often_as_promised() -> None:
     rng = np.random.default_rng(1)
     truth = np.array([0.0, 0.0, -0.1, -0.3])
     missed = sum(not compare(truth[:, None] + rng.normal(size=(4, 15)), 0).undecided[0] for _ in range(2000))
     assert missed / 2000 < 0.05
 
 
-def test_a_resolvable_difference_is_found_in_four_of_five_cases():
+def test_a_resolvable_difference_is_found_in_four_of_five_cases() -> None:
     rng, found, said = np.random.default_rng(3), 0, []
     for _ in range(500):
         noise = rng.normal(size=(2, 15))
@@ -39,12 +39,12 @@ def test_a_resolvable_difference_is_found_in_four_of_five_cases():
     assert found / 2000 == pytest.approx(0.8, abs=0.05)
 
 
-def test_groups_needed_grows_with_the_square():
+def test_groups_needed_grows_with_the_square() -> None:
     assert groups_needed(0.1, 0.2, 10) == 40
     assert groups_needed(0.0, 0.2, 10) is None and groups_needed(0.1, float("nan"), 10) is None
 
 
-def test_probe_by_group_is_the_probe_of_all_levels():
+def test_probe_by_group_is_the_probe_of_all_levels() -> None:
     rng = np.random.default_rng(2)
     labels, groups = rng.integers(0, 2, 120), np.repeat([f"p{i}" for i in range(12)], 10)
     levels = [rng.normal(size=(120, 3)) + labels[:, None] * shift for shift in (0.5, 1.0)]

@@ -1,6 +1,7 @@
 """CC-FV in both forms: what tells them apart, and when they can't be had."""
 
 import dataclasses
+from collections.abc import Callable
 from itertools import combinations
 
 import numpy as np
@@ -27,7 +28,7 @@ def layer(
     return found
 
 
-def test_wasserstein_of_the_definition_for_few_and_many_points():
+def test_wasserstein_of_the_definition_for_few_and_many_points() -> None:
     rng = np.random.default_rng(0)
     for m in (3, 30):
         a, b = rng.normal(size=(m, 4)), 2 * rng.normal(size=(m + 1, 4)) + 1
@@ -36,24 +37,24 @@ def test_wasserstein_of_the_definition_for_few_and_many_points():
         assert wasserstein(gaussian(a), gaussian(b)) == pytest.approx(np.sqrt(squared), rel=1e-6)
 
 
-def test_only_the_published_form_is_invariant_to_scale():
+def test_only_the_published_form_is_invariant_to_scale() -> None:
     one, ten = [layer()], [layer(scale=10)]
     assert ccfv_published(ten) == pytest.approx(ccfv_published(one))
     assert ccfv_code(ten) < ccfv_code(one) - 4
 
 
-def test_layers_are_averaged_in_the_published_form_and_summed_in_the_code():
+def test_layers_are_averaged_in_the_published_form_and_summed_in_the_code() -> None:
     first, second = layer(), layer(between=1.0)
     assert ccfv_published([first, second]) == pytest.approx((ccfv_published([first]) + ccfv_published([second])) / 2)
     assert ccfv_code([first, second]) == pytest.approx(ccfv_code([first]) + ccfv_code([second]))
 
 
-def test_classes_alike_in_all_images_score_higher_in_both_forms():
+def test_classes_alike_in_all_images_score_higher_in_both_forms() -> None:
     for score in (ccfv_published, ccfv_code):
         assert score([layer(between=0.1)]) > score([layer(between=2.0)])
 
 
-def test_variety_within_images_raises_the_published_form_and_not_the_code():
+def test_variety_within_images_raises_the_published_form_and_not_the_code() -> None:
     """Points of the background, in which consistency takes no part, moved away from the others with their mean kept."""
 
     def spread_background(image: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
@@ -66,7 +67,7 @@ def test_variety_within_images_raises_the_published_form_and_not_the_code():
     assert ccfv_code([wide]) == pytest.approx(ccfv_code([narrow]))
 
 
-def test_images_without_a_class_have_no_part_in_it():
+def test_images_without_a_class_have_no_part_in_it() -> None:
     full, lacking = layer(), layer()
     del lacking[0][2]
     lacking[1][2] = lacking[1][2][:1]
@@ -85,7 +86,7 @@ def broken(value: float) -> Layer:
 
 
 @pytest.mark.parametrize("score", [ccfv_published, ccfv_code])
-def test_not_applicable_says_why(score):
+def test_not_applicable_says_why(score: Callable[..., float]) -> None:
     for layers, reason in [
         ([], "needs a layer"),
         ([layer(images=1)], "two images"),
@@ -99,14 +100,14 @@ def test_not_applicable_says_why(score):
             score(layers)
 
 
-def test_points_that_coincide_leave_no_variety():
+def test_points_that_coincide_leave_no_variety() -> None:
     doubled = [{k: np.concatenate([p, p]) for k, p in image.items()} for image in layer()]
     with pytest.raises(NotApplicable, match="coincide"):
         ccfv_published([doubled])
     assert np.isfinite(ccfv_published([[*doubled[:-1], layer()[-1]]]))
 
 
-def test_distances_of_the_points_drawn_are_those_of_all_pixels():
+def test_distances_of_the_points_drawn_are_those_of_all_pixels() -> None:
     """Of 8 points in 128 dimensions, as the pixels of other scores would give, most of the distance is sampling."""
     rng = np.random.default_rng(0)
     sizes = np.arange(1, 129) ** -0.5
@@ -125,14 +126,19 @@ def test_distances_of_the_points_drawn_are_those_of_all_pixels():
     assert bias(8, 128) > 0.6 and abs(bias(POINTS, POINT_COMPONENTS)) < 0.15
 
 
-def test_ccfv_gets_points_of_its_own(monkeypatch: pytest.MonkeyPatch):
+def test_ccfv_gets_points_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     masks = np.zeros((3, 32, 32), np.uint8)
     masks[:2, :16] = 1
     masks[2, 0, :5] = 1
     generator = torch.Generator().manual_seed(0)
     chosen = TargetImages(torch.randn(3, 40, 32, 32, generator=generator), torch.zeros(3, 2), masks, np.arange(3))
     seen: list[list[Sample]] = []
-    stand_in = dataclasses.replace(SCORES["cc_fv_code"], compute=lambda levels: float(len(seen.append(levels) or seen)))
+
+    def compute(levels: list[Sample]) -> float:
+        seen.append(levels)
+        return float(len(seen))
+
+    stand_in = dataclasses.replace(SCORES["cc_fv_code"], compute=compute)
     monkeypatch.setitem(SCORES, "cc_fv_code", stand_in)
     levels = lambda x: [x, x[:, :, ::2, ::2].flatten(2).mT]  # noqa: E731  maps and tokens
     [row] = label_rows(["cc_fv_code"], levels, chosen, None, pixels=400, samples=2, components=4, seed=0)

@@ -1,9 +1,11 @@
 """CC-FV of decoders: features come from the right voxels of images of any size, in 2-D and 3-D."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
-from monai.networks.nets import BasicUNet
+from monai.networks.nets.basic_unet import BasicUNet
 from torch import nn
 
 from workflow.lib.job.run import UserError
@@ -32,7 +34,7 @@ def volumes(sizes: list[tuple[int, ...]]) -> tuple[list[torch.Tensor], list[np.n
 
 
 @pytest.mark.parametrize("sizes", [[(20, 33), (9, 16), (5, 40)], [(9, 20, 17), (5, 30, 8), (8, 16, 16)]])
-def test_every_point_has_the_features_of_its_voxel(sizes: list[tuple[int, ...]]):
+def test_every_point_has_the_features_of_its_voxel(sizes: list[tuple[int, ...]]) -> None:
     dimensions = len(sizes[0])
     network, (images, masks) = Pointwise(dimensions), volumes(sizes)
     window = (16,) * dimensions if dimensions == 2 else (8, 16, 16)
@@ -47,11 +49,11 @@ def test_every_point_has_the_features_of_its_voxel(sizes: list[tuple[int, ...]])
             np.testing.assert_allclose(features[order[0]], expected[order[1]], atol=1e-4)
 
 
-def test_points_are_the_same_for_all_networks_and_as_many_as_asked():
+def test_points_are_the_same_for_all_networks_and_as_many_as_asked() -> None:
     images, masks = volumes([(16, 16), (20, 24)])
     one, two = Pointwise(2), Pointwise(2)
     two.load_state_dict(one.state_dict())
-    options = {"window": (16, 16), "points": [7, 4], "seed": 3}
+    options: dict[str, Any] = {"window": (16, 16), "points": [7, 4], "seed": 3}
     found = [decoder_layers(net, ["decoder", "head"], images, masks, **options) for net in (one, two)]
     for layer, most in zip(found[0], (7, 4), strict=True):
         assert all(len(points) == most for image in layer for points in image.values())
@@ -59,7 +61,7 @@ def test_points_are_the_same_for_all_networks_and_as_many_as_asked():
     assert found[0][0][0][0].shape == (7, 3) and found[0][1][0][0].shape == (4, 1)
 
 
-def test_a_3d_u_net_is_scored_and_consistent_classes_score_higher():
+def test_a_3d_u_net_is_scored_and_consistent_classes_score_higher() -> None:
     torch.manual_seed(0)
     network = BasicUNet(spatial_dims=3, in_channels=1, out_channels=2, features=(4, 4, 8, 8, 8, 4))
     rng = np.random.default_rng(1)
@@ -88,7 +90,7 @@ def test_a_3d_u_net_is_scored_and_consistent_classes_score_higher():
     assert scores[0][0] > scores[1][0] and scores[0][1] > scores[1][1]
 
 
-def test_an_unknown_module_is_named():
+def test_an_unknown_module_is_named() -> None:
     images, masks = volumes([(16, 16)])
     with pytest.raises(UserError, match="no such module") as error:
         decoder_layers(Pointwise(2), ["decodr"], images, masks, window=(16, 16), points=[1], seed=0)

@@ -51,13 +51,13 @@ def data(width: int = 8, shift: float = 1.0) -> tuple[Array, Array]:
 
 
 @scores
-def test_true_labels_score_higher_than_shuffled_ones(name: str):
+def test_true_labels_score_higher_than_shuffled_ones(name: str) -> None:
     x, y = data()
     assert SCORES[name](x, y) > SCORES[name](x, np.random.default_rng(0).permutation(y))
 
 
 @scores
-def test_names_of_classes_do_not_matter(name: str):
+def test_names_of_classes_do_not_matter(name: str) -> None:
     x, y = data()
     expected = SCORES[name](x, y)
     assert SCORES[name](x, np.array([7, 2, 5])[y]) == pytest.approx(expected, rel=1e-3)
@@ -65,14 +65,14 @@ def test_names_of_classes_do_not_matter(name: str):
 
 
 @pytest.mark.parametrize("name", [name for name in SCORES if name not in ("nleep", "parc", "knn", "probe")])
-def test_order_of_samples_does_not_matter(name: str):
+def test_order_of_samples_does_not_matter(name: str) -> None:
     x, y = data()
     order = np.random.default_rng(0).permutation(N)
     assert SCORES[name](x[order], y[order]) == pytest.approx(SCORES[name](x, y), rel=1e-9)
 
 
 @pytest.mark.parametrize("name", ["h_score", "regularised_h_score", "transrate", "nleep", "parc", "knn", "probe"])
-def test_scale_of_features_does_not_matter(name: str):
+def test_scale_of_features_does_not_matter(name: str) -> None:
     x, y = data()
     for scale in (1e-4, 1e4):
         assert SCORES[name](scale * x, y) == pytest.approx(SCORES[name](x, y), rel=1e-6)
@@ -82,20 +82,20 @@ def test_scale_of_features_does_not_matter(name: str):
 @pytest.mark.parametrize(
     "name", ["h_score", "transrate", "transrate_original", "gbc_diagonal", "nleep", "parc", "knn", "probe"]
 )
-def test_dead_channels_do_not_matter(name: str):
+def test_dead_channels_do_not_matter(name: str) -> None:
     x, y = data()
     dead = np.tile(0.1 * np.arange(20), (N, 1))
     assert SCORES[name](np.hstack([x, dead]), y) == pytest.approx(SCORES[name](x, y), rel=1e-6)
 
 
-def test_nothing_is_left_of_dead_channels():
+def test_nothing_is_left_of_dead_channels() -> None:
     dead = np.tile(0.1 * np.arange(20), (N, 1))
     assert (dead - dead.mean(axis=0)).any()  # the mean of some, in floating point, is not the value itself
     assert not centred(dead).any()
 
 
 @scores
-def test_scores_are_repeatable_finite_and_leave_features_alone(name: str):
+def test_scores_are_repeatable_finite_and_leave_features_alone(name: str) -> None:
     for width in (2, 8, 300):
         x, y = data(width)
         x[:, 1] = 0.1
@@ -106,7 +106,7 @@ def test_scores_are_repeatable_finite_and_leave_features_alone(name: str):
         assert (x == before).all()
 
 
-def test_logme_is_the_greatest_evidence_also_of_wide_features():
+def test_logme_is_the_greatest_evidence_also_of_wide_features() -> None:
     for width in (6, 60):
         x, y = data(width)
         x, y = x[:40] / 10, y[:40]
@@ -130,7 +130,7 @@ def of_two_classes(separation: float, name: str, share: float = 0.5) -> float:
     return SCORE_TABLE[name].compute(Sample(x, 8, y, GROUPS, GROUPS, None, 1))
 
 
-def test_logme_of_separable_classes_is_high_though_features_are_centred():
+def test_logme_of_separable_classes_is_high_though_features_are_centred() -> None:
     """Centred features and no intercept could at best predict half of an indicator: the evidence stayed near that of noise."""
     found = [of_two_classes(separation, "logme") for separation in (0, 4, 1000)]
     assert found[0] < -0.6 and found == sorted(found) and found[2] > 2
@@ -138,7 +138,7 @@ def test_logme_of_separable_classes_is_high_though_features_are_centred():
     assert logme(x + 100, y, intercept=True) == pytest.approx(logme(x, y, intercept=True))
 
 
-def test_transrate_sees_two_classes_of_equal_size_move_apart():
+def test_transrate_sees_two_classes_of_equal_size_move_apart() -> None:
     found = [of_two_classes(separation, "transrate") for separation in (0, 2, 4, 8)]
     assert found == sorted(found) and found[-1] > 10 * found[0]
     with pytest.raises(NotApplicable, match="two classes of about equal size"):
@@ -146,13 +146,13 @@ def test_transrate_sees_two_classes_of_equal_size_move_apart():
     assert np.isfinite(of_two_classes(4, "transrate_original", share=0.1))
 
 
-def test_logme_does_not_reward_channels_without_content():
+def test_logme_does_not_reward_channels_without_content() -> None:
     x, y = data(60)
     x, y = x[:40], y[:40]
     assert logme(np.hstack([x, np.zeros((40, 500))]), y) == pytest.approx(logme(x, y), rel=1e-9)
 
 
-def test_h_score_saturates_in_wide_features_and_the_regularised_one_does_not():
+def test_h_score_saturates_in_wide_features_and_the_regularised_one_does_not() -> None:
     rng = np.random.default_rng(0)
     noise, y = rng.normal(size=(60, 80)), np.arange(60) % CLASSES
     assert h_score(noise, y) == pytest.approx(CLASSES - 1)
@@ -163,17 +163,17 @@ def test_h_score_saturates_in_wide_features_and_the_regularised_one_does_not():
     assert regularised_h_score(wider, y) < regularised_h_score(x, y) + 0.1
 
 
-def test_h_score_is_invariant_to_linear_maps():
+def test_h_score_is_invariant_to_linear_maps() -> None:
     x, y = data()
     assert h_score(x @ np.random.default_rng(0).normal(size=(8, 8)), y) == pytest.approx(h_score(x, y))
 
 
-def test_original_transrate_depends_on_scale():
+def test_original_transrate_depends_on_scale() -> None:
     x, y = data()
     assert transrate_original(x, y) > 1.5 * transrate_original(x / 1000, y)
 
 
-def test_spherical_gbc_is_the_diagonal_one_where_channels_vary_alike():
+def test_spherical_gbc_is_the_diagonal_one_where_channels_vary_alike() -> None:
     x, y = data(1)
     rng = np.random.default_rng(0)
     columns = [x]
@@ -187,18 +187,18 @@ def test_spherical_gbc_is_the_diagonal_one_where_channels_vary_alike():
     assert gbc(np.hstack([x, x]), y, "spherical") > gbc(x, y, "spherical")
 
 
-def test_gbc_counts_equal_classes_as_full_overlap():
+def test_gbc_counts_equal_classes_as_full_overlap() -> None:
     x = np.random.default_rng(0).normal(size=(50, 4))
     assert gbc(np.tile(x, (3, 1)), np.repeat([0, 1, 2], 50)) == pytest.approx(-6)
 
 
-def test_neighbours_of_the_same_patient_do_not_count():
+def test_neighbours_of_the_same_patient_do_not_count() -> None:
     x, y, groups = np.array([[0.0], [0.1], [5.0], [5.1]]), np.array([0, 0, 1, 1]), np.array(["a", "a", "b", "b"])
     assert knn(x, y, np.arange(4)) == 1
     assert knn(x, y, groups) == 0
 
 
-def test_probe_judges_patients_it_was_not_trained_on():
+def test_probe_judges_patients_it_was_not_trained_on() -> None:
     """Features that tell the patient, of whom each has its own mix of classes, but not the class."""
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(20), 12)
@@ -208,7 +208,7 @@ def test_probe_judges_patients_it_was_not_trained_on():
     assert probe(x, y, groups, seed=0) < -0.69
 
 
-def test_probe_stays_finite_where_a_sample_is_far_off():
+def test_probe_stays_finite_where_a_sample_is_far_off() -> None:
     x, y = data()
     x[0] *= -1e6
     assert -1.2 < probe(x, y, GROUPS, seed=0) < -1  # the others are as good as equal: nothing is known, nothing misled
@@ -225,7 +225,7 @@ def of_channels(request: pytest.FixtureRequest) -> Callable[..., float]:
     return score
 
 
-def test_what_is_left_of_channels_at_rounding_is_not_scaled_up(of_channels: Callable[..., float]):
+def test_what_is_left_of_channels_at_rounding_is_not_scaled_up(of_channels: Callable[..., float]) -> None:
     """Six channels, as two hundred float32 channels that are sums of them, and beside as many that are all but constant."""
     rng = np.random.default_rng(2)
     y = np.arange(N) % 2
@@ -238,12 +238,12 @@ def test_what_is_left_of_channels_at_rounding_is_not_scaled_up(of_channels: Call
     assert expected == pytest.approx(of_channels(wide, y, 6), rel=1e-3)
 
 
-def test_cells_that_many_pixels_share_have_no_more_components_than_cells():
+def test_cells_that_many_pixels_share_have_no_more_components_than_cells() -> None:
     cells = np.random.default_rng(0).normal(size=(32, 256)).astype(np.float32)[np.arange(N) % 32]
     assert reduced(cells, 128).shape == (N, 31)
 
 
-def test_more_channels_of_equal_signal_do_not_score_lower(of_channels: Callable[..., float]):
+def test_more_channels_of_equal_signal_do_not_score_lower(of_channels: Callable[..., float]) -> None:
     """More channels than components: whitened, their noise would drown the classes. And the order is that of any dimension."""
     n = 300
     y = np.arange(n) % 2
@@ -256,7 +256,7 @@ def test_more_channels_of_equal_signal_do_not_score_lower(of_channels: Callable[
         assert found == sorted(found), components
 
 
-def test_levels_count_alike_in_common_components():
+def test_levels_count_alike_in_common_components() -> None:
     rng = np.random.default_rng(0)
     small, large = rng.normal(size=(N, 4)), 100 * rng.normal(size=(N, 60))
     found = standard_components([small, large], None)
@@ -266,14 +266,14 @@ def test_levels_count_alike_in_common_components():
     assert standard_components([small, large], 4).shape == (N, 4)
 
 
-def test_parc_takes_at_most_the_samples_asked_for():
+def test_parc_takes_at_most_the_samples_asked_for() -> None:
     x, y = data()
     few = parc(x, y, seed=1, most=100)
     assert few != parc(x, y, seed=1) and few == parc(x, y, seed=1, most=100) and few != parc(x, y, seed=2, most=100)
     assert few == pytest.approx(parc(x, y, seed=1), abs=15)
 
 
-def test_leep_and_nce_closed_forms():
+def test_leep_and_nce_closed_forms() -> None:
     y = np.array([0, 0, 1, 1])
     sure = np.eye(3)[[0, 0, 1, 1]]  # the third source class is never predicted
     assert leep(sure, y) == pytest.approx(0)
@@ -283,7 +283,7 @@ def test_leep_and_nce_closed_forms():
 
 
 @scores
-def test_not_applicable_says_why(name: str):
+def test_not_applicable_says_why(name: str) -> None:
     score, (x, y) = SCORES[name], data()
     with pytest.raises(NotApplicable, match="all 240 samples are of class 1"):
         score(x, np.ones(N, int))
@@ -301,14 +301,14 @@ def test_not_applicable_says_why(name: str):
 
 
 @pytest.mark.parametrize("name", [name for name in SCORES if name != "logme"])
-def test_single_samples_of_a_class_are_too_few(name: str):
+def test_single_samples_of_a_class_are_too_few(name: str) -> None:
     x, y = data()
     y[0] = 9
     with pytest.raises(NotApplicable, match="class 9 has 1"):
         SCORES[name](x, y)
 
 
-def test_not_applicable_of_single_scores():
+def test_not_applicable_of_single_scores() -> None:
     x, y = data()
     for score in (knn, partial(probe, seed=0)):
         with pytest.raises(NotApplicable, match="two groups"):

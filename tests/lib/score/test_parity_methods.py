@@ -53,26 +53,26 @@ SCORES = {
 
 
 @pytest.mark.parametrize("name", SCORES)
-def test_parity_of_label_scores(labelled: list[Case], name: str):
+def test_parity_of_label_scores(labelled: list[Case], name: str) -> None:
     for case in labelled:
         assert SCORES[name](case) == pytest.approx(case[name], rel=case["rtol"]), case["case"]
 
 
-def test_parity_of_the_h_score(labelled: list[Case]):
+def test_parity_of_the_h_score(labelled: list[Case]) -> None:
     for case in labelled:
         # The reference inverts a singular covariance where the rank is below D.
         rtol = case["rtol"] if case["feature_rank"] == case["X"].shape[1] else 1e-3
         assert h_score(case["X"], case["y"]) == pytest.approx(case["h_score"], rel=rtol), case["case"]
 
 
-def test_parity_of_sfda(labelled: list[Case]):
+def test_parity_of_sfda(labelled: list[Case]) -> None:
     cases = [case for case in labelled if "sfda" in case]
     assert cases
     for case in cases:
         assert sfda(case["X"], case["y"]) == pytest.approx(case["sfda"], rel=case["rtol"]), case["case"]
 
 
-def test_parity_of_spherical_gbc_but_for_its_defect(labelled: list[Case]):
+def test_parity_of_spherical_gbc_but_for_its_defect(labelled: list[Case]) -> None:
     for case in labelled:
         means = class_means(case["X"], case["y"])
         variances = class_means((case["X"] - means[case["y"]]) ** 2, case["y"]).mean(axis=1, keepdims=True)
@@ -81,7 +81,7 @@ def test_parity_of_spherical_gbc_but_for_its_defect(labelled: list[Case]):
         assert found == pytest.approx(case["gbc_spherical_google"], rel=case["rtol"]), case["case"]
 
 
-def test_parity_of_parc_but_for_ties_broken_by_rounding(labelled: list[Case]):
+def test_parity_of_parc_but_for_ties_broken_by_rounding(labelled: list[Case]) -> None:
     for case in labelled:
         x, y, expected = case["X"], case["y"], case["parc"]
         found = parc(x, y, seed=0)
@@ -99,7 +99,7 @@ def test_parity_of_parc_but_for_ties_broken_by_rounding(labelled: list[Case]):
         assert low < expected < high, case["case"]
 
 
-def test_parity_of_ccfv_terms(reference: dict[str, Any]):
+def test_parity_of_ccfv_terms(reference: dict[str, Any]) -> None:
     for case in reference["ccfv"]["w_distance"]:
         found = wasserstein(gaussian(np.array(case["f1"])), gaussian(np.array(case["f2"])))
         assert found == pytest.approx(case["expected"], rel=case["rtol"], abs=case.get("atol")), case["case"]
@@ -114,7 +114,7 @@ def layers_of(case: Case) -> dict[str, Layer]:
     }
 
 
-def test_parity_of_ccfv(reference: dict[str, Any]):
+def test_parity_of_ccfv(reference: dict[str, Any]) -> None:
     for case in reference["ccfv"]["combination"]:
         layers, parts, rtol = layers_of(case), case["per_layer"], case["rtol"]
         for name, layer in layers.items():
@@ -127,7 +127,7 @@ def test_parity_of_ccfv(reference: dict[str, Any]):
         assert ccfv_published(list(layers.values())) == pytest.approx(expected, rel=rtol)
 
 
-def test_parity_of_ranking_measures(reference: dict[str, Any]):
+def test_parity_of_ranking_measures(reference: dict[str, Any]) -> None:
     for case in reference["ranking_measures"]["cases"]:
         score, truth = np.array(case["score"]), np.array(case["truth"])
         found = correlate(score[None], truth).iloc[0]

@@ -1,6 +1,7 @@
 """The robustness score: published pairs, closed forms, and the reference values where they are at hand (parity)."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,11 +25,11 @@ from workflow.lib.score.robustness import (
 @pytest.mark.parametrize(
     ("n", "expected"), [(4, [1, 0, 3, 2]), (5, [1, 0, 4, 3, 2]), (6, [1, 0, 5, 4, 3, 2]), (7, [1, 0, 6, 5, 4, 3, 2])]
 )
-def test_partners_of_the_study(n: int, expected: list[int]):
+def test_partners_of_the_study(n: int, expected: list[int]) -> None:
     assert partner(n) == expected
 
 
-def test_distances_closed_form():
+def test_distances_closed_form() -> None:
     a, b = torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([[1.0, 1.0], [3.0, 0.0]])
     found = distances(a, b)
     assert found["cosine_distance"].tolist() == pytest.approx(
@@ -39,7 +40,7 @@ def test_distances_closed_form():
     assert distances(c, d)["inv_pearson_corr"].item() == pytest.approx(2.0)
 
 
-def test_distances_of_large_maps_are_accumulated_in_double_precision():
+def test_distances_of_large_maps_are_accumulated_in_double_precision() -> None:
     noise = torch.Generator().manual_seed(0)
     a = 5 + 0.01 * torch.randn(2, 200_000, generator=noise)
     b = a + 0.001 * torch.randn(2, 200_000, generator=noise)
@@ -47,7 +48,7 @@ def test_distances_of_large_maps_are_accumulated_in_double_precision():
     assert distances(a, b)["inv_pearson_corr"].diagonal().tolist() == pytest.approx(exact, abs=1e-7)
 
 
-def test_pooling_averages_space_for_maps_and_channels_for_tokens():
+def test_pooling_averages_space_for_maps_and_channels_for_tokens() -> None:
     tokens = torch.tensor([[[0.0, 2.0], [4.0, 6.0], [2.0, 1.0]]])  # three positions, two channels
     for published in (True, False):
         assert torch.equal(pool(torch.arange(8.0).view(1, 2, 2, 2), published=published), torch.tensor([[1.5, 5.5]]))
@@ -55,7 +56,7 @@ def test_pooling_averages_space_for_maps_and_channels_for_tokens():
     assert torch.equal(pool(tokens, published=False), torch.tensor([[2.0, 3.0]]))
 
 
-def test_sound_score_of_tokens_is_that_of_the_same_features_as_maps():
+def test_sound_score_of_tokens_is_that_of_the_same_features_as_maps() -> None:
     """Swin's tokens, pooled over positions as the maps of the others; the published form pools over channels."""
     query, key = views_of(5)
     same = {}
@@ -66,15 +67,20 @@ def test_sound_score_of_tokens_is_that_of_the_same_features_as_maps():
     assert same == {True: False, False: True}
 
 
-def test_standardising_does_not_take_jitter_out_of_grey_images():
+def test_standardising_does_not_take_jitter_out_of_grey_images() -> None:
     """Brightness and contrast are affine there: standardised each by itself, both views of an image would be the same."""
     coarse = torch.rand(12, 1, 5, 5, generator=torch.Generator().manual_seed(0))
     grey = (0.1 + 0.7 * interpolate(coarse, size=24, mode="bicubic").clamp(0, 1)).repeat(1, 3, 1, 1)
     moved = {}
     for inputs in ("unchanged", "standardised"):
         views: list[torch.Tensor] = []
-        options = {"inputs": inputs, "draws": 1, "seed": 3, "published": False}
-        list(robustness_rows(lambda x, views=views: views.append(x) or [x], as_chosen(grey), **options))
+        options: dict[str, Any] = {"inputs": inputs, "draws": 1, "seed": 3, "published": False}
+
+        def seen(x: torch.Tensor, views: list[torch.Tensor] = views) -> list[torch.Tensor]:
+            views.append(x)
+            return [x]
+
+        list(robustness_rows(seen, as_chosen(grey), **options))
         query, key = (torch.cat(views[side::2]) for side in (0, 1))
         moved[inputs] = float((query - key).square().mean().sqrt() / query.std())
     assert moved["standardised"] > 0.1 and moved["standardised"] == pytest.approx(moved["unchanged"], rel=0.3)
@@ -92,7 +98,7 @@ def views_of(n: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("n", [2, 5, CHUNK, CHUNK + 1, 2 * CHUNK + 3])
-def test_published_score_in_chunks_equals_the_definition_on_the_whole_set(n: int):
+def test_published_score_in_chunks_equals_the_definition_on_the_whole_set(n: int) -> None:
     query, key = views_of(n)
     found = score_of_views(lambda x: [x, x[:, :2, ::2]], query, key, published=True)
     assert len(found) == 2 * 2 * 3 * 5
@@ -103,16 +109,21 @@ def test_published_score_in_chunks_equals_the_definition_on_the_whole_set(n: int
         assert value == pytest.approx(expected.item())
 
 
-def test_all_settings_come_from_one_pass_over_each_view():
-    seen = []
+def test_all_settings_come_from_one_pass_over_each_view() -> None:
+    seen: list[int] = []
     query, key = views_of(11)
+
+    def encoder(x: torch.Tensor) -> list[torch.Tensor]:
+        seen.append(len(x))
+        return [x]
+
     for published in (True, False):
         seen.clear()
-        score_of_views(lambda x: seen.append(len(x)) or [x], query, key, published=published)
+        score_of_views(encoder, query, key, published=published)
         assert sum(seen) == 2 * 11
 
 
-def test_sound_score_has_no_self_pairs_and_the_mean_over_all_others():
+def test_sound_score_has_no_self_pairs_and_the_mean_over_all_others() -> None:
     query, key = views_of(5)
     value = score_of_views(lambda x: [x], query, key, published=False)[1, False, "cosine_distance", 0.5]
     q, k = query.flatten(1).double(), key.flatten(1).double()
@@ -121,25 +132,21 @@ def test_sound_score_has_no_self_pairs_and_the_mean_over_all_others():
     assert value == pytest.approx(np.mean(terms))
 
 
-def test_published_jitter_is_the_same_for_all_images_and_the_sound_one_is_not():
+def test_published_jitter_is_the_same_for_all_images_and_the_sound_one_is_not() -> None:
     images = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(2)).repeat(6, 1, 1, 1)
     for published in (True, False):
         views: list[torch.Tensor] = []
-        list(
-            robustness_rows(
-                lambda x, views=views: views.append(x) or [x + 1],
-                as_chosen(images),
-                inputs="unchanged",
-                draws=1,
-                seed=3,
-                published=published,
-            )
-        )
+
+        def encoder(x: torch.Tensor, views: list[torch.Tensor] = views) -> list[torch.Tensor]:
+            views.append(x)
+            return [x + 1]
+
+        list(robustness_rows(encoder, as_chosen(images), inputs="unchanged", draws=1, seed=3, published=published))
         same = all(torch.equal(image, view[0]) for view in views for image in view)
         assert same is published and not torch.equal(views[0], views[1])
 
 
-def test_interval_over_draws_of_jitter():
+def test_interval_over_draws_of_jitter() -> None:
     images = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(4))
     single = [
         list(robustness_rows(lambda x: [x], as_chosen(images), inputs="unchanged", draws=1, seed=0, published=True))[0]
@@ -155,7 +162,7 @@ def test_interval_over_draws_of_jitter():
     assert again == several
 
 
-def test_scores_of_features_that_do_not_vary_are_missing_and_say_why():
+def test_scores_of_features_that_do_not_vary_are_missing_and_say_why() -> None:
     images = torch.rand(4, 3, 8, 8)
     rows = list(
         robustness_rows(
@@ -172,7 +179,7 @@ def test_scores_of_features_that_do_not_vary_are_missing_and_say_why():
         assert np.isnan(row["value"]) == undefined and row["warning"].startswith("undefined") == undefined
 
 
-def test_raw_intensities_are_warned_of():
+def test_raw_intensities_are_warned_of() -> None:
     images = torch.rand(4, 3, 8, 8)
     assert clipping_warning(images) == ""
     assert "outside 0..1" in clipping_warning(images * 300)
@@ -182,7 +189,7 @@ def test_raw_intensities_are_warned_of():
     assert all("clipped by the jitter" in row["warning"] for row in rows)
 
 
-def test_parity_of_the_score():
+def test_parity_of_the_score() -> None:
     reference = json.loads((parity_folder() / "study" / "robustness.json").read_text())
     shapes = {"nchw": (6, 4, 5), "nlc": (16, 6)}
     for case in reference["cases"]:

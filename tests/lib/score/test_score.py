@@ -1,6 +1,7 @@
 """The score job: all scores of a checkpoint from one pass, at pixels that are the same for every checkpoint."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,7 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
-def call(job, tmp_path: Path) -> dict:  # noqa: F811
+def call(job: dict[str, Any], tmp_path: Path) -> dict[str, Any]:  # noqa: F811
     keep = {name: job[name] for name in ("data_folder", "weights", "encoder", "inputs", "device", "threads")}
     sizes = {"images": 6, "draws": 2, "pixels": 120, "samples": 2, "components": 8, "seed": 0}
     return (
@@ -41,7 +42,7 @@ def call(job, tmp_path: Path) -> dict:  # noqa: F811
     )
 
 
-def test_every_score_has_a_value_or_a_reason(call: dict):
+def test_every_score_has_a_value_or_a_reason(call: dict[str, Any]) -> None:
     score_checkpoints(**call)
     table = pd.read_csv(call["output"])
     assert set(table["score"]) == set(SCORES)
@@ -57,7 +58,7 @@ def test_every_score_has_a_value_or_a_reason(call: dict):
 
 
 @pytest.mark.slow
-def test_the_same_pixels_and_numbers_for_the_same_seed(call: dict, tmp_path: Path):
+def test_the_same_pixels_and_numbers_for_the_same_seed(call: dict[str, Any], tmp_path: Path) -> None:
     score_checkpoints(**call)
     score_checkpoints(**call | {"output": tmp_path / "again.csv"})
     one, two = (pd.read_csv(path).drop(columns="seconds") for path in (call["output"], tmp_path / "again.csv"))
@@ -65,7 +66,7 @@ def test_the_same_pixels_and_numbers_for_the_same_seed(call: dict, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_checkpoints_of_one_job_have_the_numbers_of_jobs_of_their_own(call: dict, tmp_path: Path):
+def test_checkpoints_of_one_job_have_the_numbers_of_jobs_of_their_own(call: dict[str, Any], tmp_path: Path) -> None:
     other = tmp_path / "epoch4.safetensors"
     write_checkpoint(build_classifier(ENCODER, 10, use="simple", seed=2), other, {"epoch": 4, "accuracy": 0.5})
     both = [("unet", "simple", 5, 3), ("unet", "simple", 5, 4)]
@@ -81,7 +82,7 @@ def test_checkpoints_of_one_job_have_the_numbers_of_jobs_of_their_own(call: dict
     )
 
 
-def test_scores_of_the_target_do_not_depend_on_stored_batch_norm_statistics(call: dict):
+def test_scores_of_the_target_do_not_depend_on_stored_batch_norm_statistics(call: dict[str, Any]) -> None:
     """The same weights with the statistics of other images: fine-tuning replaces them, and so do the scores."""
     call |= {"scores": ["robustness", "robustness_sound", "logme", "probe_all", "probe_all_stored"], "samples": 1}
     found = []
@@ -99,7 +100,7 @@ def test_scores_of_the_target_do_not_depend_on_stored_batch_norm_statistics(call
     assert (moved[["robustness", "probe_all_stored"]] > 1e-3).all()
 
 
-def test_values_of_patients_average_to_the_score(call: dict):
+def test_values_of_patients_average_to_the_score(call: dict[str, Any]) -> None:
     score_checkpoints(**call)
     facts, table = read_json(call["by_group"])["unet/simple/seed5/epoch3"], pd.read_csv(call["output"])
     assert sum(facts["groups"].values()) == 6 and facts["seconds"] > 0 and facts["missing"] == {}
@@ -115,7 +116,7 @@ def test_values_of_patients_average_to_the_score(call: dict):
     )
 
 
-def test_without_masks_label_scores_say_so(call: dict):
+def test_without_masks_label_scores_say_so(call: dict[str, Any]) -> None:
     path = call["data_folder"] / "card.json"
     path.write_text(path.read_text().replace('"square"', ""))
     score_checkpoints(**call)
@@ -126,7 +127,7 @@ def test_without_masks_label_scores_say_so(call: dict):
     assert list(facts["values"]) == ["robustness_sound"] and "no masks" in facts["missing"]["probe_all"]
 
 
-def test_without_the_source_classifier_leep_says_so(call: dict):
+def test_without_the_source_classifier_leep_says_so(call: dict[str, Any]) -> None:
     tensors = load_file(call["weights"][0])
     _write({name: tensor for name, tensor in tensors.items() if not name.startswith("head.")}, call["weights"][0])
     score_checkpoints(**call)
@@ -136,13 +137,13 @@ def test_without_the_source_classifier_leep_says_so(call: dict):
 
 def _write(tensors: dict[str, torch.Tensor], path: Path) -> None:
     """A checkpoint of these tensors."""
-    network = torch.nn.Module()
-    network.state_dict = lambda: tensors  # type: ignore[method-assign]
-    network.parameters = lambda: iter(tensors.values())  # type: ignore[method-assign]
+    network: Any = torch.nn.Module()
+    network.state_dict = lambda: tensors
+    network.parameters = lambda: iter(tensors.values())
     write_checkpoint(network, path, {"epoch": 3, "accuracy": 0.4})
 
 
-def test_a_natural_sample_has_every_image_and_a_balanced_one_every_class():
+def test_a_natural_sample_has_every_image_and_a_balanced_one_every_class() -> None:
     rng = np.random.default_rng(0)
     masks = (rng.random((5, 16, 16)) < 0.05).astype(np.uint8)
     masks[3] = 0  # an image without the class
@@ -160,7 +161,7 @@ def test_a_natural_sample_has_every_image_and_a_balanced_one_every_class():
         assert len({*zip(pixels.image, rows, columns, strict=True)}) == len(rows), "no repeats"
 
 
-def test_what_some_images_lack_of_a_class_others_give():
+def test_what_some_images_lack_of_a_class_others_give() -> None:
     """A patient of twenty slices and two of one, where most lesions are small: still as many pixels of each patient."""
     masks = np.zeros((22, 16, 16), np.uint8)
     masks[:19, 0, 0] = 1
@@ -173,13 +174,13 @@ def test_what_some_images_lack_of_a_class_others_give():
         assert counts.to_dict() == {"a": 100, "b": 100, "c": 100}
 
 
-def test_shares_are_even_and_complete():
+def test_shares_are_even_and_complete() -> None:
     assert shares(10, np.array([1, 9, 9])).tolist() == [1, 5, 4]
     assert shares(100, np.array([3, 4])).tolist() == [3, 4]
     assert shares(2, np.array([5, 5, 5])).tolist() == [1, 1, 0]
 
 
-def test_images_are_chosen_by_patient_and_show_every_class():
+def test_images_are_chosen_by_patient_and_show_every_class() -> None:
     """Ten patients of twenty slices, of which a tenth shows one class, and two patients another. Drawn at random, 32 slices
     show three or so, and in one of seven draws a class that is not in two patients can't be probed."""
     groups = np.repeat(np.arange(10), 20)
@@ -194,7 +195,7 @@ def test_images_are_chosen_by_patient_and_show_every_class():
     assert sorted(groups[unlabelled]) == list(range(10))
 
 
-def test_patients_count_by_what_they_can_say():
+def test_patients_count_by_what_they_can_say() -> None:
     """Of a class that only some patients show: those without it have fewer pixels, and weigh less."""
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(8), 30)
@@ -206,7 +207,7 @@ def test_patients_count_by_what_they_can_say():
     assert max(values[str(g)] for g in range(4)) < min(values[str(g)] for g in range(4, 8))
 
 
-def test_features_are_those_of_the_cell_of_the_pixel():
+def test_features_are_those_of_the_cell_of_the_pixel() -> None:
     """For maps and for tokens: a level that holds its own row, column and image number."""
     images = torch.arange(11.0).view(11, 1, 1, 1).expand(11, 3, 8, 8)
 
@@ -223,7 +224,7 @@ def test_features_are_those_of_the_cell_of_the_pixel():
 
 
 @pytest.mark.parametrize(("n", "d"), [(60, 20), (20, 60)])
-def test_reduced_features_keep_distances_as_far_as_they_can(n: int, d: int):
+def test_reduced_features_keep_distances_as_far_as_they_can(n: int, d: int) -> None:
     rng = np.random.default_rng(0)
     features = rng.normal(size=(n, 5)) @ rng.normal(size=(5, d)) * 7 + 3
     small, whole = reduced(features, 5), reduced(features, None)
@@ -233,14 +234,14 @@ def test_reduced_features_keep_distances_as_far_as_they_can(n: int, d: int):
     assert reduced(features, 3).shape == (n, 3)
 
 
-def test_images_are_the_same_for_every_checkpoint(call: dict):
+def test_images_are_the_same_for_every_checkpoint(call: dict[str, Any]) -> None:
     data = load_prepared(call["data_folder"])
     one, two = (target_images(data, 4, seed=9) for _ in range(2))
     assert torch.equal(one.images, two.images) and (one.groups == two.groups).all() and len(one.images) == 4
     assert read_json(call["data_folder"] / "card.json")["classes"] == ["square"]
 
 
-def test_the_registry_and_the_schema_name_the_same_scores():
+def test_the_registry_and_the_schema_name_the_same_scores() -> None:
     schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
     scores = schema["properties"]["score"]["properties"]["scores"]
     assert scores["items"]["enum"] == list(SCORES) == scores["default"]
@@ -249,7 +250,7 @@ def test_the_registry_and_the_schema_name_the_same_scores():
         assert score.needs in ("images", "labels", "source classifier", "card"), name
 
 
-def test_the_documentation_lists_every_score():
+def test_the_documentation_lists_every_score() -> None:
     text = (ROOT / "docs/scores.md").read_text()
     for name, score in SCORES.items():
         assert f"| `{name}` | {score.needs} | {score.better} |" in text, name

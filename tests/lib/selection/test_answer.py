@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -17,14 +18,14 @@ from workflow.lib.selection.summary import write_selection
 TWO_WAYS = [([0.9, 0.91], [0.7, 0.71]), ([0.2, 0.21], [0.85, 0.86])]  # tuned, frozen: random weights, 5 epochs
 
 
-def answer_of(folder: Path, **grid) -> tuple[dict, str]:
+def answer_of(folder: Path, **grid: Any) -> tuple[dict[str, Any], str]:
     tables = write_run(folder, **grid)
     write_selection(*tables, folder / "selection.csv", folder / "means.csv")
     write_answer(tables[0], folder / "means.csv", folder / "answer.json", folder / "answer.txt")
     return read_json(folder / "answer.json"), (folder / "answer.txt").read_text()
 
 
-def test_best_start_and_its_intervals_by_hand():
+def test_best_start_and_its_intervals_by_hand() -> None:
     dice = {
         ("simple", 0): [0.50, 0.54],
         ("simple", 5): [0.80, 0.82],
@@ -44,7 +45,7 @@ def test_best_start_and_its_intervals_by_hand():
     ]
 
 
-def test_the_headline_is_the_best_start_and_mode_not_the_best_average(tmp_path: Path):
+def test_the_headline_is_the_best_start_and_mode_not_the_best_average(tmp_path: Path) -> None:
     tuned, frozen = (results({("simple", 0): a, ("simple", 5): b}) for a, b in TWO_WAYS)
     both = pd.concat([tuned.assign(freeze=False), frozen.assign(freeze=True)])
     content = best_starts(both, pd.DataFrame(columns=["selector", "pool", "k", "diff_to_last"]))
@@ -54,13 +55,13 @@ def test_the_headline_is_the_best_start_and_mode_not_the_best_average(tmp_path: 
     assert "start from e with random initialisation, trainable encoder: Dice 0.9" in answer_text(content)
 
 
-def test_random_initialisation_can_be_the_best():
+def test_random_initialisation_can_be_the_best() -> None:
     found = best_start(with_spread(summarise(results({("simple", 0): [0.9, 0.91], ("simple", 5): [0.5, 0.51]}))))
     assert found["start"]["scheme"] == "random" and found["gain_over_random"] is None
     assert found["start"]["label"] == "e with random initialisation, trainable encoder"
 
 
-def test_text_of_a_small_run(tmp_path: Path):
+def test_text_of_a_small_run(tmp_path: Path) -> None:
     content, text = answer_of(tmp_path)
     assert set(content["targets"]) == {"ACDC", "my-xrays"}
     assert "ACDC: start from" in text and "8 epochs" in text and "3 seeds" in text
@@ -71,13 +72,13 @@ def test_text_of_a_small_run(tmp_path: Path):
     assert f"[{shown}] on average against the last checkpoint" in text
 
 
-def test_one_seed_one_target_gives_an_answer_without_intervals(tmp_path: Path):
+def test_one_seed_one_target_gives_an_answer_without_intervals(tmp_path: Path) -> None:
     content, text = answer_of(tmp_path, seeds=1, targets=("ACDC",), encoders=("unet",), lengths=(0, 4))
     assert content["targets"]["ACDC"]["dice"]["low"] is None and content["stopping"] is None
     assert "one seed each" in text and "needs scores on two data sets" in text and "[" not in text
 
 
-def test_run_without_length_0_and_with_several_pretraining_seeds(tmp_path: Path):
+def test_run_without_length_0_and_with_several_pretraining_seeds(tmp_path: Path) -> None:
     content, text = answer_of(tmp_path, lengths=(2, 8), pretrain_seeds=2)
     assert content["targets"]["ACDC"]["gain_over_random"] is None
     assert "(pretraining seed" in text and "random initialisation" not in text

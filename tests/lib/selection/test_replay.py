@@ -21,7 +21,9 @@ from workflow.lib.tables.scores import read_scores
 LENGTHS = (1, 2, 4, 8)
 
 
-def curves(peaks: dict[str, int], score_peaks: dict[str, int] | None = None, targets: str = "ab") -> tuple:
+def curves(
+    peaks: dict[str, int], score_peaks: dict[str, int] | None = None, targets: str = "ab"
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Results and scores of a run per encoder, on every target: Dice falls by 0.02 per checkpoint away from the encoder's peak,
     the score likewise around its own; two seeds."""
     random, results, scores = np.random.default_rng(0), [], []
@@ -38,7 +40,7 @@ def curves(peaks: dict[str, int], score_peaks: dict[str, int] | None = None, tar
     return pd.DataFrame(results), pd.DataFrame(scores).assign(low=np.nan, high=np.nan)
 
 
-def test_patience_stops_after_so_many_checkpoints_without_improvement():
+def test_patience_stops_after_so_many_checkpoints_without_improvement() -> None:
     score = np.array([1.0, 3.0, 2.0, 4.0, 4.0, 3.0])
     none = np.zeros(6)
     assert patience(score, none, 1) == (1, 2)
@@ -47,7 +49,7 @@ def test_patience_stops_after_so_many_checkpoints_without_improvement():
     assert patience(np.arange(4.0), none[:4], 1) == (3, 3)
 
 
-def test_first_turn_goes_on_over_equal_scores_and_plateau_looks_at_relative_gain():
+def test_first_turn_goes_on_over_equal_scores_and_plateau_looks_at_relative_gain() -> None:
     assert first_turn(np.array([1.0, 2.0, 2.0, 1.0, 5.0])) == (2, 3)
     assert first_turn(np.array([1.0, 1.0])) == (1, 1)
     assert plateau(np.array([0.1, 0.2, 0.21, 0.4]), 0.1) == (2, 2)
@@ -55,7 +57,7 @@ def test_first_turn_goes_on_over_equal_scores_and_plateau_looks_at_relative_gain
 
 
 @pytest.mark.parametrize("most", [1, 2])
-def test_a_rule_does_not_look_ahead(most: int):
+def test_a_rule_does_not_look_ahead(most: int) -> None:
     random = np.random.default_rng(0)
     for score in random.integers(0, 4, (50, 8)).astype(float):
         for rule in (lambda x: patience(x, np.full(8, 0.5), most), first_turn):
@@ -64,7 +66,7 @@ def test_a_rule_does_not_look_ahead(most: int):
             assert stop == 7 or rule(other) == (kept, stop)
 
 
-def test_parameters_come_from_the_other_data_sets():
+def test_parameters_come_from_the_other_data_sets() -> None:
     results, scores = curves({"e": 1, "f": 2, "g": 3}, targets="abc")
     table = replay_table(replay(results, scores))
     turned = results.assign(dice=results["dice"].where(results["dataset"] != "a", 1 - results["dice"]))
@@ -76,7 +78,7 @@ def test_parameters_come_from_the_other_data_sets():
     assert set(fraction.loc["e", "kept_epochs"]) == {2} and set(fraction.loc["g", "kept_epochs"]) == {8}
 
 
-def test_budgets():
+def test_budgets() -> None:
     results, scores = curves({"e": 1, "f": 2, "g": 3})
     table = replay_table(replay(results, scores))
     assert (table.loc[table["budget"] == "half", "epochs_trained"] <= 4).all()
@@ -89,7 +91,7 @@ def test_budgets():
     assert (table["epochs_saved"] == 8 - table["epochs_trained"]).all()
 
 
-def test_fixed_lengths_are_those_of_the_selection(tmp_path: Path):
+def test_fixed_lengths_are_those_of_the_selection(tmp_path: Path) -> None:
     paths = write_run(tmp_path)
     results = read_downstream(paths[0])
     summary = replay_summary(replay(results, read_scores(paths[1])))
@@ -111,7 +113,7 @@ def verdicts(results: pd.DataFrame, scores: pd.DataFrame, budget: str = "half") 
     return summary.set_index("rule")["goal"]
 
 
-def test_a_rule_that_finds_each_runs_own_peak_reaches_the_goal():
+def test_a_rule_that_finds_each_runs_own_peak_reaches_the_goal() -> None:
     """Peaks at 1, 2 and 1 of 8 epochs: no fixed length serves all, and the last is far worse."""
     results, scores = curves({"e": 0, "f": 1, "g": 0, "h": 1})
     found = verdicts(results, scores)
@@ -120,7 +122,7 @@ def test_a_rule_that_finds_each_runs_own_peak_reaches_the_goal():
 
 
 @pytest.mark.slow
-def test_a_rule_that_trains_more_than_half_misses_the_goal():
+def test_a_rule_that_trains_more_than_half_misses_the_goal() -> None:
     """It keeps the peak at 4 of 8 epochs, better than any fixed length of equal epochs, but must see 8 to know it."""
     results, scores = curves({"e": 2, "f": 2, "g": 2})
     assert verdicts(results, scores, "whole")["first turn for the worse, q"] == "contradicted"
@@ -128,14 +130,14 @@ def test_a_rule_that_trains_more_than_half_misses_the_goal():
 
 
 @pytest.mark.slow
-def test_a_rule_that_stops_far_from_the_peak_is_contradicted():
+def test_a_rule_that_stops_far_from_the_peak_is_contradicted() -> None:
     results, scores = curves({"e": 3, "f": 3, "g": 3, "h": 3}, {"e": 0, "f": 1, "g": 0, "h": 1})
     assert verdicts(results, scores)["first turn for the worse, q"] == "contradicted"
     few = results["encoder"].isin(["e", "f"])
     assert verdicts(results[few], scores)["first turn for the worse, q"] == "not testable with these data"
 
 
-def test_tables_say_what_they_are(tmp_path: Path):
+def test_tables_say_what_they_are(tmp_path: Path) -> None:
     downstream, robustness = write_run(tmp_path, targets=("x",))
     write_replay(downstream, robustness, None, None, tmp_path / "r.csv", tmp_path / "s.csv")
     table = read_table(tmp_path / "r.csv")
@@ -146,7 +148,7 @@ def test_tables_say_what_they_are(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_published_rules_against_plain_loops(reference: Path):
+def test_published_rules_against_plain_loops(reference: Path) -> None:
     """Patience 1 of the robustness score, the best kept, in the setting that is best on the other data sets."""
     folder = reference / "published"
     results, scores = read_downstream(folder / "downstream_scores.csv"), read_scores(folder / "robustness_scores.csv")
@@ -174,16 +176,16 @@ def test_published_rules_against_plain_loops(reference: Path):
     expected = pd.concat(found).groupby(["encoder", "scheme"])[["gain", "trained"]].mean().mean()
     means, start = summarise(results), "patience 1, tolerance 0, keep the best"
     named = {key: rule for key, rule in rules(means, scores).items() if key[1].startswith(start)}
-    kept, stopped = walk(means, named, 1.0)
-    rows = choose_lowest(results, means, kept, list(named), POOL)
-    rows.frame["trained"] = choose_lowest(results, means, stopped, list(named), POOL).frame["chosen_epochs"]
-    picked = by_other_data_sets(rows, ["encoder"], "patience, robustness", "p").frame
+    keeps, stopped = walk(means, named, 1.0)
+    choices = choose_lowest(results, means, keeps, list(named), POOL)
+    choices.frame["trained"] = choose_lowest(results, means, stopped, list(named), POOL).frame["chosen_epochs"]
+    picked = by_other_data_sets(choices, ["encoder"], "patience, robustness", "p").frame
     ours = picked.groupby(RUN)[["diff_to_last", "trained"]].mean().mean()
     assert ours.tolist() == pytest.approx(expected.tolist(), abs=1e-12)
 
 
 @pytest.mark.slow
-def test_published_run_no_rule_reaches_the_goal(reference: Path):
+def test_published_run_no_rule_reaches_the_goal(reference: Path) -> None:
     folder = reference / "published"
     results, scores = read_downstream(folder / "downstream_scores.csv"), read_scores(folder / "robustness_scores.csv")
     summary = replay_summary(replay(results, scores))

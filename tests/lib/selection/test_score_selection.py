@@ -1,6 +1,7 @@
 """Scores as selectors: nothing of a target decides what is chosen for it, and the numbers are those of other tables."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -50,12 +51,12 @@ def write_transferability(folder: Path, robustness: Path, **change: object) -> P
     return folder / "transferability_scores.csv"
 
 
-def own_run(folder: Path, **grid: object) -> tuple[pd.DataFrame, pd.DataFrame]:
+def own_run(folder: Path, **grid: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
     downstream, robustness = write_run(folder, **grid)
     return read_downstream(downstream), read_scores(robustness, write_transferability(folder, robustness))
 
 
-def test_scores_are_read_higher_is_better(tmp_path: Path):
+def test_scores_are_read_higher_is_better(tmp_path: Path) -> None:
     downstream, robustness = write_run(tmp_path)
     path = write_transferability(tmp_path, robustness)
     raw, scores = pd.read_csv(path), read_scores(robustness, path)
@@ -69,7 +70,7 @@ def test_scores_are_read_higher_is_better(tmp_path: Path):
     assert (alone["value"] <= 0).all() and set(alone["score"]) == {"robustness"}
 
 
-def test_unreadable_scores_are_named(tmp_path: Path):
+def test_unreadable_scores_are_named(tmp_path: Path) -> None:
     _, robustness = write_run(tmp_path)
     with pytest.raises(UserError) as error:
         read_scores(robustness, write_transferability(tmp_path, robustness, better="up"))
@@ -79,9 +80,10 @@ def test_unreadable_scores_are_named(tmp_path: Path):
         read_scores(robustness, write_transferability(tmp_path, robustness, level=1))
 
 
-def test_levels_are_counted_from_the_deepest_of_each_encoder():
+def test_levels_are_counted_from_the_deepest_of_each_encoder() -> None:
     robust = {"metric": "c", "margin": 0.0, "pooled": True, "sample": None}
     label = {"metric": None, "margin": None, "pooled": None, "sample": "balanced"}
+    rows: list[tuple[str, int | None, dict[str, Any]]]
     rows = [("a", 1, label), ("a", 3, label), ("b", 2, robust), ("b", 1, robust), ("b", None, label)]
     scores = pd.DataFrame([{"encoder": encoder, "level": level, **choices} for encoder, level, choices in rows])
     counted = from_deepest(scores.assign(score="q"))["setting"].tolist()
@@ -90,7 +92,7 @@ def test_levels_are_counted_from_the_deepest_of_each_encoder():
 
 
 @pytest.mark.slow
-def test_nothing_of_a_target_decides_what_is_chosen_for_it(tmp_path: Path):
+def test_nothing_of_a_target_decides_what_is_chosen_for_it(tmp_path: Path) -> None:
     """Dice of one target turned upside down: only what is reached there changes."""
     results, scores = own_run(tmp_path, targets=("a", "b", "c"), schemes=("simple", "mine"), lengths=(0, 1, 2, 8, 16))
     here = results["dataset"] == "a"
@@ -107,7 +109,7 @@ def test_nothing_of_a_target_decides_what_is_chosen_for_it(tmp_path: Path):
     assert {MEAN_RANK, RIDGE, "logme", "robustness"} <= set(before["selector"])
 
 
-def test_robustness_is_judged_as_in_the_selection(tmp_path: Path):
+def test_robustness_is_judged_as_in_the_selection(tmp_path: Path) -> None:
     paths = write_run(tmp_path, schemes=("simple", "mine"))
     results = read_downstream(paths[0])
     numbers = ["chosen_epochs", "dice", "regret", "diff_to_last", "epochs_saved", "setting"]
@@ -120,7 +122,7 @@ def test_robustness_is_judged_as_in_the_selection(tmp_path: Path):
         pd.testing.assert_frame_equal(one, other, check_exact=False, check_dtype=False)
 
 
-def test_half_of_the_budget(tmp_path: Path):
+def test_half_of_the_budget(tmp_path: Path) -> None:
     results, scores = own_run(tmp_path, lengths=(0, 1, 2, 4, 8))
     table = score_selection(choose_by_scores(results, scores))
     half = table[table["budget"] == "half"]
@@ -131,7 +133,7 @@ def test_half_of_the_budget(tmp_path: Path):
     assert not half["note"].str.contains("score known").any()
 
 
-def test_measures_of_ranking():
+def test_measures_of_ranking() -> None:
     dice = np.array([0.5, 0.6, 0.7, 0.8])
     assert rank_measures(np.arange(4.0), dice) == {"kendall": pytest.approx(1), "top1": 1, "top3": 1}
     assert rank_measures(-np.arange(4.0), dice) == {"kendall": pytest.approx(-1), "top1": 0, "top3": 0}
@@ -140,7 +142,7 @@ def test_measures_of_ranking():
     assert np.isnan(few["kendall"]) and few["top1"] == 1 and np.isnan(few["top3"])
 
 
-def test_ceiling_falls_with_seed_noise():
+def test_ceiling_falls_with_seed_noise() -> None:
     cell = pd.DataFrame({"dice_mean": [0.5, 0.6, 0.7, 0.8], "n_seeds": 4, "df": 12})
     none, some, much = (ceilings(cell.assign(pooled_sd=sd), 0) for sd in (0.0, 0.1, 1.0))
     assert none == {"kendall_ceiling": pytest.approx(1), "top1_ceiling": 1, "top3_ceiling": 1, "regret_floor": 0}
@@ -150,7 +152,7 @@ def test_ceiling_falls_with_seed_noise():
     assert np.isnan(list(ceilings(cell.assign(pooled_sd=np.nan), 0).values())).all()
 
 
-def test_combined_selectors():
+def test_combined_selectors() -> None:
     cell = np.array([0, 0, 0, 1, 1, 1])
     values = np.array([[1, 3, np.nan], [2, 2, np.nan], [9, 1, np.nan], [5, np.nan, np.nan], [6, np.nan, 1], [7, 1, 2]])
     assert mean_rank(values, cell)[:3].tolist() == pytest.approx([2 / 3] * 3)
@@ -164,7 +166,7 @@ def test_combined_selectors():
 
 
 @pytest.mark.slow
-def test_summary_with_its_differences_and_pools(tmp_path: Path):
+def test_summary_with_its_differences_and_pools(tmp_path: Path) -> None:
     results, scores = own_run(tmp_path, schemes=("simple", "mine"), lengths=(0, 1, 2, 4, 8))
     chosen = choose_by_scores(results, scores)
     table = score_selection_summary(chosen, stability(results, scores))
@@ -184,7 +186,7 @@ def test_summary_with_its_differences_and_pools(tmp_path: Path):
     assert pooled["diff_low"] < pooled["diff_to_last"] < pooled["diff_high"] and pooled["goal"] == ""
 
 
-def test_tables_of_a_run_without_choice(tmp_path: Path):
+def test_tables_of_a_run_without_choice(tmp_path: Path) -> None:
     downstream, robustness = write_run(tmp_path, targets=("x",), encoders=("unet",), lengths=(4,), seeds=1)
     write_score_selection(downstream, robustness, None, None, tmp_path / "t.csv", tmp_path / "s.csv")
     assert {"last", "random"} <= set(read_table(tmp_path / "s.csv")["selector"])
@@ -192,7 +194,7 @@ def test_tables_of_a_run_without_choice(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_published_numbers(reference: Path, published_tables: dict[str, Path]):
+def test_published_numbers(reference: Path, published_tables: dict[str, Path]) -> None:
     """Computed once more with plain loops over the two files, without this library."""
     folder = reference / "published"
     results, scores = read_downstream(folder / "downstream_scores.csv"), read_scores(folder / "robustness_scores.csv")

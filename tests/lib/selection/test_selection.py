@@ -1,6 +1,8 @@
 """Selectors on tables whose answers are known, and on the published run against plain loops."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +24,7 @@ LENGTHS = (0, 1, 5, 20)
 NUMBERS = ["chosen_epochs", "dice", "regret", "diff_to_last", "epochs_saved"]
 
 
-def scored(scores: dict[str, dict[int, list[float]]], **run) -> pd.DataFrame:
+def scored(scores: dict[str, dict[int, list[float]]], **run: Any) -> pd.DataFrame:
     """scores[target][level] at the lengths 1, 5, 20, of one setting."""
     setting = {"encoder": "e", "scheme": "s", "pretrain_seed": 0, "metric": "c", "margin": 0.5, "pooled": True} | run
     rows = [
@@ -34,7 +36,9 @@ def scored(scores: dict[str, dict[int, list[float]]], **run) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def measured(targets, dice=((0.9,), (0.6,), (0.8,), (0.7,)), **run) -> pd.DataFrame:
+def measured(
+    targets: Iterable[str], dice: Sequence[Sequence[float]] = ((0.9,), (0.6,), (0.8,), (0.7,)), **run: Any
+) -> pd.DataFrame:
     """Dice per length and seed on every target, accuracy 0.2, 0.5, 0.4 at the lengths 1, 5, 20; nan: missing."""
     rows = [
         KEYS | {"dataset": target, "epochs": length, "seed": seed, "accuracy": accuracy, "dice": value} | run
@@ -49,7 +53,7 @@ def tables(scores: dict[str, dict[int, list[float]]]) -> tuple[pd.DataFrame, pd.
     return measured(scores), scored(scores)
 
 
-def test_every_selector_on_a_known_curve():
+def test_every_selector_on_a_known_curve() -> None:
     chosen = selection(*tables({"a": {1: [0.5, 0.1, 0.1], 2: [0.2, 0.3, 0.4]}}))
     chosen = chosen[chosen["pool"] == "within_run"].set_index(["selector", "setting"])
     expected = {
@@ -74,7 +78,7 @@ def test_every_selector_on_a_known_curve():
     }
 
 
-def test_oracle_chooses_on_the_other_seeds():
+def test_oracle_chooses_on_the_other_seeds() -> None:
     """Seed 0 left out: length 1 (0.70 against 0.65); 1: length 20 (0.85); 2: length 1 (0.75). Length 5 never wins."""
     dice = ([0.5] * 3, [0.8, 0.7, 0.7], [0.6, 0.6, 0.6], [0.9, 0.5, 0.8])
     chosen = selection(measured(["a"], dice), scored({"a": {1: [1, 2, 3]}}))
@@ -89,7 +93,7 @@ def test_oracle_chooses_on_the_other_seeds():
     assert part["note"] == "evaluated on 2 of 3 seeds" and part["diff_to_last"] == pytest.approx(0.0)  # 20 wins on both
 
 
-def test_choice_among_all_checkpoints():
+def test_choice_among_all_checkpoints() -> None:
     """Two runs of unlike depth: their deepest levels are compared, whatever their number."""
     other = {"encoder": "f", "scheme": "t"}
     results = [measured(["a"]), measured(["a"], [[0.1], [0.5], [0.55], [0.9]], model="n", **other)]
@@ -111,8 +115,8 @@ def test_choice_among_all_checkpoints():
     assert chosen.loc[("robustness", "c|m=0.5|pooled|from_deepest=1"), "note"] == "score known for 3 of 6 checkpoints"
 
 
-def test_setting_comes_from_the_other_data_sets():
-    scores = {
+def test_setting_comes_from_the_other_data_sets() -> None:
+    scores: dict[str, dict[int, list[float]]] = {
         "a": {1: [3, 1, 2], 2: [1, 2, 3]},  # level 1 is right on a, level 2 on b
         "b": {1: [1, 2, 3], 2: [3, 1, 2]},
     }
@@ -124,7 +128,7 @@ def test_setting_comes_from_the_other_data_sets():
     assert picked["setting"].tolist() == ["c|m=0.5|pooled|from_deepest=0", "c|m=0.5|pooled|from_deepest=1"]
 
 
-def test_summary_averages_within_a_run_before_it_counts_runs(tmp_path: Path):
+def test_summary_averages_within_a_run_before_it_counts_runs(tmp_path: Path) -> None:
     downstream, robustness = write_run(tmp_path, schemes=("simple", "advanced"))
     choices = every_choice(read_downstream(downstream), read_robustness(robustness))
     table, chosen = summary(choices), choices.frame[choices.frame["pool"] == "within_run"]
@@ -143,7 +147,7 @@ def test_summary_averages_within_a_run_before_it_counts_runs(tmp_path: Path):
     assert (pooled["note"] == "no t interval: one set of checkpoints").all()
 
 
-def test_seeds_only_interval_by_hand():
+def test_seeds_only_interval_by_hand() -> None:
     """Two schemes share one random initialisation; SD pooled over the lengths, Satterthwaite over the cells."""
     first = ([0.1, 0.3], [0.60, 0.62], [0.80, 0.80], [0.70, 0.74])
     second = ([np.nan] * 2, [0.50, 0.51], [0.60, 0.62], [0.80, 0.80])
@@ -170,7 +174,7 @@ def test_seeds_only_interval_by_hand():
     assert row["seeds_high"] - row["diff_to_last"] == pytest.approx(half)
 
 
-def test_other_analyst_choices_on_a_known_table():
+def test_other_analyst_choices_on_a_known_table() -> None:
     """The lowest score is tied between 5 (0.8) and 20 (0.7) in the one setting that e has."""
     table = sensitivity(*tables({"a": {1: [2, 1, 1]}, "b": {1: [2, 1, 1]}}))
     assert table.groupby("ties")["diff_to_last"].agg(["min", "max"]).to_numpy().tolist() == [
@@ -182,7 +186,7 @@ def test_other_analyst_choices_on_a_known_table():
     assert table.iloc[0][["ties", "scope"]].tolist() == ["average", "within the encoder"]
 
 
-def test_range_of_analyst_choices_spans_them_all(tmp_path: Path):
+def test_range_of_analyst_choices_spans_them_all(tmp_path: Path) -> None:
     write_selection(*write_run(tmp_path, schemes=("simple", "advanced")), tmp_path / "s.csv", tmp_path / "m.csv")
     table = read_table(tmp_path / "m.csv").set_index("selector")
     choices, ends = table.loc[ANALYST, "diff_to_last"], table.loc[RANGE]
@@ -192,7 +196,7 @@ def test_range_of_analyst_choices_spans_them_all(tmp_path: Path):
     assert choices.iloc[0] == pytest.approx(default)
 
 
-def test_one_run_has_no_interval_and_says_so():
+def test_one_run_has_no_interval_and_says_so() -> None:
     table = summary(every_choice(*tables({"a": {1: [3, 1, 2]}})))
     within = table[table["pool"] == "within_run"].set_index("selector")
     assert within["diff_low"].isna().all()
@@ -216,7 +220,7 @@ SHAPES = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_runs_of_every_shape_get_numbers_or_a_reason(tmp_path: Path, shape: dict):
+def test_runs_of_every_shape_get_numbers_or_a_reason(tmp_path: Path, shape: dict[str, Any]) -> None:
     write_selection(*write_run(tmp_path, **shape), tmp_path / "s.csv", tmp_path / "m.csv")
     chosen, means = read_table(tmp_path / "s.csv"), read_table(tmp_path / "m.csv")
     assert list(chosen) == COLUMNS and list(means) == SUMMARY
@@ -226,7 +230,7 @@ def test_runs_of_every_shape_get_numbers_or_a_reason(tmp_path: Path, shape: dict
     assert means.loc[means["selector"] == "last", "diff_to_last"].eq(0).all()
 
 
-def test_scores_or_accuracy_missing_somewhere(tmp_path: Path):
+def test_scores_or_accuracy_missing_somewhere(tmp_path: Path) -> None:
     downstream, robustness = write_run(tmp_path, freezings=(False,))
     table = pd.read_csv(robustness)
     gone = (table["level"] == 2) & (table["pretraining_length"] == 2) | (table["encoder"] == "swin") & (
@@ -253,7 +257,9 @@ def chosen_and_means(published_tables: dict[str, Path]) -> tuple[pd.DataFrame, p
 
 
 @pytest.mark.slow
-def test_published_means_equal_a_plain_loop(reference: Path, chosen_and_means: tuple[pd.DataFrame, pd.DataFrame]):
+def test_published_means_equal_a_plain_loop(
+    reference: Path, chosen_and_means: tuple[pd.DataFrame, pd.DataFrame]
+) -> None:
     chosen, means = chosen_and_means
     means = means[means["pool"] == "within_run"].set_index("selector")
     assert (chosen["regret"] >= -1e-12)[chosen["selector"] != "scratch"].all()
@@ -271,7 +277,7 @@ def test_published_means_equal_a_plain_loop(reference: Path, chosen_and_means: t
 
 
 @pytest.mark.slow
-def test_published_stopping_by_the_score(chosen_and_means: tuple[pd.DataFrame, pd.DataFrame]):
+def test_published_stopping_by_the_score(chosen_and_means: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     chosen, means = chosen_and_means
     within = means[means["pool"] == "within_run"].set_index("selector")
     assert ((chosen["selector"] == OTHERS) & (chosen["pool"] == "within_run")).sum() == 36
@@ -286,7 +292,7 @@ def test_published_stopping_by_the_score(chosen_and_means: tuple[pd.DataFrame, p
 @pytest.mark.slow
 def test_published_choice_among_all_checkpoints_equals_a_plain_loop(
     reference: Path, chosen_and_means: tuple[pd.DataFrame, pd.DataFrame]
-):
+) -> None:
     pooled = chosen_and_means[0].query("pool == 'all'")
     tidy = read_downstream(reference / "published" / "downstream_scores.csv").query("epochs > 0")
     scores = read_robustness(reference / "published" / "robustness_scores.csv").query("epochs > 0")
@@ -310,7 +316,7 @@ def test_published_choice_among_all_checkpoints_equals_a_plain_loop(
         assert row["chosen_epochs"] == pytest.approx(lowest["epochs"].mean())
 
 
-def test_curves_of_one_length_thin_out_no_mean(tmp_path: Path):
+def test_curves_of_one_length_thin_out_no_mean(tmp_path: Path) -> None:
     """An encoder that brings its weights (one length) changes nothing in what is said of the others."""
     inputs = write_run(tmp_path / "run")
     results, scores = read_downstream(inputs[0]), read_robustness(inputs[1])

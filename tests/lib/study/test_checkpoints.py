@@ -1,6 +1,7 @@
 """The grid: its checkpoints, fine-tunings and their jobs."""
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -20,14 +21,14 @@ ROOT = Path(__file__).parents[3]
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
 
 
-def test_size_of_the_study():
+def test_size_of_the_study() -> None:
     config = check_config(yaml.safe_load((ROOT / "config.yaml").read_text()), SCHEMA)
     jobs = all_finetunings(config, "nowhere")
     assert len(jobs) == 342 and sum(len(job.seeds) for job in jobs) == 1710
     assert len(all_checkpoints(config)) == 3 * 2 * 9 + 3 * 5
 
 
-def test_random_weights_have_the_seed_of_their_finetuning(tmp_path: Path):
+def test_random_weights_have_the_seed_of_their_finetuning(tmp_path: Path) -> None:
     study = {
         "encoders": ["unet"],
         "schemes": ["simple"],
@@ -43,7 +44,7 @@ def test_random_weights_have_the_seed_of_their_finetuning(tmp_path: Path):
     assert [c.path for c in checkpoints_of(config, "unet", "random")] == [f"unet/random/seed{n}/epoch0" for n in (1, 2)]
 
 
-def test_seeds_in_names():
+def test_seeds_in_names() -> None:
     for seeds, text in (
         ((5,), "5"),
         ((1, 2, 3), "1-3"),
@@ -54,7 +55,7 @@ def test_seeds_in_names():
         assert seeds_in(text) == seeds
 
 
-def test_finished_seeds_stay_as_they_are_and_later_ones_get_a_job_of_their_own(tmp_path: Path):
+def test_finished_seeds_stay_as_they_are_and_later_ones_get_a_job_of_their_own(tmp_path: Path) -> None:
     study = {"encoders": ["unet"], "schemes": ["s"], "lengths": [1], "targets": ["T"], "freeze": [False]}
     study |= {"pretrain_seeds": [9], "finetune_seeds": [1, 2, 4]}
     config = {"study": study, "encoders": {"unet": {}}, "pretraining": {"weights": "train"}}
@@ -72,7 +73,7 @@ def test_finished_seeds_stay_as_they_are_and_later_ones_get_a_job_of_their_own(t
     )
 
 
-def test_all_kept_checkpoints_of_a_pretraining_are_scored():
+def test_all_kept_checkpoints_of_a_pretraining_are_scored() -> None:
     study = {
         "encoders": ["unet", "mine"],
         "schemes": ["s"],
@@ -80,7 +81,7 @@ def test_all_kept_checkpoints_of_a_pretraining_are_scored():
         "pretrain_seeds": [9],
         "finetune_seeds": [1],
     }
-    config = {"study": study, "encoders": {"unet": {}, "mine": {"weights": "timm", "epochs": 90}}}
+    config: dict[str, Any] = {"study": study, "encoders": {"unet": {}, "mine": {"weights": "timm", "epochs": 90}}}
     config["pretraining"] = {"weights": "train", "keep": [1, 5]}
     assert [c.epochs for c in checkpoints_of(config, "unet", "s/seed9")] == [1, 5]
     assert [c.epochs for c in checkpoints_of(config, "mine", "pretrained/seed0")] == [90]
@@ -88,8 +89,8 @@ def test_all_kept_checkpoints_of_a_pretraining_are_scored():
     assert [c.epochs for c in checkpoints_of(config, "unet", "s/seed0")] == [1]
 
 
-def test_weights_from_elsewhere_have_seed_zero_and_their_own_lengths():
-    config = {
+def test_weights_from_elsewhere_have_seed_zero_and_their_own_lengths() -> None:
+    config: dict[str, Any] = {
         "study": {
             "encoders": ["unet", "swin", "convnext"],
             "schemes": ["simple", "advanced"],

@@ -2,7 +2,7 @@
 
 from copy import deepcopy
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import yaml
@@ -26,11 +26,11 @@ RELEASED = ROOT / "workflow/registry/released.tsv"
 
 
 @pytest.fixture
-def study():
+def study() -> dict[str, Any]:
     return yaml.safe_load((ROOT / "config.yaml").read_text())
 
 
-def merged(base, extra):
+def merged(base: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
     """Snakemake's rule for several config files: mappings key by key, anything else replaced."""
     base = deepcopy(base)
     for key, value in extra.items():
@@ -38,14 +38,14 @@ def merged(base, extra):
     return base
 
 
-def test_study_config_is_valid(study):
+def test_study_config_is_valid(study: dict[str, Any]) -> None:
     config = check_config(study, SCHEMA)
     assert config["protocol"] == "paper"
     assert config["targets"]["ACDC"]["train_cases"] is None
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
-def test_shipped_configs_are_valid(study, path, monkeypatch):
+def test_shipped_configs_are_valid(study: dict[str, Any], path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEDSEG_REALDATA", "/data")
     monkeypatch.setenv("MEDSEG_IMAGES", "/data")
     below = [path.with_name("realdata.yaml")] if path.stem == "realdata_study" else []
@@ -54,7 +54,7 @@ def test_shipped_configs_are_valid(study, path, monkeypatch):
     check_config(study, SCHEMA)
 
 
-def test_switches_of_the_schema_are_those_of_the_protocols():
+def test_switches_of_the_schema_are_those_of_the_protocols() -> None:
     known = yaml.safe_load(SCHEMA.read_text())["properties"]["switches"]["properties"]
     values = {name: list(get_args(kind)) for name, kind in get_type_hints(Protocol).items()}
     assert {name: entry["enum"] for name, entry in known.items()} == values
@@ -65,8 +65,8 @@ def test_switches_of_the_schema_are_those_of_the_protocols():
         assert f"`{paper}`" in line.split("|")[2] and f"`{sound}`" in line.split("|")[3]
 
 
-def test_a_switch_changes_the_names_of_what_depends_on_it_alone(study):
-    def names(**change):
+def test_a_switch_changes_the_names_of_what_depends_on_it_alone(study: dict[str, Any]) -> None:
+    def names(**change: Any) -> tuple[str, str]:
         config = check_config(merged(study, change), SCHEMA)
         return data_variant(config), pretrain_variant(config)
 
@@ -79,13 +79,13 @@ def test_a_switch_changes_the_names_of_what_depends_on_it_alone(study):
     assert data.startswith("mixed-") and data.endswith("-224") and pretrain == "unchanged-224"
 
 
-def test_a_switch_replaces_one_step_of_the_protocol(study):
+def test_a_switch_replaces_one_step_of_the_protocol(study: dict[str, Any]) -> None:
     config = check_config(merged(study, {"switches": {"masks": "nearest"}}), SCHEMA)
     assert protocol_of(config) == PROTOCOLS["paper"] | {"masks": "nearest"}
 
 
-def test_the_recipe_of_finetuning_follows_the_protocol_unless_it_is_given(study):
-    def found(change):
+def test_the_recipe_of_finetuning_follows_the_protocol_unless_it_is_given(study: dict[str, Any]) -> None:
+    def found(change: dict[str, Any]) -> tuple[Any, ...]:
         finetune = check_config(merged(study, change), SCHEMA)["finetune"]
         return tuple(
             finetune[key] for key in ("optimizer", "learning_rate", "weight_decay", "loss", "rotation", "flip")
@@ -97,7 +97,7 @@ def test_the_recipe_of_finetuning_follows_the_protocol_unless_it_is_given(study)
     assert found({"protocol": "sound", "finetune": {"rotation": 0, "flip": True}}) == (*sound[:4], 0, True)
 
 
-def test_a_finished_run_is_not_replaced_by_one_with_other_settings(tmp_path: Path):
+def test_a_finished_run_is_not_replaced_by_one_with_other_settings(tmp_path: Path) -> None:
     settings = {"protocol": {"metrics": "pooled"}, "recipe": {"epochs": 150}}
     check_same_run(tmp_path, settings)  # nothing finished yet
     write_json(tmp_path / "ACDC/tuned/unet/random/epoch0-seeds1-3/card.json", {"runs": [settings | {"seconds": 3}] * 3})
@@ -107,7 +107,7 @@ def test_a_finished_run_is_not_replaced_by_one_with_other_settings(tmp_path: Pat
     assert "150" in str(error.value) and "10" in str(error.value) and "pooled" not in str(error.value)
 
 
-def test_released_weights_of_other_lengths_and_encoders_are_refused(study):
+def test_released_weights_of_other_lengths_and_encoders_are_refused(study: dict[str, Any]) -> None:
     config = check_config(merged(study, {"pretraining": {"weights": "released"}}), SCHEMA)
     check_released(config, RELEASED)  # the study's own lengths
     config["study"]["lengths"] = [0, 10, 300]
@@ -119,14 +119,14 @@ def test_released_weights_of_other_lengths_and_encoders_are_refused(study):
         check_released(config, RELEASED)
 
 
-def test_weights_from_elsewhere_see_what_they_were_trained_with(study):
+def test_weights_from_elsewhere_see_what_they_were_trained_with(study: dict[str, Any]) -> None:
     change = {"protocol": "sound", "pretraining": {"weights": {"unet": "released"}}}
     config = check_config(merged(study, change), SCHEMA)
     seen = {name: inputs_of(config, name) for name in ("unet", "resnet50", "swin")}
     assert seen == {"unet": "unchanged", "resnet50": "standardised", "swin": "standardised"}
 
 
-def test_one_encoder_does_not_mix_released_weights_with_other_inputs(study):
+def test_one_encoder_does_not_mix_released_weights_with_other_inputs(study: dict[str, Any]) -> None:
     change = {"protocol": "sound", "pretraining": {"weights": {"swin": {"simple": "released"}}}}
     with pytest.raises(UserError, match="encoder swin get different inputs") as error:
         check_released(check_config(merged(study, change), SCHEMA), RELEASED)
@@ -134,7 +134,7 @@ def test_one_encoder_does_not_mix_released_weights_with_other_inputs(study):
     check_released(check_config(merged(study, change | {"switches": {"inputs": "unchanged"}}), SCHEMA), RELEASED)
 
 
-def test_a_target_without_masks_is_for_scores_alone(study, tmp_path):
+def test_a_target_without_masks_is_for_scores_alone(study: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     change = {
         "targets": {"bare": {"layout": "folder", "folder": str(tmp_path)}},
@@ -150,7 +150,7 @@ def test_a_target_without_masks_is_for_scores_alone(study, tmp_path):
         check_config(merged(study, change), SCHEMA)
 
 
-def test_recipe_of_one_encoder(study):
+def test_recipe_of_one_encoder(study: dict[str, Any]) -> None:
     config = check_config(study, SCHEMA)
     assert recipe(config, "swin", "advanced")["batch"] == 1024
     assert recipe(config, "unet", "advanced")["batch"] == 4096
@@ -158,7 +158,7 @@ def test_recipe_of_one_encoder(study):
     assert "per_encoder" not in recipe(config, "unet", "simple")
 
 
-def test_a_finished_pretraining_is_not_repeated_with_other_settings(tmp_path):
+def test_a_finished_pretraining_is_not_repeated_with_other_settings(tmp_path: Path) -> None:
     settings = {"recipe": {"learning_rate": 0.1, "batch": 4}, "precision": "float32"}
     images, other = tmp_path / "index.csv.gz", tmp_path / "other.csv.gz"
     images.write_text("images")
@@ -176,7 +176,7 @@ def test_a_finished_pretraining_is_not_repeated_with_other_settings(tmp_path):
         assert word in str(error.value)
 
 
-def test_deposited_tables_do_not_replace_a_computed_run(tmp_path):
+def test_deposited_tables_do_not_replace_a_computed_run(tmp_path: Path) -> None:
     check_not_computed(tmp_path)
     (tmp_path / "finetune").mkdir()
     with pytest.raises(UserError, match="would replace") as error:
@@ -184,7 +184,7 @@ def test_deposited_tables_do_not_replace_a_computed_run(tmp_path):
     assert str(tmp_path / "finetune") in str(error.value) and "another name" in str(error.value)
 
 
-def test_micro_batch_divides_the_batch(study):
+def test_micro_batch_divides_the_batch(study: dict[str, Any]) -> None:
     for batch, limit, expected in ((100, 64, 50), (64, 512, 64), (4096, 384, 256), (7, 4, 1)):
         study["schemes"]["simple"] |= {"batch": batch, "micro_batch": limit, "per_encoder": {}}
         assert recipe(check_config(study, SCHEMA), "unet", "simple")["micro_batch"] == expected
@@ -256,7 +256,7 @@ def test_micro_batch_divides_the_batch(study):
         ),
     ],
 )
-def test_mistakes_are_named(study, change, words):
+def test_mistakes_are_named(study: dict[str, Any], change: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(UserError) as error:
         check_config(merged(study, change), SCHEMA)
     for word in [*words, "found:", "expected:", "where:", "next:"]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -44,7 +45,7 @@ def audited(tmp_path_factory: pytest.TempPathFactory, reference: Path) -> tuple[
     return audit(folder)
 
 
-def test_published_findings_in_exact_numbers(audited: tuple[pd.DataFrame, str]):
+def test_published_findings_in_exact_numbers(audited: tuple[pd.DataFrame, str]) -> None:
     table, _ = audited
     assert list(table.columns) == COLUMNS
     counts = table.groupby(["file", "kind"])["count"].sum().to_dict()
@@ -59,7 +60,7 @@ def test_published_findings_in_exact_numbers(audited: tuple[pd.DataFrame, str]):
     }
 
 
-def test_published_findings_at_their_places(audited: tuple[pd.DataFrame, str]):
+def test_published_findings_at_their_places(audited: tuple[pd.DataFrame, str]) -> None:
     table = audited[0].set_index("kind")
     twice = table.loc["exact duplicate", "where"]
     assert "line 396 (ACDC, basic U-Net, trainable, advanced, length 5, seed 123127)" in twice
@@ -85,7 +86,7 @@ def test_published_findings_at_their_places(audited: tuple[pd.DataFrame, str]):
     assert read["encoder basic U-Net / u-net_encoder"] == "read as unet"
 
 
-def test_published_text_gives_the_grid_the_totals_and_what_is_clean(audited: tuple[pd.DataFrame, str]):
+def test_published_text_gives_the_grid_the_totals_and_what_is_clean(audited: tuple[pd.DataFrame, str]) -> None:
     text = " ".join(audited[1].split())
     product = "3 networks x 3 data sets x 2 fine-tuning modes x 5 seeds x (9 lengths x 2 schemes + 1)"
     assert f"{product} = 1,710 cells: 1,689 present, 21 missing" in text
@@ -97,7 +98,7 @@ def test_published_text_gives_the_grid_the_totals_and_what_is_clean(audited: tup
     assert max(map(len, audited[1].splitlines())) <= 120
 
 
-def test_nothing_is_found_in_a_sound_run(tmp_path: Path):
+def test_nothing_is_found_in_a_sound_run(tmp_path: Path) -> None:
     write_run(tmp_path, pretrain_seeds=2, schemes=("simple", "mine"))
     table, text = audit(tmp_path)
     assert len(table) == 0 and "found" not in text and "0 findings" in text
@@ -150,7 +151,7 @@ def test_nothing_is_found_in_a_sound_run(tmp_path: Path):
 )
 def test_planted_row_is_listed(
     tmp_path: Path, file: str, change: Change, kind: str, count: int, where: str, treatment: str
-):
+) -> None:
     path = dict(zip(("downstream", "robustness"), write_run(tmp_path), strict=True))[file]
     changed(path, change)
     table, text = audit(tmp_path)
@@ -167,7 +168,7 @@ def test_planted_row_is_listed(
         assert f", {len(read(path)):,} used" in text
 
 
-def test_everything_wrong_is_seen_at_once(tmp_path: Path):
+def test_everything_wrong_is_seen_at_once(tmp_path: Path) -> None:
     downstream, robustness = write_run(tmp_path)
     changed(downstream, put("dice index", 3, 7))
     changed(downstream, put("pretraining length", 4, -5))
@@ -182,7 +183,7 @@ def test_everything_wrong_is_seen_at_once(tmp_path: Path):
 
 
 @pytest.mark.parametrize("column", ["dice index", "pretraining length", "dataset", "ImageNet accuracy"])
-def test_file_without_any_usable_row_is_audited(tmp_path: Path, column: str):
+def test_file_without_any_usable_row_is_audited(tmp_path: Path, column: str) -> None:
     downstream, robustness = write_run(tmp_path)
     changed(downstream, lambda table: table.assign(**{column: -1 if column != "dataset" else None}))
     changed(robustness, lambda table: table.assign(robustness=-1))
@@ -192,7 +193,7 @@ def test_file_without_any_usable_row_is_audited(tmp_path: Path, column: str):
     assert "0 used" in text
 
 
-def test_unreadable_file_is_refused(tmp_path: Path):
+def test_unreadable_file_is_refused(tmp_path: Path) -> None:
     downstream, _ = write_run(tmp_path)
     changed(downstream, lambda table: table.drop(columns="seed"))
     with pytest.raises(UserError, match="columns are missing: seed"):
@@ -208,7 +209,7 @@ def repeat(path: Path, to: Mapping[str, object], of: Mapping[str, object], value
     table.to_csv(path, index=False)
 
 
-def test_repeated_blocks_are_found_whatever_they_repeat(tmp_path: Path):
+def test_repeated_blocks_are_found_whatever_they_repeat(tmp_path: Path) -> None:
     downstream, robustness = write_run(tmp_path, schemes=("simple", "mine"), encoders=("unet",))
     scores = {"dataset": "my-xrays", "pretraining_scheme": "mine", "pretraining_length": 8}
     repeat(robustness, scores, scores | {"pretraining_length": 2}, "robustness")  # another length
@@ -235,7 +236,7 @@ def test_repeated_blocks_are_found_whatever_they_repeat(tmp_path: Path):
     assert set(table["kind"]) <= {"identical blocks", "tied lowest score"}
 
 
-def test_single_values_and_random_weights_of_several_schemes_repeat_by_nature(tmp_path: Path):
+def test_single_values_and_random_weights_of_several_schemes_repeat_by_nature(tmp_path: Path) -> None:
     downstream, robustness = write_run(tmp_path, schemes=("simple", "mine"), encoders=("unet",))
     zero = {"pretraining_length": 0}
     for name in ("ACDC", "my-xrays"):
@@ -248,7 +249,7 @@ def test_single_values_and_random_weights_of_several_schemes_repeat_by_nature(tm
     assert len(read_robustness(robustness)) == len(pd.read_csv(robustness))
 
 
-def test_flat_curves_are_counted(tmp_path: Path):
+def test_flat_curves_are_counted(tmp_path: Path) -> None:
     _, robustness = write_run(tmp_path)
     table = pd.read_csv(robustness)
     setting = (table["margin"] == 0.5) & (table["level"] == 2) & table["pooled"] & (table["metric"] == "l2_loss")
@@ -289,14 +290,16 @@ def test_flat_curves_are_counted(tmp_path: Path):
         ({"pretraining_length": {8: 16}}, "label in one file only", "length 16", "left out"),
     ],
 )
-def test_labels_of_the_two_files_are_compared(tmp_path: Path, new: dict, kind: str, where: str, treatment: str):
+def test_labels_of_the_two_files_are_compared(
+    tmp_path: Path, new: dict[str, Any], kind: str, where: str, treatment: str
+) -> None:
     _, robustness = write_run(tmp_path)
     changed(robustness, lambda table: table.replace(new))
     found = audit(tmp_path)[0].query("kind == @kind").set_index("where")
     assert found.loc[where, "treatment"].startswith(treatment) and found.loc[where, "count"] > 0
 
 
-def test_mixed_spelling_within_a_file_and_names_that_only_begin_alike(tmp_path: Path):
+def test_mixed_spelling_within_a_file_and_names_that_only_begin_alike(tmp_path: Path) -> None:
     downstream, robustness = write_run(tmp_path, targets=("ACDC", "ACDC-small"))
     assert len(audit(tmp_path)[0]) == 0  # both files hold both: two data sets
     changed(downstream, put("pretraining scheme", 0, "simple_training"))
@@ -312,7 +315,7 @@ def test_mixed_spelling_within_a_file_and_names_that_only_begin_alike(tmp_path: 
     ]
 
 
-def test_grid_of_encoders_with_lengths_of_their_own(tmp_path: Path):
+def test_grid_of_encoders_with_lengths_of_their_own(tmp_path: Path) -> None:
     downstream, robustness = write_run(tmp_path, encoders=("unet", "swin", "my-vit"))
     changed(downstream, lambda t: t[(t["encoder"] != "my-vit") | t["pretraining length"].isin([0, 8])])
     changed(robustness, lambda t: t[(t["encoder"] != "my-vit") | t["pretraining_length"].isin([0, 8])])
@@ -329,7 +332,7 @@ def test_grid_of_encoders_with_lengths_of_their_own(tmp_path: Path):
     ]
 
 
-def test_length_missing_on_one_data_set_is_missing(tmp_path: Path):
+def test_length_missing_on_one_data_set_is_missing(tmp_path: Path) -> None:
     downstream, robustness = write_run(tmp_path, pretrain_seeds=2)
     lost = "dataset == 'ACDC' and encoder == 'swin' and `pretraining length` == 8 and `pretraining seed` == 1"
     changed(downstream, lambda t: t.drop(index=t.query(lost).index))
@@ -339,7 +342,7 @@ def test_length_missing_on_one_data_set_is_missing(tmp_path: Path):
     assert audit_robustness(robustness).findings == []
 
 
-def test_two_accuracies_of_a_checkpoint_conflict(tmp_path: Path):
+def test_two_accuracies_of_a_checkpoint_conflict(tmp_path: Path) -> None:
     downstream, _ = write_run(tmp_path)
     changed(downstream, put("ImageNet accuracy", 20, 0.9))
     row = pd.read_csv(downstream).iloc[20]
@@ -348,7 +351,7 @@ def test_two_accuracies_of_a_checkpoint_conflict(tmp_path: Path):
     assert f"length {row['pretraining length']}" in found["where"].iloc[0]
 
 
-def test_long_lists_name_the_first_places_and_count_all(tmp_path: Path):
+def test_long_lists_name_the_first_places_and_count_all(tmp_path: Path) -> None:
     downstream, _ = write_run(tmp_path)
     changed(downstream, lambda table: pd.concat([table, table.iloc[:25]]))
     row = audit(tmp_path)[0].iloc[0]

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -14,7 +15,7 @@ NAMES = {"target": "T", "encoder": "unet", "scheme": "simple", "pretrain_seed": 
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> dict:
+def run(tmp_path: Path) -> dict[str, Any]:
     """A fine-tuning of two seeds and the scores of three checkpoints, 6 rows each, in the file of their pretraining."""
     tables = []
     for epochs in (1, 2, 5):
@@ -63,7 +64,7 @@ def run(tmp_path: Path) -> dict:
     }
 
 
-def test_whole_files_become_tables(run: dict):
+def test_whole_files_become_tables(run: dict[str, Any]) -> None:
     gather_tables(**run)
     assert len(pd.read_csv(run["robustness"])) == 9 and len(pd.read_csv(run["downstream"])) == 3
     scores = pd.read_csv(run["transferability"])
@@ -77,7 +78,9 @@ def test_whole_files_become_tables(run: dict):
     assert keys == [["T", "unet", epochs, 0] for epochs in (1, 2, 5)], "seed 1 is not asked for"
 
 
-def test_seeds_of_several_jobs_count_once_and_scores_of_other_lengths_not_at_all(run: dict, tmp_path: Path):
+def test_seeds_of_several_jobs_count_once_and_scores_of_other_lengths_not_at_all(
+    run: dict[str, Any], tmp_path: Path
+) -> None:
     later = tmp_path / "epoch1-seeds1-2"
     shutil.copytree(tmp_path / "epoch1-seeds0-1", later)
     gather_tables(**run | {"cards": [*run["cards"][:1], str(later / "card.json")], "seeds": [0, 1]})
@@ -85,7 +88,7 @@ def test_seeds_of_several_jobs_count_once_and_scores_of_other_lengths_not_at_all
     assert set(pd.read_csv(run["robustness"])["pretraining_length"]) == {1}
 
 
-def test_a_checkpoint_without_scores_is_named(run: dict):
+def test_a_checkpoint_without_scores_is_named(run: dict[str, Any]) -> None:
     path = Path(run["scores"][0])
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[:-6]))
@@ -107,7 +110,7 @@ def test_a_checkpoint_without_scores_is_named(run: dict):
     ],
     ids=["a whole score lost", "the last line lost", "cut in a line", "head alone", "empty", "head flipped", "a quote"],
 )
-def test_a_damaged_score_file_is_named(run: dict, damage: Callable[[str], str], found: str):
+def test_a_damaged_score_file_is_named(run: dict[str, Any], damage: Callable[[str], str], found: str) -> None:
     path = Path(run["scores"][0])
     path.write_text(damage(path.read_text()))
     if found.startswith("EOF"):
@@ -118,7 +121,7 @@ def test_a_damaged_score_file_is_named(run: dict, damage: Callable[[str], str], 
     assert not run["downstream"].exists() and not run["robustness"].exists()
 
 
-def test_a_vanished_or_cut_card_is_named(run: dict):
+def test_a_vanished_or_cut_card_is_named(run: dict[str, Any]) -> None:
     card = Path(run["cards"][0])
     for damage in (lambda: card.write_text(card.read_text()[:-9]), card.unlink):
         damage()

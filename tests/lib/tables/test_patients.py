@@ -18,7 +18,7 @@ from workflow.lib.tables.patients import read_patients
 from workflow.lib.tables.read import read_downstream
 
 
-def test_paired_difference_of_two_networks():
+def test_paired_difference_of_two_networks() -> None:
     rng = np.random.default_rng(0)
     dice = rng.uniform(size=(2, 9))
     interval = stats.ttest_rel(dice[0], dice[1]).confidence_interval()
@@ -27,7 +27,7 @@ def test_paired_difference_of_two_networks():
     assert middle + half == pytest.approx([interval.high, 0])
 
 
-def test_data_sets_add_their_variances():
+def test_data_sets_add_their_variances() -> None:
     rng = np.random.default_rng(1)
     one, two = rng.uniform(size=(1, 8)), rng.uniform(size=(1, 20))
     gap, unknown = np.full((1, 20), np.nan), np.full((1, 8), np.nan)
@@ -37,7 +37,7 @@ def test_data_sets_add_their_variances():
     assert [middle - half, middle + half] == pytest.approx(np.array([[welch.low], [welch.high]]))
 
 
-def test_without_patients_there_is_no_interval():
+def test_without_patients_there_is_no_interval() -> None:
     dice = np.array([[0.5, 0.6], [np.nan, np.nan], [0.1, 0.2]])
     for gain, patients in (
         ([1.0, -1.0, 0.0], {"a": dice}),
@@ -48,7 +48,7 @@ def test_without_patients_there_is_no_interval():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_coverage_where_dice_of_runs_is_pooled_over_unlike_patients(seed: int):
+def test_coverage_where_dice_of_runs_is_pooled_over_unlike_patients(seed: int) -> None:
     """The interval is of the mean over patients, and holds that in 95 % of test parts: pooled Dice is another number."""
     rng = np.random.default_rng(seed)
     held = 0
@@ -74,7 +74,7 @@ def write_patients(downstream: Path, count: int) -> Path:
     return path
 
 
-def test_patients_find_their_results(tmp_path: Path):
+def test_patients_find_their_results(tmp_path: Path) -> None:
     downstream, _ = write_run(tmp_path, pretrain_seeds=2)
     results = read_downstream(downstream)
     found = read_patients(write_patients(downstream, 5), results)
@@ -86,7 +86,7 @@ def test_patients_find_their_results(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_tables_say_how_much_depends_on_the_patients(tmp_path: Path):
+def test_tables_say_how_much_depends_on_the_patients(tmp_path: Path) -> None:
     downstream, robustness = write_run(tmp_path)
     patients = write_patients(downstream, 12)
     for write, name in ((write_replay, "rule"), (write_score_selection, "selector")):
@@ -103,7 +103,7 @@ def test_tables_say_how_much_depends_on_the_patients(tmp_path: Path):
             assert table[name].nunique() > 3
 
 
-def test_where_a_choice_is_not_known_there_is_no_interval(tmp_path: Path):
+def test_where_a_choice_is_not_known_there_is_no_interval(tmp_path: Path) -> None:
     # An oracle needs two seeds.
     downstream, robustness = write_run(tmp_path, lengths=(0, 1), freezings=(True,), seeds=1)
     patients = write_patients(downstream, 5)
@@ -113,7 +113,7 @@ def test_where_a_choice_is_not_known_there_is_no_interval(tmp_path: Path):
     assert unknown.any() and table.loc[unknown, ["patients_low", "patients_high"]].isna().all(axis=None)
 
 
-def test_one_patient_twice_is_refused(tmp_path: Path):
+def test_one_patient_twice_is_refused(tmp_path: Path) -> None:
     downstream, _ = write_run(tmp_path)
     path = write_patients(downstream, 5)
     rows = pd.read_csv(path, dtype={"patient": str})

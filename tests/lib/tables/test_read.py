@@ -10,14 +10,14 @@ from workflow.lib.job.run import UserError
 from workflow.lib.tables.read import read_downstream, read_robustness
 
 
-def test_published_tables_are_read_with_canonical_names(reference: Path):
+def test_published_tables_are_read_with_canonical_names(reference: Path) -> None:
     results = read_downstream(reference / "published/downstream_scores.csv")
     assert len(results) == 1689
     assert set(results["dataset"]) == {"ACDC", "COVID-QU", "IDRiD"}
     assert set(results["encoder"]) == {"unet", "resnet50", "swin"}
 
 
-def test_published_length_0_that_repeats_length_300_is_left_out(reference: Path):
+def test_published_length_0_that_repeats_length_300_is_left_out(reference: Path) -> None:
     scores = read_robustness(reference / "published/robustness_scores.csv")
     assert len(scores) == 25200 - 1680
     assert set(scores.loc[scores["epochs"] == 0, "dataset"]) == {"COVID-QU"}
@@ -34,7 +34,7 @@ def repeat(robustness: Path, length: int, of: int) -> pd.DataFrame:
     return table[~(mine & (table["pretraining_length"] == length))]
 
 
-def test_only_a_length_0_that_repeats_a_trained_one_is_left_out(tmp_path: Path):
+def test_only_a_length_0_that_repeats_a_trained_one_is_left_out(tmp_path: Path) -> None:
     _, robustness = write_run(tmp_path)
     others = repeat(robustness, 0, of=8)
     scores = read_robustness(robustness)
@@ -46,7 +46,7 @@ def test_only_a_length_0_that_repeats_a_trained_one_is_left_out(tmp_path: Path):
     assert len(read_robustness(robustness)) == len(pd.read_csv(robustness))
 
 
-def test_zeros_do_not_make_length_0_a_repetition(tmp_path: Path):
+def test_zeros_do_not_make_length_0_a_repetition(tmp_path: Path) -> None:
     _, robustness = write_run(tmp_path)
     table = pd.read_csv(robustness)
     table.loc[table["pretraining_length"].isin([0, 8]), "robustness"] = 0.0
@@ -54,7 +54,7 @@ def test_zeros_do_not_make_length_0_a_repetition(tmp_path: Path):
     assert len(read_robustness(robustness)) == len(table)
 
 
-def test_exact_duplicates_are_dropped_and_undefined_scores_left_out(tmp_path: Path):
+def test_exact_duplicates_are_dropped_and_undefined_scores_left_out(tmp_path: Path) -> None:
     downstream, robustness = write_run(tmp_path)
     for path, read in ((downstream, read_downstream), (robustness, read_robustness)):
         table = pd.read_csv(path)
@@ -66,7 +66,7 @@ def test_exact_duplicates_are_dropped_and_undefined_scores_left_out(tmp_path: Pa
     assert len(read_robustness(robustness)) == len(table) - 2
 
 
-def test_own_columns_are_used_and_length_0_belongs_to_no_pretraining(tmp_path: Path):
+def test_own_columns_are_used_and_length_0_belongs_to_no_pretraining(tmp_path: Path) -> None:
     downstream, _ = write_run(tmp_path, encoders=("my-vit",), pretrain_seeds=2)
     results = read_downstream(downstream)
     assert set(results["encoder"]) == {"my-vit"}
@@ -74,13 +74,13 @@ def test_own_columns_are_used_and_length_0_belongs_to_no_pretraining(tmp_path: P
     assert set(results.loc[results["epochs"] == 0, "pretrain_seed"]) == {0}
 
 
-def test_network_name_shared_by_two_encoders_is_told_apart(tmp_path: Path):
+def test_network_name_shared_by_two_encoders_is_told_apart(tmp_path: Path) -> None:
     downstream, _ = write_run(tmp_path)
     pd.read_csv(downstream).assign(model="my U-Net").to_csv(downstream, index=False)
     assert set(read_downstream(downstream)["model"]) == {"my U-Net (unet)", "my U-Net (swin)"}
 
 
-def test_trained_checkpoint_without_pretraining_seed_is_refused(tmp_path: Path):
+def test_trained_checkpoint_without_pretraining_seed_is_refused(tmp_path: Path) -> None:
     _, robustness = write_run(tmp_path, lengths=(0, 4))
     table = pd.read_csv(robustness)
     assert set(read_robustness(robustness)["pretrain_seed"]) == {0}
@@ -89,7 +89,7 @@ def test_trained_checkpoint_without_pretraining_seed_is_refused(tmp_path: Path):
         read_robustness(robustness)
 
 
-def test_mean_dice_index_wins_where_given(tmp_path: Path):
+def test_mean_dice_index_wins_where_given(tmp_path: Path) -> None:
     downstream, _ = write_run(tmp_path, seeds=1)
     table = pd.read_csv(downstream)
     table.loc[table["dataset"] == "ACDC", "mean dice index"] = 0.125
@@ -113,7 +113,7 @@ def test_mean_dice_index_wins_where_given(tmp_path: Path):
         ("seed", None, ["seed out of range in 1 rows"]),
     ],
 )
-def test_values_out_of_range_are_refused(tmp_path: Path, column: str, value: object, expected: list[str]):
+def test_values_out_of_range_are_refused(tmp_path: Path, column: str, value: object, expected: list[str]) -> None:
     downstream, _ = write_run(tmp_path)
     table = pd.read_csv(downstream).astype({column: object})
     table.loc[0, column] = value
@@ -124,7 +124,7 @@ def test_values_out_of_range_are_refused(tmp_path: Path, column: str, value: obj
 
 
 @pytest.mark.parametrize("value", [-0.1, float("inf"), "high"])
-def test_impossible_scores_are_refused(tmp_path: Path, value: object):
+def test_impossible_scores_are_refused(tmp_path: Path, value: object) -> None:
     _, robustness = write_run(tmp_path)
     table = pd.read_csv(robustness).astype({"robustness": object})
     table.loc[4, "robustness"] = value
@@ -133,7 +133,7 @@ def test_impossible_scores_are_refused(tmp_path: Path, value: object):
         read_robustness(robustness)
 
 
-def test_missing_columns_are_named(tmp_path: Path):
+def test_missing_columns_are_named(tmp_path: Path) -> None:
     downstream, robustness = write_run(tmp_path)
     pd.read_csv(downstream).drop(columns=["seed", "dice index"]).to_csv(downstream, index=False)
     with pytest.raises(UserError, match="columns are missing: seed, dice index") as error:
@@ -144,7 +144,7 @@ def test_missing_columns_are_named(tmp_path: Path):
         read_robustness(robustness)
 
 
-def test_rows_that_disagree_are_refused(tmp_path: Path):
+def test_rows_that_disagree_are_refused(tmp_path: Path) -> None:
     downstream, _ = write_run(tmp_path)
     table = pd.read_csv(downstream)
     pd.concat([table, table.iloc[[5]].assign(**{"dice index": 0.5})]).to_csv(downstream, index=False)
@@ -152,7 +152,7 @@ def test_rows_that_disagree_are_refused(tmp_path: Path):
         read_downstream(downstream)
 
 
-def test_empty_and_broken_files_are_refused(tmp_path: Path):
+def test_empty_and_broken_files_are_refused(tmp_path: Path) -> None:
     downstream, _ = write_run(tmp_path)
     pd.read_csv(downstream).iloc[:0].to_csv(downstream, index=False)
     with pytest.raises(UserError, match="empty table"):

@@ -13,7 +13,7 @@ from workflow.lib.training.device import chosen_precision, data_loader
 CPU = torch.device("cpu")
 
 
-class Numbers(Dataset):
+class Numbers(Dataset[torch.Tensor]):
     """Item i is (i, the process that loaded it)."""
 
     def __len__(self) -> int:
@@ -23,7 +23,7 @@ class Numbers(Dataset):
         return torch.tensor([number, os.getpid()])
 
 
-def test_loader_processes_outlive_a_sigterm_that_the_cluster_sends_to_all():
+def test_loader_processes_outlive_a_sigterm_that_the_cluster_sends_to_all() -> None:
     launcher = "kill -TERM $1; sleep 0.2"  # another process than the training
     numbers = []
     for batch in data_loader(Numbers(), [[number] for number in range(40)], 2):
@@ -35,7 +35,7 @@ def test_loader_processes_outlive_a_sigterm_that_the_cluster_sends_to_all():
 
 
 @pytest.mark.slow
-def test_an_error_between_batches_ends_the_process():
+def test_an_error_between_batches_ends_the_process() -> None:
     code = (
         "from tests.lib.training.test_device import Numbers, data_loader\n"
         "batches = iter(data_loader(Numbers(), [[number] for number in range(40)], 2))\n"
@@ -46,7 +46,7 @@ def test_an_error_between_batches_ends_the_process():
     assert run.returncode == 1 and "the loss is not finite" in run.stderr
 
 
-def test_a_training_may_end_its_own_loader_processes():
+def test_a_training_may_end_its_own_loader_processes() -> None:
     batches = iter(data_loader(Numbers(), [[number % 40] for number in range(40_000)], 1))  # more than it has time for
     [loader] = {batch[0, 1].item() for batch in [next(batches)]}
     os.kill(loader, signal.SIGTERM)
@@ -70,7 +70,13 @@ def test_a_training_may_end_its_own_loader_processes():
         ({}, True, "float32"),
     ],
 )
-def test_precision_follows_the_hardware(instructions, allowed, chosen, monkeypatch, caplog):
+def test_precision_follows_the_hardware(
+    instructions: dict[str, bool],
+    allowed: bool,
+    chosen: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: instructions)
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: allowed)
     caplog.set_level(logging.INFO)
@@ -80,7 +86,9 @@ def test_precision_follows_the_hardware(instructions, allowed, chosen, monkeypat
     assert chosen_precision("float32", CPU) == "float32", "never changed where it is named"
 
 
-def test_emulated_bfloat16_is_computed_as_asked_with_one_warning(monkeypatch, caplog):
+def test_emulated_bfloat16_is_computed_as_asked_with_one_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     assert chosen_precision("bfloat16", CPU) == "bfloat16"
     [warning] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]

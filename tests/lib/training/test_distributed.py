@@ -1,6 +1,7 @@
 """Several processes train as one: the same losses, weights and running statistics, up to rounding."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -15,7 +16,7 @@ from workflow.lib.training.distributed import run_on, run_training
 PRETRAIN = "workflow.lib.pretrain.classification:pretrain_encoder"
 
 
-def run(job: dict, folder: Path, processes: int) -> Path:  # noqa: F811
+def run(job: dict[str, Any], folder: Path, processes: int) -> Path:  # noqa: F811
     arguments = {name: str(value) if isinstance(value, Path) else value for name, value in job.items()}
     run_on(processes, 1, PRETRAIN, folder.with_suffix(".log"), arguments | {"folder": str(folder)})
     return folder
@@ -23,7 +24,12 @@ def run(job: dict, folder: Path, processes: int) -> Path:  # noqa: F811
 
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["unet", "resnet50"])  # with batch-norm; and with stochastic depth, too
-def test_two_processes_train_as_one(job, tmp_path: Path, architecture: str, monkeypatch: pytest.MonkeyPatch):  # noqa: F811
+def test_two_processes_train_as_one(
+    job: dict[str, Any],  # noqa: F811
+    tmp_path: Path,
+    architecture: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """12 images, micro-batches of 4, batches of 8: the last step has a single micro-batch, and one process none."""
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
     job |= {"encoder": {"architecture": architecture, "width": 4}, "recipe": RECIPE | {"learning_rate": 1e-3}}
@@ -42,7 +48,11 @@ def test_two_processes_train_as_one(job, tmp_path: Path, architecture: str, monk
 
 
 @pytest.mark.slow
-def test_more_processes_than_micro_batches_are_refused(job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # noqa: F811
+def test_more_processes_than_micro_batches_are_refused(
+    job: dict[str, Any],  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
     with pytest.raises(SystemExit):
         run(job, tmp_path / "on3", 3)
@@ -50,7 +60,7 @@ def test_more_processes_than_micro_batches_are_refused(job, tmp_path: Path, monk
     assert not (tmp_path / "on3").exists()
 
 
-def test_processes_are_shared_equally_among_nodes(tmp_path: Path):
+def test_processes_are_shared_equally_among_nodes(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="shared equally"):
         run_on(3, 2, PRETRAIN, tmp_path / "log", {})
 
@@ -64,9 +74,9 @@ def test_processes_are_shared_equally_among_nodes(tmp_path: Path):
     ],
 )
 def test_processes_have_the_threads_that_the_cluster_reserves(
-    resources: dict, processes: int, threads: int, monkeypatch: pytest.MonkeyPatch
-):
-    called: list = []
+    resources: dict[str, Any], processes: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[tuple[Any, ...]] = []
     monkeypatch.setattr(distributed, "run_on", lambda *arguments: called.append(arguments))
     run_training("module:name", "log", resources, 16, {"epochs": 2})
     [(count, _, _, _, arguments)] = called

@@ -4,13 +4,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from workflow.lib.job.run import UserError, derive_seed
 from workflow.lib.training import engine
@@ -23,16 +24,22 @@ class Killed(Exception):
     pass
 
 
+Batch = tuple[Tensor, Tensor]  # inputs, wanted outputs
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
 def kill() -> None:
     raise Killed
 
 
-def plan(epochs: int = 4, *, at: tuple[int, int] = (0, 0), do: Callable[[], None] = kill, loss=None) -> Plan:
+def plan(
+    epochs: int = 4, *, at: tuple[int, int] = (0, 0), do: Callable[[], None] = kill, loss: Loss | None = None
+) -> Plan:
     """Epochs of 5 micro-batches in steps of 2; `do` is called before micro-batch `at` (epoch, number)."""
     torch.manual_seed(3)
     model = nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2), nn.Dropout(0.5))
 
-    def batches(epoch: int, chosen):
+    def batches(epoch: int, chosen: Sequence[int]) -> Iterator[Batch]:
         generator = torch.Generator().manual_seed(derive_seed(1, epoch))
         data = [
             (torch.rand(4, 3, 8, 8, generator=generator), torch.rand(4, 2, 6, 6, generator=generator)) for _ in range(5)
@@ -77,7 +84,7 @@ def interrupt() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_resumed_training_equals_an_unbroken_one(tmp_path: Path):
+def test_resumed_training_equals_an_unbroken_one(tmp_path: Path) -> None:
     whole = plan()
     expected = train(whole, tmp_path / "a", "same")
     with pytest.raises(Killed):
@@ -89,9 +96,9 @@ def test_resumed_training_equals_an_unbroken_one(tmp_path: Path):
     assert_equal(whole, resumed)
 
 
-def test_the_best_epoch_is_kept_over_a_kill(tmp_path: Path):
-    def with_best(**changes) -> Plan:
-        scores = {1: 0.2, 2: 0.9, 3: 0.9, 4: 0.1}
+def test_the_best_epoch_is_kept_over_a_kill(tmp_path: Path) -> None:
+    def with_best(**changes: Any) -> Plan:
+        scores: dict[float, float] = {1: 0.2, 2: 0.9, 3: 0.9, 4: 0.1}
         return replace(plan(**changes), best="score", after_epoch=lambda row, history: {"score": scores[row["epoch"]]})
 
     three, killed, resumed = plan(3), with_best(at=(4, 0)), with_best()
@@ -102,7 +109,7 @@ def test_the_best_epoch_is_kept_over_a_kill(tmp_path: Path):
     assert_equal(three, resumed)
 
 
-def test_state_of_other_settings_is_not_resumed(tmp_path: Path):
+def test_state_of_other_settings_is_not_resumed(tmp_path: Path) -> None:
     with pytest.raises(Killed):
         train(plan(at=(3, 2)), tmp_path / "b", "other")
     (tmp_path / "b" / "epoch2.safetensors").write_text("of other settings")
@@ -110,17 +117,19 @@ def test_state_of_other_settings_is_not_resumed(tmp_path: Path):
     train(fresh, tmp_path / "a", "same")
     assert len(train(started_again, tmp_path / "b", "same")) == 4
     assert not (tmp_path / "b" / "epoch2.safetensors").exists()
-    assert torch.equal(fresh.model[0].weight, started_again.model[0].weight)
+    assert torch.equal(fresh.model.get_parameter("0.weight"), started_again.model.get_parameter("0.weight"))
 
 
-def test_accumulated_steps_equal_whole_batches(tmp_path: Path):
+def test_accumulated_steps_equal_whole_batches(tmp_path: Path) -> None:
     history = train(plan(1), tmp_path, "x")
     assert history["learning_rate"].iloc[0] == pytest.approx(0.1 / 3)  # 5 micro-batches in steps of 2: three steps
 
 
 @pytest.mark.parametrize("signal_sent", [warn, terminate, interrupt])
 @pytest.mark.parametrize("at", [(1, 2), (3, 0), (3, 4), (4, 4)])
-def test_told_to_end_it_saves_within_the_epoch_and_goes_on_bit_identical(tmp_path: Path, at, signal_sent):
+def test_told_to_end_it_saves_within_the_epoch_and_goes_on_bit_identical(
+    tmp_path: Path, at: tuple[int, int], signal_sent: Callable[[], None]
+) -> None:
     whole, told, resumed = plan(), plan(at=at, do=signal_sent), plan()
     expected = train(whole, tmp_path / "a", "same")
     if at == (4, 4):  # the very last step: there is nothing left to save
@@ -134,7 +143,7 @@ def test_told_to_end_it_saves_within_the_epoch_and_goes_on_bit_identical(tmp_pat
     assert_equal(whole, resumed)
 
 
-def test_before_the_time_limit_the_job_is_requeued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_before_the_time_limit_the_job_is_requeued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     monkeypatch.setattr(engine, "requeue_this_job", lambda: asked.append(1))
     for do, requeued in ((warn, True), (terminate, False), (interrupt, False)):
@@ -144,11 +153,11 @@ def test_before_the_time_limit_the_job_is_requeued(tmp_path: Path, monkeypatch: 
         asked.clear()
 
 
-def test_a_slot_without_progress_is_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_slot_without_progress_is_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "requeue_this_job", lambda: pytest.fail("requeued without progress"))
     slow_start = plan()
 
-    def warned(epoch: int, chosen):
+    def warned(epoch: int, chosen: Sequence[int]) -> Iterator[Batch]:
         warn()
         yield from plan().batches(epoch, chosen)
 
@@ -157,7 +166,7 @@ def test_a_slot_without_progress_is_the_last(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.slow
-def test_a_warning_while_the_data_are_loaded_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_warning_while_the_data_are_loaded_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = (
         "import os, signal, sys\nfrom pathlib import Path\nfrom workflow.lib.job.run import start_job\n"
         "start_job(sys.argv[1] + '/log')\nos.kill(os.getpid(), signal.SIGURG)\n"
@@ -168,7 +177,7 @@ def test_a_warning_while_the_data_are_loaded_is_not_lost(tmp_path: Path, monkeyp
     assert run.returncode == 1 and "no progress in a whole time slot" in run.stderr
 
 
-def test_the_newest_undamaged_state_is_read(tmp_path: Path):
+def test_the_newest_undamaged_state_is_read(tmp_path: Path) -> None:
     whole, resumed = plan(), plan()
     train(whole, tmp_path / "a", "same")
     with pytest.raises(Killed):
@@ -181,7 +190,7 @@ def test_the_newest_undamaged_state_is_read(tmp_path: Path):
     assert_equal(whole, resumed)
 
 
-def test_states_that_are_all_damaged_are_refused(tmp_path: Path):
+def test_states_that_are_all_damaged_are_refused(tmp_path: Path) -> None:
     with pytest.raises(Killed):
         train(plan(at=(3, 0)), tmp_path, "same")
     for state in saved_states(tmp_path):
@@ -191,8 +200,8 @@ def test_states_that_are_all_damaged_are_refused(tmp_path: Path):
     assert state.name in str(error.value) and f"rm -r {tmp_path}" in str(error.value)
 
 
-def test_infinite_loss_stops_at_once_and_names_the_last_good_state(tmp_path: Path):
-    def explode(outputs, wanted):
+def test_infinite_loss_stops_at_once_and_names_the_last_good_state(tmp_path: Path) -> None:
+    def explode(outputs: Tensor, wanted: Tensor) -> Tensor:
         return outputs.sum() * float("inf")
 
     with pytest.raises(UserError, match="loss is not finite") as error:
@@ -206,8 +215,8 @@ def test_infinite_loss_stops_at_once_and_names_the_last_good_state(tmp_path: Pat
     assert "epoch 3, step 1" in str(error.value) and saved_states(tmp_path)[0].name in str(error.value)
 
 
-def test_out_of_memory_names_what_to_shrink(tmp_path: Path):
-    def too_much(outputs, wanted):
+def test_out_of_memory_names_what_to_shrink(tmp_path: Path) -> None:
+    def too_much(outputs: Tensor, wanted: Tensor) -> Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
 
     with pytest.raises(UserError, match="out of memory") as error:
@@ -217,7 +226,7 @@ def test_out_of_memory_names_what_to_shrink(tmp_path: Path):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is usable here")
-def test_absent_cuda_is_an_error_and_never_the_cpu():
+def test_absent_cuda_is_an_error_and_never_the_cpu() -> None:
     with pytest.raises(UserError, match="no usable CUDA device") as error:
         device_named("cuda")
     for word in (
@@ -230,7 +239,7 @@ def test_absent_cuda_is_an_error_and_never_the_cpu():
         assert word in str(error.value)
 
 
-def test_standardised_inputs():
+def test_standardised_inputs() -> None:
     images = torch.rand(2, 3, 8, 8) * 7
     assert torch.equal(standardise(images, "unchanged"), images)
     sound = standardise(images, "standardised")
