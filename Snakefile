@@ -35,6 +35,8 @@ include: "workflow/rules/pretrain_until.smk"  # early stopping of pretraining
 include: "workflow/rules/score.smk"  # transferability scores of every checkpoint on every target
 include: "workflow/rules/finetune.smk"  # U-Nets from every checkpoint
 include: "workflow/rules/tables.smk"  # the tables of a run: all that follows knows only these
+include: "workflow/rules/transfer.smk"  # tasks of pretraining, what is transferred, few patients
+include: "workflow/rules/pool.smk"  # segmentation networks as starts: which one to choose
 include: "workflow/rules/curves.smk"  # means, effects of length, noise, correlations
 include: "workflow/rules/selection.smk"  # which checkpoint every rule and score would choose; the answer
 include: "workflow/rules/claims.smk"  # which claims hold
@@ -100,6 +102,16 @@ rule tables:
         run_tables(config["run"]),
 
 
+rule transfer:
+    input:
+        transfer_products(config["run"]),
+
+
+rule pool:
+    input:
+        pool_products,
+
+
 rule published:
     input:
         run_products("published"),
@@ -110,7 +122,7 @@ rule realdata_study:
         run_products("realdata_study"),
 
 
-for name in [*FIGURES, *TABLES, "reproduction"]:  # one figure or table by name
+for name in [*FIGURES, *TABLES, *TRANSFER_FIGURES, *TRANSFER_TABLES, "reproduction"]:  # one figure or table by name
 
     rule:
         name:

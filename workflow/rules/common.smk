@@ -18,6 +18,8 @@ from workflow.lib.rank.candidates import rank_candidates, to_confirm
 from workflow.lib.study.checkpoints import (
     GIVEN,
     RANDOM,
+    WAY,
+    Way,
     all_checkpoints,
     all_finetunings,
     brings_weights,
@@ -59,7 +61,7 @@ RELEASED = os.path.relpath(f"{workflow.basedir}/workflow/registry/released.tsv")
 # Places of jobs, below which their files lie.
 TRAINED = "<pretrain>/{encoder}/{scheme}/seed{pretrain_seed}"
 STOPPED = "<run>/stopped/{target}/{encoder}/{scheme}/seed{pretrain_seed}"
-FINETUNED = "{freeze}/{encoder}/{pretraining}/epoch{epochs}-seeds{seeds}"
+FINETUNED = "{way}/{encoder}/{pretraining}/epoch{epochs}-seeds{seeds}"
 
 check_released(config, RELEASED)
 
@@ -71,7 +73,7 @@ wildcard_constraints:
     source=r"[A-Za-z0-9._-]+",
     encoder=r"[A-Za-z0-9._-]+",
     scheme=r"[A-Za-z0-9._-]+",
-    freeze="frozen|tuned",
+    way=WAY,
     variant=re.escape(VARIANT),
     pretrain_seed=r"\d+",
     pretraining=r"[A-Za-z0-9._-]+/seed\d+|random",  # a pretraining run of an encoder, or all its random weights
@@ -106,6 +108,21 @@ def network_inputs(wildcards):
 
 def source_file(name):
     return workflow.pathvars.apply(f"<data>/{config['pretraining']['source']}/{name}")
+
+
+def source_place(source):
+    """The folder in which a pretraining source is listed."""
+    return f"<data>/{source}/{VARIANT}/pretraining" if source in config["targets"] else f"<data>/{source}"
+
+
+def sources():
+    """The data sets that encoders of the grid are pretrained on, random weights and continued schemes among them."""
+    if not trains_here():
+        return []
+    schemes = [config["schemes"][name] for name in GRID["schemes"]]
+    before = [config["schemes"][scheme["continues"]] for scheme in schemes if scheme["continues"]]
+    default = config["pretraining"]["source"]
+    return list(dict.fromkeys([default, *(scheme["source"] or default for scheme in [*schemes, *before])]))
 
 
 def trains_here():

@@ -13,7 +13,8 @@ OUTPUTS:
     <data>/{target}/images.csv                     images and masks (if there are any), all checked
     <data>/{target}/{variant}/split.csv           training, validation and test split
     <data>/{target}/{variant}/images.npy, masks.npy, truth.npz, items.csv, card.json
-    <data>/{source}/index.csv.gz                  images and labels of a pretraining source
+    <data>/{source}/index.csv.gz                  images, labels and perhaps masks of a pretraining source
+    <data>/{target}/{variant}/pretraining/        the same of a target that is a source: its images outside the test split
 
 Code is no input here, as all training depends on these files. After an edit that matters: snakemake -R prepare_target
 """
@@ -196,3 +197,27 @@ rule index_source:
         targets=lambda wildcards, output: own_folders("targets"),  # not tracked either
     script:
         "../scripts/data/index_source.py"
+
+
+rule list_training_images:
+    """Make a pretraining source of a target's images outside its test split."""
+    input:
+        data="<data>/{target}/{variant}/card.json",
+        table="<data>/{target}/{variant}/items.csv",
+        arrays=["<data>/{target}/{variant}/images.npy", "<data>/{target}/{variant}/masks.npy"],
+    output:
+        source="<data>/{target}/{variant}/pretraining/source.json",
+        index="<data>/{target}/{variant}/pretraining/index.csv.gz",
+        images=directory("<data>/{target}/{variant}/pretraining/images"),
+    log:
+        "<logs>/data/list_training_images-{target}-{variant}.log",
+    benchmark:
+        "<benchmarks>/data/list_training_images-{target}-{variant}.tsv"
+    conda:
+        "../../envs/ml.yaml"
+    threads: 1
+    resources:
+        mem=gigabytes(4),
+        runtime=minutes(60),
+    script:
+        "../scripts/data/list_training_images.py"

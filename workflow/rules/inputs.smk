@@ -106,6 +106,14 @@ def of_run(name):
     return table
 
 
+def tables_shown(names):
+    """Input function: the tables of a figure. Those of transfer are not copied from deposited runs."""
+    return lambda wildcards: [
+        of_run(name)(wildcards) if name == "transfer_scores.csv" else f"<results>/{wildcards.run}/{name}"
+        for name in names
+    ]
+
+
 def candidate_files(pattern):
     """Input function: the files of all candidates, each once; `pattern` has the target's wildcard, and {path} of the checkpoint
     or {encoder} and {pretraining}."""
@@ -136,9 +144,9 @@ def confirmed_cases(target):
     if os.path.exists(facts):
         paths = [candidate["path"] for candidate in to_confirm(read_json(facts), number)]
         chosen = [candidate for candidate in candidates if candidate.path in paths]
-    freeze, seed = "frozen" if GRID["freeze"][0] else "tuned", GRID["finetune_seeds"][0]
+    way, seed = Way(GRID["freeze"][0]).name, GRID["finetune_seeds"][0]
     return [
-        f"<run>/rank/{target}/confirm/fold{fold}/{freeze}/{c.encoder}/{c.pretraining}/epoch{c.epochs}-seeds{seed}/cases.csv"
+        f"<run>/rank/{target}/confirm/fold{fold}/{way}/{c.encoder}/{c.pretraining}/epoch{c.epochs}-seeds{seed}/cases.csv"
         for c in chosen
         for fold in range(config["rank"]["folds"])
     ]

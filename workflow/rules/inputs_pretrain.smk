@@ -6,13 +6,54 @@ REQUIRED INPUTS: the names of common.smk
 OUTPUTS: none; functions that pretrain.smk, pretrain_released.smk and pretrain_until.smk use
 """
 
+SOURCE = {"source": "source.json", "index": "index.csv.gz"}
+
+
+def source_of(wildcards):
+    """Where the images of a scheme's source are listed: source.json and index.csv.gz."""
+    scheme = config["schemes"].get(getattr(wildcards, "scheme", None), {})
+    source = scheme.get("source") or config["pretraining"]["source"]
+    return {name: workflow.pathvars.apply(f"{source_place(source)}/{file}") for name, file in SOURCE.items()}
+
 
 def source_card(wildcards, output):
-    return source_file("source.json")
+    return source_of(wildcards)["source"]
 
 
 def source_index(wildcards, output):
-    return source_file("index.csv.gz") if is_trained_here(config, wildcards.encoder) else None
+    return source_of(wildcards)["index"] if is_trained_here(config, wildcards.encoder) else None
+
+
+def continued(wildcards):
+    """The checkpoint that a scheme continues from, or None."""
+    before = config["schemes"][wildcards.scheme]["continues"]
+    place = f"<pretrain>/{wildcards.encoder}/{before}/seed{wildcards.pretrain_seed}"
+    return before and workflow.pathvars.apply(f"{place}/epoch{max(config['pretraining']['keep'])}.safetensors")
+
+
+def start(wildcards, output):
+    return continued(wildcards)
+
+
+def pool_pairs():
+    """Every target and the networks of the run that were trained to segment other data: pairs of target and encoder/scheme/seed."""
+    segmenters = {
+        name: scheme["source"] or config["pretraining"]["source"]
+        for name, scheme in config["schemes"].items()
+        if name in GRID["schemes"] and scheme["task"] == "segmentation"
+    }
+    return [
+        (target, f"{encoder}/{scheme}/seed{seed}")
+        for target in GRID["targets"]
+        for encoder in GRID["encoders"]
+        for scheme, source in segmenters.items()
+        for seed in GRID["pretrain_seeds"]
+        if source != target
+    ]
+
+
+def pool_encoder_scores():
+    return [f"<run>/scores/{target}/{model}.csv" for target, model in pool_pairs()]
 
 
 def scratch_folder(wildcards, output):
@@ -26,19 +67,19 @@ def checkpoint_folder(wildcards):
 def pretraining_source(wildcards):
     """The images, until the checkpoints exist. Not `ancient`, which hides all jobs behind an input that is remade."""
     folder = checkpoint_folder(wildcards)
-    return images_until([f"{folder}/epoch{epoch}.json" for epoch in config["pretraining"]["keep"]])
+    needed = images_until([f"{folder}/epoch{epoch}.json" for epoch in config["pretraining"]["keep"]], wildcards)
+    return needed | ({"start": continued(wildcards)} if needed and continued(wildcards) else {})
 
 
 def random_source(wildcards):
     """The same for random weights; those of an encoder that is not trained here need no images."""
     folder = workflow.pathvars.apply(f"<pretrain>/{wildcards.encoder}/random")
     cards = [f"{folder}/seed{seed}/epoch0.json" for seed in GRID["finetune_seeds"]]
-    return images_until(cards) if is_trained_here(config, wildcards.encoder) else {}
+    return images_until(cards, wildcards) if is_trained_here(config, wildcards.encoder) else {}
 
 
-def images_until(cards):
-    finished = all(os.path.exists(card) for card in cards)
-    return {} if finished else {"source": source_file("source.json"), "index": source_file("index.csv.gz")}
+def images_until(cards, wildcards):
+    return {} if all(os.path.exists(card) for card in cards) else source_of(wildcards)
 
 
 def pretraining_settings(wildcards):
@@ -51,7 +92,7 @@ def pretraining_settings(wildcards):
 def pretraining_recipe(wildcards):
     """The recipe; an error where finished checkpoints were made otherwise, so that they are never lost unasked."""
     settings = pretraining_settings(wildcards)
-    check_unchanged(checkpoint_folder(wildcards), settings, source_file("index.csv.gz"))
+    check_unchanged(checkpoint_folder(wildcards), settings, source_of(wildcards)["index"])
     return settings["recipe"]
 
 
@@ -86,9 +127,9 @@ def stopping_inputs(wildcards):
     """Source and target, until there is a decision."""
     if os.path.exists(f"{stopped_folder(wildcards)}/decision.json"):
         return {}
-    source = {"source": source_file("source.json"), "index": source_file("index.csv.gz")}
+    start = {"start": continued(wildcards)} if continued(wildcards) else {}
     names = ("card.json", "items.csv", "images.npy", "masks.npy")
-    return source | {"data": [f"<data>/{wildcards.target}/{VARIANT}/{name}" for name in names]}
+    return source_of(wildcards) | start | {"data": [f"<data>/{wildcards.target}/{VARIANT}/{name}" for name in names]}
 
 
 def stopping_rule(wildcards):
@@ -106,5 +147,5 @@ def scoring(wildcards):
 def stopping_recipe(wildcards):
     """The recipe; an error where a finished pretraining was stopped under other settings, so that it is never lost unasked."""
     settings = pretraining_settings(wildcards) | {"stopping": stopping_rule(wildcards), "scoring": scoring(wildcards)}
-    check_unchanged(stopped_folder(wildcards), settings, source_file("index.csv.gz"), cards="kept.json")
+    check_unchanged(stopped_folder(wildcards), settings, source_of(wildcards)["index"], cards="kept.json")
     return settings["recipe"]

@@ -8,17 +8,17 @@ REQUIRED INPUTS:
 
 OUTPUTS:
 
-    <results>/{run}/figures/{name}.pdf, .png, .csv (the data shown)     name: FIGURES
+    <results>/{run}/figures/{name}.pdf, .png, .csv (the data shown)     name: FIGURES, TRANSFER_FIGURES, POOL_FIGURES
 """
 
-for figure, (title, tables) in FIGURES.items():
+for figure, (title, tables) in {**FIGURES, **TRANSFER_FIGURES, **POOL_FIGURES}.items():
 
     rule:
         """Draw one figure of a run, and write the numbers that it shows."""
         name:
             f"figure_{figure}"
         input:
-            tables=[f"<results>/{{run}}/{table}" for table in tables],
+            tables=tables_shown(tables),
             code=code("paper/draw_figure.py"),
         output:
             pdf=f"<results>/{{run}}/figures/{figure}.pdf",

@@ -3,7 +3,7 @@ This part of the workflow pretrains the encoders.
 
 REQUIRED INPUTS:
 
-    <data>/{source}/source.json, index.csv.gz
+    <data>/{source}/source.json, index.csv.gz; of a target that is a source: <data>/{target}/{variant}/pretraining/...
 
 OUTPUTS:
 
@@ -19,7 +19,7 @@ refused. Code is no input here: an edit never repeats days of training. After a 
 
 
 rule pretrain_encoder:
-    """Train an encoder on the source's classes; every epoch in pretraining.keep becomes a checkpoint."""
+    """Train an encoder on the scheme's task; every epoch in pretraining.keep becomes a checkpoint."""
     input:
         unpack(pretraining_source),
     output:
@@ -59,6 +59,7 @@ rule pretrain_encoder:
         image_size=config["image_size"],
         inputs=network_inputs,
         precision=config["precision"],
+        start=start,
         scratch=scratch_folder,
     script:
         "../scripts/pretrain/pretrain_encoder.py"

@@ -53,6 +53,7 @@ rule pretrain_until:
         image_size=config["image_size"],
         inputs=network_inputs,
         precision=config["precision"],
+        start=start,
         scratch=scratch_folder,
     script:
         "../scripts/pretrain/pretrain_until.py"
@@ -89,6 +90,7 @@ rule cool_down:
         image_size=config["image_size"],
         inputs=network_inputs,
         precision=config["precision"],
+        start=start,
         scratch=scratch_folder,
     script:
         "../scripts/pretrain/cool_down.py"

@@ -3,7 +3,7 @@ This part of the workflow makes the tables of a run, by which everything that fo
 
 REQUIRED INPUTS:
 
-    <run>/finetune/{target}/{freeze}/{encoder}/{pretraining}/epoch{epochs}-seeds{seeds}/card.json, cases.csv
+    <run>/finetune/{target}/{way}/{encoder}/{pretraining}/epoch{epochs}-seeds{seeds}/card.json, cases.csv
     <run>/scores/{target}/{encoder}/{pretraining}.csv           pretraining: {scheme}/seed{pretrain_seed}, or random
     <data>/{target}/{variant}/items.csv
     of runs that were done elsewhere: the two tables under `deposited` in the config
@@ -24,7 +24,7 @@ if config["run"] not in config["deposited"]:  # the tables of deposited runs exi
     rule gather_tables:
         """Write the run's tables, in the column names of the study's release."""
         input:
-            cards=finetune_files(),
+            cards=finetune_files(everything=False),
             scores=score_files(),
             groups=collect("<data>/{target}/{variant}/items.csv", target=GRID["targets"], variant=VARIANT),
             code=code("tables/gather_tables.py"),

@@ -25,6 +25,18 @@ FIGURES = {
     "score_selection": ("scores as selectors", ["tables/score_selection_summary.csv"]),
 }
 
+# The same of `snakemake transfer`.
+TRANSFER_FIGURES = {
+    "transfer_gain": ("what a task and a transfer gain", ["tables/transfer_effects.csv"]),
+    "dice_vs_patients": ("Dice against training patients", ["tables/learning_curves.csv"]),
+    "convergence": ("validation Dice while fine-tuning", ["transfer_scores.csv"]),
+}
+POOL_FIGURES = {
+    "pool_matrix": ("which source helps which target", ["tables/pool_members.csv"]),
+    "pool_regret": ("what choices in a pool lose", ["tables/pool.csv"]),
+}
+TRANSFER_TABLES = ["transfer_effects", "learning_curves", "transfer_claims"]
+
 TABLES = [
     "data_quality",
     "downstream",
@@ -43,7 +55,7 @@ TABLES = [
 def prepared_data():
     return [
         *collect("<data>/{target}/{variant}/card.json", target=GRID["targets"], variant=VARIANT),
-        *([source_file("index.csv.gz")] if trains_here() else []),
+        *(f"{source_place(source)}/index.csv.gz" for source in sources()),
         *(["<data>/released/files.json"] if released_runs(config) else []),
     ]
 
@@ -79,9 +91,11 @@ def score_files():
     )
 
 
-def finetune_files():
-    folder = workflow.pathvars.apply("<run>/finetune")
-    return [f"<run>/finetune/{finetuning.path}/card.json" for finetuning in all_finetunings(config, folder)]
+def finetune_files(*, everything=True):
+    """The cards of all fine-tunings, or of those that the tables of a run hold: from the encoder, on all training patients."""
+    jobs = all_finetunings(config, workflow.pathvars.apply("<run>/finetune"))
+    wanted = [job for job in jobs if everything or Way.of(job.way)[1:] == Way(True)[1:]]
+    return [f"<run>/finetune/{job.path}/card.json" for job in wanted]
 
 
 def rankings(wildcards):
@@ -112,8 +126,43 @@ def run_tables(run):
 
 
 def one_product(run, name):
-    folder, kinds = ("figures", ["pdf", "png", "csv"]) if name in FIGURES else ("tables", ["tex", "csv"])
+    folder, kinds = (
+        ("figures", ["pdf", "png", "csv"]) if name in {**FIGURES, **TRANSFER_FIGURES} else ("tables", ["tex", "csv"])
+    )
     return collect("<results>/{run}/{folder}/{name}.{kind}", run=run, folder=folder, name=name, kind=kinds)
+
+
+def transfer_products(run):
+    """What `snakemake transfer` makes: tables and figures of tasks, of what is transferred, and of few patients."""
+    return [
+        *collect("<results>/{run}/figures/{name}.{kind}", run=run, name=TRANSFER_FIGURES, kind=["pdf", "png", "csv"]),
+        *collect("<results>/{run}/tables/{name}.{kind}", run=run, name=TRANSFER_TABLES, kind=["csv", "tex"]),
+    ]
+
+
+def pool_products(wildcards):
+    """What `snakemake pool` makes; an error where there is no network to choose."""
+    given = collect("<run>/pool/{target}/given/{model}.csv", target=GRID["targets"], model=config["pool"]["given"])
+    if not pool_pairs():
+        if given:
+            return given
+        raise UserError(
+            "a pool without networks",
+            found=f"schemes {GRID['schemes']}, no pool.given",
+            expected="schemes of task segmentation whose source is not the only target, or networks under pool.given",
+            where="config: study.schemes, pool.given",
+            next="see configs/realdata_pool.yaml for an example",
+        )
+    if "both" not in GRID["transfer"]:
+        raise UserError(
+            "the networks of a pool are not fine-tuned",
+            found=f"study.transfer {GRID['transfer']}",
+            expected="both among them: encoder and decoder",
+            where="config: study.transfer",
+            next="add both",
+        )
+    figures = collect("<run>/figures/{name}.{kind}", name=POOL_FIGURES, kind=["pdf", "png", "csv"])
+    return [*given, *figures, "<run>/tables/pool.csv"]
 
 
 def run_products(run):
@@ -124,7 +173,7 @@ def data_sets_for(target):
     """The data sets behind `all`, `rank` or `stopped`; none where the run begins with deposited tables."""
     if target == "all" and config["run"] in config["deposited"]:
         return []
-    return [*([config["pretraining"]["source"]] if trains_here() else []), *GRID["targets"]]
+    return list(dict.fromkeys([*sources(), *GRID["targets"]]))
 
 
 def files_for(target):

@@ -145,7 +145,7 @@ def job(tmp_path: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("protocol", ["sound", "paper"])
 @pytest.mark.parametrize("frozen", ["frozen", "tuned"])
 def test_network_learns_and_reports(job: dict[str, Any], tmp_path: Path, frozen: str, protocol: str) -> None:
-    job |= {"protocol": PROTOCOLS[protocol], "job": JOB._replace(freeze=frozen), "recipe": RECIPE | {"epochs": 8}}
+    job |= {"protocol": PROTOCOLS[protocol], "job": JOB._replace(way=frozen), "recipe": RECIPE | {"epochs": 8}}
     finetune_network(output_folder=tmp_path / "out", **job)
     [card] = read_json(tmp_path / "out" / "card.json")["runs"]
     assert card["metrics"]["dice index"] > 0.5

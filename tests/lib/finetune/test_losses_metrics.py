@@ -6,7 +6,6 @@ import pytest
 import torch
 from scipy.ndimage import binary_erosion
 
-from workflow.lib.finetune.losses import dice_ce_loss, dice_loss, outputs_for, probabilities
 from workflow.lib.finetune.metrics import (
     Case,
     Segmentation,
@@ -21,6 +20,7 @@ from workflow.lib.finetune.metrics import (
     rank_metrics,
     study_metrics,
 )
+from workflow.lib.training.losses import dice_ce_loss, dice_loss, outputs_for, probabilities
 
 
 def certain(labels: np.ndarray, classes: int = 1) -> np.ndarray:

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tests.parity import parity_folder, uniform
-from workflow.lib.finetune.losses import dice_loss
 from workflow.lib.finetune.metrics import batched_metrics
+from workflow.lib.training.losses import dice_loss
 
 Array = np.ndarray
 

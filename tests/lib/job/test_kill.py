@@ -23,7 +23,7 @@ CODE = """
 import json, sys, torch
 from pathlib import Path
 from workflow.lib.finetune import finetune
-from workflow.lib.pretrain.classification import pretrain_encoder
+from workflow.lib.pretrain.pretrain import pretrain_encoder
 from workflow.lib.job.run import start_job
 from workflow.lib.study.checkpoints import Finetuning
 torch.use_deterministic_algorithms(True)

@@ -16,8 +16,9 @@ from safetensors.torch import load_file
 from workflow.lib.data.index import index_source
 from workflow.lib.data.source import load_source
 from workflow.lib.job.run import UserError, write_json
-from workflow.lib.pretrain import classification
-from workflow.lib.pretrain.classification import TrainImages, classification_plan, pretrain_encoder, random_weights
+from workflow.lib.pretrain import classification, pretrain
+from workflow.lib.pretrain.pretrain import pretrain_encoder, pretraining_plan, random_weights
+from workflow.lib.pretrain.views import Views
 from workflow.lib.study.config import recipe
 from workflow.lib.training.device import chunks, data_loader
 
@@ -93,15 +94,15 @@ def test_killed_pretraining_resumes_bit_identical(
     whole = run(job, tmp_path / "whole")
     batches = []
 
-    def count_and_die(self: TrainImages, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def count_and_die(self: Views, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         batches.append(index)
         if len(batches) == 12 * 2 + 5:  # in the third epoch of 12 images
             raise KeyboardInterrupt
-        return TrainImages.__getitem__(self, index)
+        return Views.__getitem__(self, index)
 
     with monkeypatch.context() as patch:
-        dying = type("Dying", (TrainImages,), {"__getitem__": count_and_die})
-        patch.setattr(classification, "TrainImages", dying)
+        dying = type("Dying", (Views,), {"__getitem__": count_and_die})
+        patch.setattr(pretrain, "Views", dying)
         with pytest.raises(KeyboardInterrupt):
             run(job, tmp_path / "broken")
     assert not (tmp_path / "broken").exists()  # no partial output
@@ -116,13 +117,13 @@ def test_kept_checkpoint_that_was_damaged_while_it_waited_is_not_published(job: 
         if epoch == 3:
             path.write_bytes(path.read_bytes()[:-1])
 
-    class Damaging(TrainImages):
-        def __init__(self, *values: Any) -> None:
-            super().__init__(*values)
+    class Damaging(Views):
+        def __init__(self, *values: Any, **named: Any) -> None:
+            super().__init__(*values, **named)
             damage(self.epoch)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(classification, "TrainImages", Damaging)
+        patch.setattr(pretrain, "Views", Damaging)
         with pytest.raises(UserError, match="damaged checkpoint") as error:
             run(job, tmp_path / "seed5")
     assert "seed5.resume" in str(error.value) and "starts from the beginning" in str(error.value)
@@ -133,7 +134,7 @@ def test_damaged_image_is_named_from_a_loader_process(job: dict[str, Any], tmp_p
     damaged = tmp_path / "images/train/n1/0.JPEG"
     damaged.write_bytes(damaged.read_bytes()[:300])
     images = load_source(job["source_card"], job["index"], "train")
-    items = TrainImages(images, 32, "simple", "unchanged", 1, 1)
+    items = Views(classification.item, images, 32, "simple", "unchanged", 1, 1)
     with pytest.raises(UserError, match="unreadable image") as error:
         list(data_loader(items, chunks(range(len(items)), 4), workers=1))
     assert str(damaged) in str(error.value) and "next:" in str(error.value)
@@ -169,7 +170,7 @@ def test_schedules_of_the_study(
     values = recipe(config, encoder, scheme)
     # ImageNet's training images.
     model: Any = torch.nn.Linear(1, 1)
-    plan = classification_plan(model, values, 1_281_167, None, None, image_size=224, seed=0, precision="float32")
+    plan = pretraining_plan(model, None, values, 1_281_167, None, None, image_size=224, seed=0, precision="float32")
     last = 300 * steps
     assert (plan.epochs, plan.steps_per_epoch, plan.accumulate) == (300, steps, micro_batches)
     assert plan.rate(0) == base * 1e-6
@@ -185,8 +186,8 @@ def test_schedules_of_the_study(
 def test_loss_smooths_hard_and_soft_labels() -> None:
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     values = recipe(config, "unet", "advanced")
-    model: Any = torch.nn.Linear(1, 1)
-    plan = classification_plan(model, values, 10, None, None, image_size=32, seed=0, precision="float32")
     logits, label = torch.tensor([[2.0, 0.0, -1.0]]), torch.tensor([[0.7, 0.3, 0.0]])
     smooth = 0.9 * label + 0.1 / 3
-    assert plan.loss(logits, label).item() == pytest.approx(-(smooth * logits.log_softmax(1)).sum().item())
+    assert classification.loss(logits, label, values).item() == pytest.approx(
+        -(smooth * logits.log_softmax(1)).sum().item()
+    )

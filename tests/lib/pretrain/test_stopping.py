@@ -17,10 +17,11 @@ from tests.lib.finetune.test_finetune import job as finetuning  # noqa: F401  (a
 from tests.lib.pretrain.test_classification import job as pretraining  # noqa: F401
 from tests.workflow_copy import ROOT, copy_project, ended, snakemake
 from workflow.lib.job.run import UserError, read_json
-from workflow.lib.pretrain import classification, stopping
-from workflow.lib.pretrain.classification import TrainImages, pretrain_encoder
+from workflow.lib.pretrain import pretrain, stopping
+from workflow.lib.pretrain.pretrain import pretrain_encoder
 from workflow.lib.pretrain.stopping import cool_down, pretrain_until
 from workflow.lib.pretrain.stopping_rule import Checks, checks_of, cooled_rate, decision
+from workflow.lib.pretrain.views import Views
 from workflow.lib.score.score import score_checkpoints
 from workflow.lib.selection.stopping_rules import patience
 from workflow.lib.training.distributed import run_on
@@ -57,15 +58,15 @@ def scores(monkeypatch: pytest.MonkeyPatch, *values: float) -> None:
     monkeypatch.setattr(stopping, "scorer", scorer)
 
 
-def dies_at(epoch: int) -> type[TrainImages]:
+def dies_at(epoch: int) -> type[Views]:
     """Training images whose last one can't be read in this epoch, as the process is killed."""
 
-    def item(self: TrainImages, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def item(self: Views, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         if self.epoch == epoch and index == 11:
             raise KeyboardInterrupt
-        return TrainImages.__getitem__(self, index)
+        return Views.__getitem__(self, index)
 
-    return type("Dying", (TrainImages,), {"__getitem__": item})
+    return type("Dying", (Views,), {"__getitem__": item})
 
 
 def untimed(record: Any) -> Any:
@@ -229,7 +230,7 @@ def test_a_killed_pretraining_decides_as_an_unbroken_one(job: dict[str, Any], tm
     for epoch in (1, 2, 3, 5):
         broken = tmp_path / f"broken{epoch}"
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(classification, "TrainImages", dies_at(epoch))
+            patch.setattr(pretrain, "Views", dies_at(epoch))
             died = False
             try:
                 pretrain_until(folder=broken, **job)
@@ -272,7 +273,7 @@ def test_other_rules_do_not_go_on_with_a_killed_pretraining(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         scores(patch, 0, 1, 2)
-        patch.setattr(classification, "TrainImages", dies_at(3))
+        patch.setattr(pretrain, "Views", dies_at(3))
         with pytest.raises(KeyboardInterrupt):
             pretrain_until(folder=tmp_path / "seed5", **job)
     scores(monkeypatch, 5, 4, 3, 2)
@@ -335,14 +336,14 @@ def test_without_masks_another_score_is_asked_for(job: dict[str, Any], tmp_path:
 
 
 def test_a_damaged_best_state_is_not_kept(job: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Damaging(TrainImages):
-        def __init__(self, *values: Any) -> None:
-            super().__init__(*values)
+    class Damaging(Views):
+        def __init__(self, *values: Any, **named: Any) -> None:
+            super().__init__(*values, **named)
             for path in (tmp_path / "seed5.resume/best").glob("*.pt"):
                 path.write_bytes(path.read_bytes()[:-1])
 
     scores(monkeypatch, 0, 1, 0, 0)
-    monkeypatch.setattr(classification, "TrainImages", Damaging)
+    monkeypatch.setattr(pretrain, "Views", Damaging)
     with pytest.raises(UserError, match="damaged training state"):
         pretrain_until(folder=tmp_path / "seed5", **job)
     assert not (tmp_path / "seed5").exists()
@@ -380,7 +381,7 @@ def test_a_cool_down_goes_on_with_weights_optimiser_and_images_of_the_long_sched
     card, rows = read_json(folder / "cooled-2.json"), pd.read_csv(folder / "cooled-2.csv")
     assert (card["epoch"], card["cooled_from_epoch"], card["cool_down_epochs"]) == (4, 2, 2)
     assert rows["epoch"].tolist() == [1, 2, 3, 4]
-    plan, _ = classification.pretraining(**training_of(job))
+    plan, _ = pretrain.pretraining(**training_of(job))
     start, end = plan.rate(4), 1e-6  # 2 steps an epoch; the history has the rate of an epoch's last step
     assert rows["learning_rate"].tolist()[2:] == pytest.approx([0.75 * start + 0.25 * end, 0.25 * start + 0.75 * end])
     monkeypatch.setattr(stopping, "cooled_rate", lambda step, **_: plan.rate(step))
@@ -396,7 +397,7 @@ def test_a_killed_cool_down_goes_on(job: dict[str, Any], tmp_path: Path, monkeyp
     cool_down(folder=folder, epochs=3, **training)
     (folder / "cooled-3.safetensors").rename(tmp_path / "whole.safetensors")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(classification, "TrainImages", dies_at(3))
+        patch.setattr(pretrain, "Views", dies_at(3))
         with pytest.raises(KeyboardInterrupt):
             cool_down(folder=folder, epochs=3, **training)
     assert not (folder / "cooled-3.safetensors").exists()

@@ -37,6 +37,9 @@ def test_random_weights_have_the_seed_of_their_finetuning(tmp_path: Path) -> Non
         "freeze": [True],
         "pretrain_seeds": [9],
         "finetune_seeds": [1, 2],
+        "transfer": ["encoder"],
+        "train_patients": ["all"],
+        "subset_draws": 1,
     }
     config = {"study": study, "encoders": {"unet": {}}, "pretraining": {"weights": "train"}}
     paths = [finetuning.path for finetuning in all_finetunings(config, tmp_path)]
@@ -58,6 +61,7 @@ def test_seeds_in_names() -> None:
 def test_finished_seeds_stay_as_they_are_and_later_ones_get_a_job_of_their_own(tmp_path: Path) -> None:
     study = {"encoders": ["unet"], "schemes": ["s"], "lengths": [1], "targets": ["T"], "freeze": [False]}
     study |= {"pretrain_seeds": [9], "finetune_seeds": [1, 2, 4]}
+    study |= {"transfer": ["encoder"], "train_patients": ["all"], "subset_draws": 1}
     config = {"study": study, "encoders": {"unet": {}}, "pretraining": {"weights": "train"}}
     names = ("T/tuned/unet/s/seed9/epoch1-seeds1-3", "T/tuned/unet/s/seed9/epoch1-seeds4")
     assert [job.seeds for job in all_finetunings(config, tmp_path)] == [(1, 2, 4)]
@@ -70,6 +74,21 @@ def test_finished_seeds_stay_as_they_are_and_later_ones_get_a_job_of_their_own(t
     study["finetune_seeds"] = [2]
     assert [job.path for job in all_finetunings(config, tmp_path)] == [names[0]], (
         "a job may hold more than is asked for"
+    )
+
+
+def test_ways_of_the_grid() -> None:
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    config["schemes"]["seg"] = {"task": "segmentation", "epochs": 300, "batch": 4, "learning_rate": 0.1}
+    config["study"] |= {"encoders": ["unet"], "schemes": ["simple", "seg"], "lengths": [300], "targets": ["ACDC"]}
+    config["study"] |= {"transfer": ["encoder", "both", "none"], "train_patients": ["all", 5], "subset_draws": 2}
+    jobs = all_finetunings(check_config(config, SCHEMA), "nowhere")
+    ways = {job.pretraining: [j.way for j in jobs if j.pretraining == job.pretraining] for job in jobs}
+    sizes = ["", "-5patients-draw1", "-5patients-draw2"]
+    alone = [f"{freeze}{size}" for freeze in ("tuned", "frozen") for size in sizes]
+    assert ways["random"] == ways["simple/seed987812"] == alone, "random weights though 0 is no length"
+    assert sorted(ways["seg/seed987812"]) == sorted(
+        f"{freeze}{both}{size}" for freeze in ("tuned", "frozen") for both in ("", "-both") for size in sizes
     )
 
 

@@ -48,7 +48,7 @@ def test_study_config_is_valid(study: dict[str, Any]) -> None:
 def test_shipped_configs_are_valid(study: dict[str, Any], path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEDSEG_REALDATA", "/data")
     monkeypatch.setenv("MEDSEG_IMAGES", "/data")
-    below = [path.with_name("realdata.yaml")] if path.stem == "realdata_study" else []
+    below = [path.with_name(path.stem.split("_")[0] + ".yaml")] if "_" in path.stem else []
     for file in [*below, path]:
         study = merged(study, yaml.safe_load(file.read_text()))
     check_config(study, SCHEMA)
@@ -261,3 +261,56 @@ def test_mistakes_are_named(study: dict[str, Any], change: dict[str, Any], words
         check_config(merged(study, change), SCHEMA)
     for word in [*words, "found:", "expected:", "where:", "next:"]:
         assert word in str(error.value)
+
+
+def with_scheme(study: dict[str, Any], **scheme: Any) -> dict[str, Any]:
+    study["schemes"]["new"] = {"epochs": 300, "batch": 8, "learning_rate": 0.1} | scheme
+    study["study"]["schemes"] = ["new"]
+    return study
+
+
+@pytest.mark.parametrize(
+    ("scheme", "words"),
+    [
+        ({"source": "ACDC"}, "task classification with source ACDC"),
+        ({"task": "segmentation", "source": "bare"}, "which has no masks"),
+        ({"task": "masked", "augmentation": "advanced"}, "augmentation advanced with task masked"),
+        ({"task": "contrastive", "batch": 1}, "a batch of one image"),
+        ({"task": "contrastive", "per_encoder": {"unet": {"micro_batch": 1}}}, "a batch of one image"),
+        ({"task": "masked", "continues": "new"}, "continues: new -> new"),
+        ({"task": "masked", "source": "imagnet"}, "unknown source 'imagnet'"),
+        ({"task": "masked", "continues": "smple"}, "did you mean simple"),
+    ],
+)
+def test_tasks_that_do_not_fit_are_refused(study: dict[str, Any], scheme: dict[str, Any], words: str) -> None:
+    study["targets"]["bare"] = {"layout": "folder", "folder": "/tmp"}
+    with pytest.raises(UserError) as error:
+        check_config(with_scheme(study, **scheme), SCHEMA)
+    assert words in str(error.value) and "next:" in str(error.value)
+
+
+def test_a_decoder_that_nothing_trains_is_not_transferred(study: dict[str, Any]) -> None:
+    study["study"]["transfer"] = ["encoder", "both"]
+    with pytest.raises(UserError, match="no decoder to transfer"):
+        check_config(study, SCHEMA)
+
+
+def test_finished_cards_of_classification_still_fit(study: dict[str, Any]) -> None:
+    values = recipe(check_config(study, SCHEMA), "unet", "simple")
+    assert not values.keys() & {"task", "source", "continues"}
+    values = recipe(check_config(with_scheme(study, task="masked", source="ACDC"), SCHEMA), "unet", "new")
+    assert (values["task"], values["source"]) == ("masked", "ACDC") and "continues" not in values
+
+
+def test_images_of_a_test_split_are_not_pretrained_on(study: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "again").symlink_to(tmp_path)
+    mine = {"layout": "folder", "folder": str(tmp_path), "classes": ["lesion"]}
+    study["targets"] |= {"mine": mine, "again": mine | {"folder": str(tmp_path / "again")}}
+    study["sources"]["lying"] = {"layout": "imagenet", "folder": str(tmp_path / "images")}
+    study["study"]["targets"] = ["mine"]
+    for source in ("again", "lying"):
+        with pytest.raises(UserError, match="have the same images") as error:
+            check_config(with_scheme(study, task="reconstruction", source=source), SCHEMA)
+        assert "source: mine" in str(error.value)
+    check_config(with_scheme(study, task="reconstruction", source="mine"), SCHEMA)

@@ -13,7 +13,7 @@ from workflow.lib.job.run import UserError
 from workflow.lib.training import distributed
 from workflow.lib.training.distributed import run_on, run_training
 
-PRETRAIN = "workflow.lib.pretrain.classification:pretrain_encoder"
+PRETRAIN = "workflow.lib.pretrain.pretrain:pretrain_encoder"
 
 
 def run(job: dict[str, Any], folder: Path, processes: int) -> Path:  # noqa: F811

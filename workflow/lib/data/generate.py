@@ -52,22 +52,28 @@ def generate(
 
 
 def generate_source(folder: Path, size: int, seed: int, train: int, val: int) -> None:
-    """ImageNet class folders train|val/<WordNet-like id>/*.JPEG: 3 shapes x 4 textures, size x size RGB."""
+    """ImageNet class folders train|val/<WordNet-like id>/*.JPEG: 3 shapes x 4 textures, size x size RGB; and their masks, labels
+    1 to 12, in masks/train|val/<id>/*.png."""
     kinds = [(shape, kind) for shape in SHAPES for kind in TEXTURES]
     progress = Progress(len(kinds) * (train + val), "source images")
     for part, number in (("train", train), ("val", val)):
         for label, (shape, kind) in enumerate(kinds):
             name = f"n{90000000 + label}"
-            (folder / part / name).mkdir(parents=True)
+            for place in (folder, folder / "masks"):
+                (place / part / name).mkdir(parents=True)
             for i in range(number):
                 rng = np.random.default_rng(derive_seed(seed, "source", part, label, i))
                 colours = np.clip(rng.uniform(0.75, 1.05, 3), 0, 1)
-                image = (_source_image(size, shape, kind, rng)[..., None] * colours).astype(np.uint8)
+                grey, inside = _source_image(size, shape, kind, rng)
+                image = (grey[..., None] * colours).astype(np.uint8)
                 Image.fromarray(image).save(folder / part / name / f"{name}_{part}_{i}.JPEG", quality=92)
+                mask = Image.fromarray((inside * (label + 1)).astype(np.uint8))
+                mask.save(folder / "masks" / part / name / f"{name}_{part}_{i}.png")
                 progress.step()
 
 
-def _source_image(size: int, shape: str, kind: str, rng: np.random.Generator) -> np.ndarray:
+def _source_image(size: int, shape: str, kind: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Image (H, W) in 0..255 and which pixels are of the shape."""
     canvas = background((size, size), rng, size)
     y, x = grid((size, size))
     radius = rng.uniform(0.2, 0.34) * size
@@ -80,7 +86,8 @@ def _source_image(size: int, shape: str, kind: str, rng: np.random.Generator) ->
         inside = disc(y, x, radius) & ~(disc(y, x, 0.5 * radius) if shape == "ring" else False)
     sign, contrast, strength = rng.choice([-1, 1]), rng.uniform(0.2, 0.8), rng.uniform(0.8, 1.2)
     canvas += inside * sign * (contrast + strength * texture(kind, (size, size), rng))
-    return to_bytes(canvas + 0.6 * pixel_noise((size, size), rng), rng.uniform(0.4, 0.6), rng.uniform(0.14, 0.2))
+    image = to_bytes(canvas + 0.6 * pixel_noise((size, size), rng), rng.uniform(0.4, 0.6), rng.uniform(0.14, 0.2))
+    return image, inside
 
 
 def generate_cardiac(folder: Path, size: int, seed: int, train: int, test: int, slices: int = 4) -> None:

@@ -11,6 +11,12 @@ from workflow.lib.data.pictures import open_picture, to_bytes
 from workflow.lib.job.csv import read_table
 from workflow.lib.job.run import UserError, read_json, reason
 
+IGNORED = 255  # label of mask pixels that count nowhere
+VOC = (
+    "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant sheep sofa"
+    " train tvmonitor"
+).split()
+
 
 @dataclass(frozen=True)
 class ImageList:
@@ -19,6 +25,7 @@ class ImageList:
     files: (N,) bytes, names relative to `folder` (one flat array: data-loader workers share it without copying).
     offsets, sizes: (N,) int64; an offset of -1 means the whole file (the size is then not used).
     labels: (N,) int64, indices into `classes`, which is sorted.
+    masks: (N,) bytes, names relative to `folder` of the masks, whose labels 1.. are `mask_classes`; "" for an image without one.
     """
 
     folder: Path
@@ -27,6 +34,8 @@ class ImageList:
     sizes: np.ndarray
     labels: np.ndarray
     classes: list[str]
+    masks: np.ndarray
+    mask_classes: list[str]
 
     def __len__(self) -> int:
         return len(self.files)
@@ -55,10 +64,32 @@ class ImageList:
                 next="replace the file by an undamaged copy, then run the same command again",
             ) from error
 
+    def read_mask(self, i: int) -> np.ndarray:
+        """Decode the mask of image i: (H, W) uint8, 0 the background, 1.. `mask_classes`, 255 counts nowhere.
+
+        Raises `UserError`.
+        """
+        path = self.folder / os.fsdecode(self.masks[i])
+        try:
+            mask = np.asarray(open_picture(path))
+            wrong = set(np.unique(mask).tolist()) - {*range(len(self.mask_classes) + 1), IGNORED}
+            found = f"labels {sorted(wrong)[:5]}" if wrong else "" if mask.ndim == 2 else f"an array {mask.shape}"
+        except Exception as error:  # a damaged file can raise anything
+            found = reason(error)
+        if found:
+            raise UserError(
+                "unusable mask of the pretraining source",
+                found=found,
+                expected=f"a picture of labels: 0 to {len(self.mask_classes)}, or {IGNORED} for pixels that count nowhere",
+                where=path,
+                next="correct or replace the file, then run the same command again",
+            )
+        return mask.astype(np.uint8)
+
 
 def load_source(card_path: str | Path, index_path: str | Path, part: str) -> ImageList:
     """The images of `part` (train | val) of a source: its source.json and the index.csv.gz of rule `index_source`."""
-    index = read_table(index_path, dtype={"file": str, "class": str}, keep_default_na=False)
+    index = read_table(index_path, dtype={"file": str, "class": str, "mask": str}, keep_default_na=False)
     classes = sorted(set(index["class"]))
     rows = index[index["part"] == part]
     if rows.empty:
@@ -69,11 +100,15 @@ def load_source(card_path: str | Path, index_path: str | Path, part: str) -> Ima
             where=index_path,
             next=f"rm {index_path}, then run the same command again",
         )
+    card = read_json(card_path)
+    masks = rows["mask"] if "mask" in rows else [""] * len(rows)
     return ImageList(
-        folder=Path(read_json(card_path)["folder"]),
+        folder=Path(card["folder"]),
         files=np.array([os.fsencode(name) for name in rows["file"]]),
         offsets=np.asarray(rows["offset"], np.int64),
         sizes=np.asarray(rows["size"], np.int64),
         labels=np.asarray(rows["label"], np.int64),
         classes=classes,
+        masks=np.array([os.fsencode(name) for name in masks]),
+        mask_classes=card.get("mask_classes", VOC if card["layout"] == "voc" else classes),
     )

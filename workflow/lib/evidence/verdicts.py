@@ -50,6 +50,16 @@ def non_inferiority(found: Found, margin: float) -> str:
     return _verdict(found.low > -margin, found.high < -margin)
 
 
+def no_better(found: Found, margin: float) -> str:
+    """Better by less than the margin; contradicted where it is better by the margin or more."""
+    return _verdict(found.high < margin, found.low > 0 and found.estimate >= margin)
+
+
+def above_zero(found: Found, margin: float) -> str:
+    """Above 0, in a unit that has no margin."""
+    return _verdict(found.low > 0, found.high < 0)
+
+
 def poor_guide(found: Found, margin: float) -> str:
     """A rank correlation below `POOR`."""
     return _verdict(found.high < POOR, found.low > POOR)

@@ -12,7 +12,6 @@ from torch.nn.functional import interpolate
 
 from workflow.lib.data.prepared import Prepared, inside
 from workflow.lib.finetune.batches import Patch, Tiles, evaluation_patches
-from workflow.lib.finetune.losses import labels_of, probabilities
 from workflow.lib.finetune.metrics import (
     Array,
     Case,
@@ -27,6 +26,7 @@ from workflow.lib.finetune.metrics import (
 from workflow.lib.job.run import derive_seed
 from workflow.lib.study.protocol import Protocol
 from workflow.lib.training.device import autocast, chunks, data_loader
+from workflow.lib.training.losses import labels_of, probabilities
 
 
 def evaluation_tiles(data: Prepared, part: str, protocol: Protocol, inputs: str, seed: int) -> Tiles:

@@ -14,15 +14,16 @@ from torch import Tensor, nn
 from workflow.lib.data.prepared import Prepared, load_prepared, truths_of
 from workflow.lib.finetune.batches import TrainItems, items_per_epoch, training_patches
 from workflow.lib.finetune.evaluate import evaluate, evaluation_tiles, selection_dice
-from workflow.lib.finetune.losses import dice_ce_loss, dice_loss, outputs_for
+from workflow.lib.finetune.subsets import training_patients
 from workflow.lib.job.run import UserError, atomic_path, derive_seed, hash_of, read_json, write_json
-from workflow.lib.networks.build import Segmenter, build_segmenter, load_encoder
+from workflow.lib.networks.build import Segmenter, build_classifier, build_segmenter, load_decoder, load_encoder
 from workflow.lib.networks.checkpoint import provenance, trained_as
 from workflow.lib.networks.norms import calibrate
-from workflow.lib.study.checkpoints import Finetuning, written
+from workflow.lib.study.checkpoints import DECODER, ENCODER, Finetuning, written
 from workflow.lib.study.protocol import Protocol
 from workflow.lib.training.device import chosen_precision, chunks, data_loader, device_named, move_network
 from workflow.lib.training.engine import Plan, train
+from workflow.lib.training.losses import dice_ce_loss, dice_loss, outputs_for
 from workflow.lib.training.state import Row, discard_resume
 
 log = logging.getLogger("medseg")
@@ -135,7 +136,8 @@ def finetune_seed(
     """Train and evaluate one network; writes cases.csv, history.csv (both with a column seed) and card.json to `output_folder`,
     or nothing where they are there already, of the same settings and data. Returns whether it trained.
 
-    `names`: target, freeze (frozen | tuned), encoder, scheme, pretrain_seed, epochs, seed; they go into the card.
+    `names`: target, freeze (frozen | tuned), encoder, scheme, pretrain_seed, epochs, seed, transfer, patients and draw (see
+    `Way`); they go into the card.
     `inputs`: what the network sees (unchanged | standardised). precision: as asked for (auto | ...), and as it is `computed_in`.
     of, slot_used: as for `train`.
     The epoch with the highest validation Dice is evaluated on the test split; where the protocol's validation is
@@ -160,9 +162,18 @@ def finetune_seed(
     use = "downstream" if protocol["stochastic_depth"] == "study" else trained_as(checkpoint)
     outputs = outputs_for(len(data.card["classes"]))
     network = build_segmenter(encoder, outputs, image_size=image_size, use=use, seed=derive_seed(seed, "weights"))
-    load_encoder(network.encoder, weights)
+    if names["transfer"] != DECODER:
+        load_encoder(network.encoder, weights)
+    else:  # the random encoder of this seed, as it is for length 0
+        drawn = build_classifier(encoder, 1, image_size=image_size, use="simple", seed=derive_seed(seed, "weights"))
+        network.encoder.load_state_dict(drawn.encoder.state_dict())
+    if names["transfer"] != ENCODER:
+        load_decoder(network.decoder, weights)
     move_network(network, place, computed_in)
+    patients = training_patients(data, int(names["patients"]), int(names["draw"]), data_folder)
     patches = _training_patches(data, data_folder)
+    count = items_per_epoch(recipe) or len(patches)  # of few patients as many as of all
+    patches = [patch for patch in patches if data.items["group"].iat[patch.row] in patients]
     items = partial(TrainItems, data, patches, inputs, recipe["rotation"], recipe["flip"], seed)
     if names["freeze"] == "frozen":
         calibration = _calibration(items(epoch=0, count=4 * recipe["batch"]), recipe["batch"], place)
@@ -173,7 +184,7 @@ def finetune_seed(
 
     def batches(epoch: int, chosen: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
         workers = threads - 1 if place.type == "cuda" else 0
-        epoch_items = items(epoch=epoch, count=items_per_epoch(recipe))
+        epoch_items = items(epoch=epoch, count=count)
         parts = chunks(range(len(epoch_items)), micro_batch(recipe))
         yield from data_loader(epoch_items, [parts[number] for number in chosen], workers, pinned=place.type == "cuda")
 
@@ -184,7 +195,7 @@ def finetune_seed(
     plan = finetune_plan(
         network,
         recipe,
-        items(epoch=1, count=items_per_epoch(recipe)),
+        items(epoch=1, count=count),
         batches,
         after_epoch,
         seed,
@@ -198,6 +209,8 @@ def finetune_seed(
         "config_hash": hash_of(settings),
         "best epoch": int(history.loc[history["validation dice"][::-1].idxmax(), "epoch"]),
         "pretraining": {key: checkpoint[key] for key in ("epoch", "accuracy")},
+        "patients": len(patients),
+        "steps_per_epoch": plan.steps_per_epoch,
         "seconds": round(float(history["seconds"].sum()), 3),
         "metrics": _finite(metrics),
         **provenance(place),

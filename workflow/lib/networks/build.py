@@ -31,11 +31,10 @@ class Classifier(nn.Module):
     def __init__(self, encoder: nn.Module, classes: int) -> None:
         super().__init__()
         self.encoder = encoder
-        self.head = nn.Linear(_channels(encoder)[-1], classes)
+        self.head = nn.Linear(channels_of(encoder)[-1], classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        deepest = self.encoder(x)[-1]
-        return self.head(deepest.mean(dim=1) if deepest.ndim == 3 else deepest.mean(dim=(2, 3)))
+        return self.head(mean_over_positions(self.encoder(x)[-1]))
 
 
 class Segmenter(nn.Module):
@@ -47,6 +46,11 @@ class Segmenter(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.decoder(self.encoder(x))
+
+
+def mean_over_positions(features: Tensor) -> Tensor:
+    """Maps (n, c, h, w), or tokens (n, l, c), to (n, c)."""
+    return features.mean(dim=1) if features.ndim == 3 else features.mean(dim=(2, 3))
 
 
 def build_encoder(settings: Settings, *, use: str, image_size: int = 224) -> nn.Module:
@@ -83,8 +87,8 @@ def build_segmenter(
         if settings["architecture"].startswith(TIMM):
             from workflow.lib.networks.pyramid import PyramidDecoder
 
-            return Segmenter(encoder, PyramidDecoder(_channels(encoder), encoder.reductions, outputs))  # type: ignore[arg-type]
-        return initialise(Segmenter(encoder, _decoder(settings, _channels(encoder), outputs)))
+            return Segmenter(encoder, PyramidDecoder(channels_of(encoder), encoder.reductions, outputs))  # type: ignore[arg-type]
+        return initialise(Segmenter(encoder, _decoder(settings, channels_of(encoder), outputs)))
 
 
 def _decoder(settings: Settings, channels: list[int], outputs: int) -> nn.Module:
@@ -130,21 +134,36 @@ def load_encoder(encoder: nn.Module, path: str | Path) -> None:
     Raises `UserError` when the file differs from the hash in its card, or any tensor is missing, left over or of another
     shape; the encoder is then unchanged, and no training continues with random weights.
     """
-    tensors = read_checkpoint(path)
-    found = {name.removeprefix("encoder."): t for name, t in tensors.items() if name.startswith("encoder.")}
-    wanted = encoder.state_dict()
-    problems = mismatches(found, wanted)
-    if problems:
-        shown = "; ".join(problems[:5])
+    _load(encoder, "encoder.", path, f"the tensors of {type(encoder).__name__} with channels {channels_of(encoder)}")
+
+
+def load_decoder(decoder: nn.Module, path: str | Path) -> None:
+    """Load the `decoder.*` tensors of a checkpoint into `decoder`, strictly, but for the last layer, `decoder.head`, which
+    stays as it is: it belongs to the task.
+
+    Raises `UserError` as `load_encoder`, and for a checkpoint without a decoder.
+    """
+    _load(decoder, "decoder.", path, f"the tensors of {type(decoder).__name__}, of this encoder and width", but="head.")
+
+
+def _load(module: nn.Module, prefix: str, path: str | Path, expected: str, but: str = "-") -> None:
+    """The tensors of a checkpoint below `prefix`, without those of the submodule `but`."""
+    names = {name.removeprefix(prefix): t for name, t in read_checkpoint(path).items() if name.startswith(prefix)}
+    found = {name: tensor for name, tensor in names.items() if not name.startswith(but)}
+    wanted = {name: tensor for name, tensor in module.state_dict().items() if not name.startswith(but)}
+    if problems := mismatches(found, wanted):
+        shown = "; ".join(problems[:5]) if found else f"no tensor below {prefix}"
         raise UserError(
             "checkpoint does not fit the network",
             found=f"{len(problems)} of {len(wanted)} tensors differ: {shown}",
-            expected=f"the tensors of {type(encoder).__name__} with channels {_channels(encoder)}",
+            expected=expected,
             where=path,
-            next="give the encoder in the config the architecture and width it was pretrained with, or pretrain it again",
+            next="give the encoder in the config the architecture and width it was pretrained with, or pretrain it again"
+            + ("; a decoder is learnt by some tasks only (docs/transfer.md)" if prefix == "decoder." else ""),
         )
-    encoder.load_state_dict(found)
+    module.load_state_dict(found, strict=but == "-")
 
 
-def _channels(encoder: nn.Module) -> list[int]:
+def channels_of(encoder: nn.Module) -> list[int]:
+    """Channels of an encoder's maps, shallow to deep."""
     return encoder.channels  # type: ignore[return-value]

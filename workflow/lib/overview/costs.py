@@ -13,7 +13,7 @@ from workflow.lib.data.geometry import geometry
 from workflow.lib.data.registry import CLASSES, GENERATED
 from workflow.lib.job.run import read_json
 from workflow.lib.overview.jobs import Job, Rule, read_benchmark
-from workflow.lib.study.checkpoints import checkpoints_of, seeds_in
+from workflow.lib.study.checkpoints import Way, checkpoints_of, seeds_in
 from workflow.lib.study.protocol import protocol_of
 
 Config = Mapping[str, Any]
@@ -130,7 +130,7 @@ def work(job: Job, study: Study) -> float | None:
     if target is None:
         return None
     images = (values["steps_per_epoch"] or 0) * values["batch"] or target.training
-    training = forward * (1 if job.wildcards["freeze"] == "frozen" else both) + decoder * both
+    training = forward * (1 if Way.of(job.wildcards["way"]).frozen else both) + decoder * both
     evaluation = (values["epochs"] * target.validation + target.test) * (forward + decoder)
     return (values["epochs"] * images * training + evaluation) * len(seeds_in(job.wildcards["seeds"]))
 
@@ -173,7 +173,7 @@ class Estimator:
         """The kind of a job, then a wider one."""
         if job.rule not in HEAVY:
             return [(job.rule,)]
-        same = [job.wildcards[key] for key in ("encoder", "target", "freeze") if key in job.wildcards]
+        same = [job.wildcards[key] for key in ("encoder", "target", "way") if key in job.wildcards]
         scheme = [job.wildcards["scheme"]] if job.rule in PRETRAININGS else []
         return [(job.rule, *same, *scheme), (job.rule, job.wildcards["encoder"])]
 

@@ -13,6 +13,8 @@ STAGES = {  # by rule file, up to the first `_`
     "score": "scores",
     "finetune": "finetune",
     "tables": "statistics",
+    "transfer": "statistics",
+    "pool": "scores",
     "curves": "statistics",
     "selection": "statistics",
     "claims": "statistics",

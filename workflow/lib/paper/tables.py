@@ -42,6 +42,36 @@ COLUMNS: dict[str, Shown] = {
     | {"lengths": "Lengths", "f_statistic": "F", "p_holm": "p Holm", "reliability": "Reliability"}
     | {"distinguishable": "Distinguishable"},
     "variance": {"dataset": "Target", "freeze": "Encoder", "source": "Between", "df": "df", "share": "Share"},
+    "transfer_effects": {
+        "budget": "Budget",
+        "dataset": "Target",
+        "encoder": "Encoder",
+        "patients": "Patients",
+        "task": "Task",
+    }
+    | {
+        "transfer": "Transfer",
+        "against": "Against",
+        "measure": "Measure",
+        "estimate": "Difference",
+        "low": "from",
+        "high": "to",
+    }
+    | {"verdict": "Verdict"},
+    "pool": {"dataset": "Target", "encoder": "Encoder", "features": "Features", "score": "Score", "level": "Level"}
+    | {"n_models": "Networks", "n_sources": "Sources", "pearson": "Pearson", "kendall": "Kendall", "chance": "Chance"}
+    | {"regret": "Regret", "low": "from", "high": "to"},
+    "transfer_claims": {
+        "claim_id": "Claim",
+        "claim": "In words",
+        "estimate": "Estimate",
+        "ci_low": "from",
+        "ci_high": "to",
+    }
+    | {"verdict": "Verdict", "verdict_0.0025": "D = 0.0025", "verdict_0.01": "D = 0.01"},
+    "learning_curves": {"dataset": "Target", "encoder": "Encoder", "task": "Task", "transfer": "Transfer"}
+    | {"patients": "Patients", "dice": "Dice", "low": "from", "high": "to", "gain": "Gain", "worth": "Worth patients"}
+    | {"worth_low": "from ", "worth_high": "to "},
     "claims": {"claim_id": "Claim", "claim": "In words", "estimate": "Estimate", "ci_low": "from", "ci_high": "to"}
     | {"p_value": "p", "verdict": "Verdict", "verdict_0.0025": "D = 0.0025", "verdict_0.01": "D = 0.01"}
     | {"verdict_encoders": "Over encoders"},

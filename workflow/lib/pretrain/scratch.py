@@ -35,7 +35,7 @@ def on_scratch(lists: Sequence[ImageList], scratch: str) -> list[ImageList]:
 
 def _copied(images: ImageList, root: Path) -> Path:
     target = root / f"medseg-{hash_of({'folder': str(images.folder)})}"
-    names = [os.fsdecode(name) for name in np.unique(images.files)]
+    names = [os.fsdecode(name) for name in np.unique([*images.files, *images.masks]) if name]
     sizes = {name: (images.folder / name).stat().st_size for name in names}
     missing = [name for name in names if not _is_there(target / name, sizes[name])]
     needed, free = sum(sizes[name] for name in missing), shutil.disk_usage(root).free

@@ -13,14 +13,13 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from workflow.lib.data.prepared import load_prepared
 from workflow.lib.job.run import UserError, atomic_path, derive_seed, hash_of, read_json, sha256_of, write_json
-from workflow.lib.networks.build import Classifier
 from workflow.lib.networks.checkpoint import write_checkpoint
 from workflow.lib.networks.norms import calibrate
-from workflow.lib.pretrain.classification import epoch_card, pretraining
+from workflow.lib.pretrain.pretrain import epoch_card, pretraining
 from workflow.lib.pretrain.stopping_rule import DRAW, FREE, SIZES, checks_of, cooled_rate, decision
 from workflow.lib.score.label_scores import NO_LABELS, label_rows
 from workflow.lib.score.pixels import target_images
@@ -65,7 +64,7 @@ def pretrain_until(
     resume = folder.with_name(folder.name + ".resume")
     best = resume / "best"
     if rank() == 0:
-        score = scorer(plan.model, data_folder, stopping, scoring, training["inputs"])  # type: ignore[arg-type]
+        score = scorer(plan.model, data_folder, stopping, scoring, training["inputs"])
         if not saved_states(resume):  # what is wrong with the score shows before the first epoch
             untrained = score()["score"]
             log.info("untrained: %s %.5g", stopping["score"], untrained)
@@ -142,7 +141,7 @@ def _left_over(folder: Path, plan: Plan, history: Sequence[Row]) -> dict[str, st
 
 
 def scorer(
-    model: Classifier, data_folder: str | Path, stopping: Choice, scoring: Choice, inputs: str
+    model: nn.Module, data_folder: str | Path, stopping: Choice, scoring: Choice, inputs: str
 ) -> Callable[[], Row]:
     """A function that scores the encoder of `model` as it then is: the numbers that `checks_of` reads. They are those of rule
     score_checkpoints. Raises `UserError` where the score can't be used on this target."""
@@ -161,7 +160,9 @@ def scorer(
 
     def score() -> Row:
         start = time.monotonic()
-        encoder = copy.deepcopy(model.encoder).eval()  # whose statistics change, not those of the training
+        encoder = copy.deepcopy(
+            model.get_submodule("encoder")
+        ).eval()  # whose statistics change, not those of the training
 
         def features(images: Tensor) -> list[Tensor]:
             return encoder(images.to(place))
@@ -174,7 +175,9 @@ def scorer(
                 published = SCORES[name].compute
                 rows = list(robustness_rows(features, chosen, inputs=inputs, published=published, **seeded))
             else:
-                head = model.head.weight.double().cpu().numpy(), model.head.bias.double().cpu().numpy()
+                head = None  # of classification alone
+                if isinstance(layer := getattr(model, "head", None), nn.Linear):
+                    head = layer.weight.double().cpu().numpy(), layer.bias.double().cpu().numpy()
                 rows = list(label_rows([name], features, seen, head, **sizes))
         row = _row_of(rows, stopping)
         if not math.isfinite(row["value"]):

@@ -6,8 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+WITH_DECODER = ("segmentation", "reconstruction", "contrastive_reconstruction", "masked")  # tasks that train one
+
 RANDOM = "random"  # the "scheme" of untrained weights; their pretraining seed is the fine-tuning seed
 GIVEN = "pretrained"  # the "scheme" of weights that an encoder of the config brings along
+ENCODER, BOTH, DECODER, NONE = "encoder", "both", "decoder", "none"  # what is transferred
+WAY = r"(frozen|tuned)(?:-(both|decoder))?(?:-(\d+)patients-draw(\d+))?"
 ELSEWHERE = 0  # the pretraining seed of weights that were not trained here
 
 
@@ -30,14 +34,39 @@ class Checkpoint(NamedTuple):
         return RANDOM if self.scheme == RANDOM else f"{self.scheme}/seed{self.pretrain_seed}"
 
 
+class Way(NamedTuple):
+    """How a network is fine-tuned: its encoder frozen or not, what it takes from the checkpoint (encoder | decoder | both; of
+    random weights always encoder), and on how many training patients (0: all), of which `draw`, counted from 1."""
+
+    frozen: bool
+    transfer: str = ENCODER
+    patients: int = 0
+    draw: int = 0
+
+    @property
+    def name(self) -> str:
+        """In paths: tuned, frozen-both, tuned-5patients-draw1, ..."""
+        parts = ["frozen" if self.frozen else "tuned", *([self.transfer] if self.transfer != ENCODER else [])]
+        return "-".join([*parts, *([f"{self.patients}patients", f"draw{self.draw}"] if self.patients else [])])
+
+    @classmethod
+    def of(cls, name: str) -> "Way":
+        """The way of this name. Raises ValueError for another text."""
+        found = re.fullmatch(WAY, name)
+        if not found:
+            raise ValueError(name)
+        freeze, transfer, patients, draw = found.groups()
+        return cls(freeze == "frozen", transfer or ENCODER, int(patients or 0), int(draw or 0))
+
+
 class Finetuning(NamedTuple):
-    """One job: U-Nets trained on `target`, one for each of `seeds`, their encoders `frozen` or `tuned`.
+    """One job: U-Nets trained on `target` in one `way` (the name of a `Way`), one for each of `seeds`.
 
     They start from the checkpoint of `pretraining` after `epochs`; those of random weights each from their own.
     """
 
     target: str
-    freeze: str
+    way: str
     encoder: str
     pretraining: str
     epochs: int
@@ -47,18 +76,23 @@ class Finetuning(NamedTuple):
     def of(cls, wildcards: Any) -> "Finetuning":
         """The job of these wildcards of a rule: attributes, all text."""
         w = wildcards
-        return cls(w.target, w.freeze, w.encoder, w.pretraining, int(w.epochs), seeds_in(w.seeds))
+        return cls(w.target, w.way, w.encoder, w.pretraining, int(w.epochs), seeds_in(w.seeds))
 
     def names(self, seed: int) -> dict[str, str]:
         """What one fine-tuning is called in its card; random weights have the fine-tuning's seed."""
         scheme, _, pretrain_seed = self.pretraining.partition("/seed")
-        names = {"target": self.target, "freeze": self.freeze, "encoder": self.encoder, "epochs": str(self.epochs)}
+        way = Way.of(self.way)
+        names = {"target": self.target, "freeze": "frozen" if way.frozen else "tuned", "encoder": self.encoder}
+        names |= {"epochs": str(self.epochs), "transfer": way.transfer}
+        names |= {"patients": str(way.patients), "draw": str(way.draw)}
         return names | {"scheme": scheme, "pretrain_seed": pretrain_seed or str(seed), "seed": str(seed)}
 
     @property
     def path(self) -> str:
         """Path below <run>/finetune."""
-        return f"{self.target}/{self.freeze}/{self.encoder}/{self.pretraining}/epoch{self.epochs}-seeds{written(self.seeds)}"
+        return (
+            f"{self.target}/{self.way}/{self.encoder}/{self.pretraining}/epoch{self.epochs}-seeds{written(self.seeds)}"
+        )
 
 
 def written(seeds: Iterable[int]) -> str:
@@ -122,8 +156,9 @@ def trained_checkpoints(config: dict[str, Any]) -> list[Checkpoint]:
 
 
 def random_checkpoints(study: dict[str, Any]) -> list[Checkpoint]:
-    """Length 0: random weights, one draw per fine-tuning seed and encoder; none if 0 is no length."""
-    seeds = study["finetune_seeds"] if 0 in study["lengths"] else []
+    """Length 0: random weights, one draw per fine-tuning seed and encoder; none if 0 is no length and nothing is to be compared
+    with transfer of nothing."""
+    seeds = study["finetune_seeds"] if 0 in study["lengths"] or NONE in study["transfer"] else []
     return [Checkpoint(encoder, RANDOM, seed, 0) for encoder in study["encoders"] for seed in seeds]
 
 
@@ -145,17 +180,44 @@ def all_checkpoints(config: dict[str, Any]) -> list[Checkpoint]:
     return random_checkpoints(config["study"]) + trained_checkpoints(config)
 
 
+def with_decoder(config: dict[str, Any], checkpoint: Checkpoint) -> bool:
+    """Whether the checkpoint holds a decoder."""
+    schemes = config["schemes"]
+    trained = checkpoint.scheme in schemes and checkpoint.pretrain_seed != ELSEWHERE
+    return trained and schemes[checkpoint.scheme]["task"] in WITH_DECODER
+
+
+def ways_of(config: dict[str, Any], checkpoint: Checkpoint) -> list[Way]:
+    """The ways of the grid in which networks are fine-tuned from a checkpoint; none where it lacks what is to be transferred.
+
+    On fewer patients than all only from the longest length, and from random weights.
+    """
+    study = config["study"]
+    if checkpoint.scheme == RANDOM:
+        taken = [ENCODER]
+    else:
+        taken = [t for t in study["transfer"] if t == ENCODER or (t != NONE and with_decoder(config, checkpoint))]
+    sizes = [(0, 0)] if "all" in study["train_patients"] else []
+    few = [n for n in study["train_patients"] if n != "all"]
+    if checkpoint.scheme in (RANDOM, GIVEN) or checkpoint.epochs == max(study["lengths"]):
+        sizes += [(patients, draw) for patients in few for draw in range(1, study["subset_draws"] + 1)]
+    return [Way(freeze, t, *size) for freeze in study["freeze"] for t in taken for size in sizes]
+
+
 def all_finetunings(config: dict[str, Any], folder: str | Path) -> list[Finetuning]:
-    """Every fine-tuning of the grid: targets x freeze x checkpoints, all seeds in one job.
+    """Every fine-tuning of the grid: targets x checkpoints x ways, all seeds in one job.
 
     folder: <run>/finetune. What is finished there stays as it is: seeds that were added later are trained in a job of their own.
     """
     study = config["study"]
+    starts = {(c.encoder, c.pretraining, c.epochs): c for c in all_checkpoints(config)}
     cells = [
-        (target, "frozen" if freeze else "tuned", *cell)
+        (target, way.name, *cell)
         for target in study["targets"]
         for freeze in study["freeze"]
-        for cell in dict.fromkeys((c.encoder, c.pretraining, c.epochs) for c in all_checkpoints(config))
+        for cell, checkpoint in starts.items()
+        for way in ways_of(config, checkpoint)
+        if way.frozen == freeze
     ]
     return [
         Finetuning(*cell, seeds)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from workflow.lib.job.run import UserError
-from workflow.lib.study.checkpoints import brings_weights, is_trained_here, weights_from
+from workflow.lib.study.checkpoints import WITH_DECODER, brings_weights, is_trained_here, weights_from
 from workflow.lib.study.protocol import SCORE, protocol_of
 
 # Input pixels per position of the deepest level: the image size must be a multiple of it.
@@ -32,6 +32,11 @@ def unknown_names(config: dict[str, Any]) -> Iterator[tuple[str, str, str, list[
     for scheme, values in config["schemes"].items():
         for name in values["per_encoder"].keys() - config["encoders"].keys():
             yield f"schemes.{scheme}.per_encoder", "encoder", name, list(config["encoders"])
+        known = [*config["sources"], *config["targets"]]
+        if values["source"] not in (None, *known):
+            yield f"schemes.{scheme}", "source", values["source"], known
+        if values["continues"] not in (None, *config["schemes"]):
+            yield f"schemes.{scheme}", "scheme", values["continues"], list(config["schemes"])
 
 
 def check_lengths(config: dict[str, Any]) -> None:
@@ -67,6 +72,69 @@ def check_lengths(config: dict[str, Any]) -> None:
                 where="config: pretraining.keep",
                 next="shorten `keep` or lengthen the scheme",
             )
+
+
+def check_schemes(config: dict[str, Any]) -> None:
+    """Raises `UserError` for a scheme whose task, source and augmentation do not go together, or that continues in a circle."""
+    for name in config["study"]["schemes"]:
+        scheme = config["schemes"][name]
+        task, source = scheme["task"], scheme["source"]
+        batches = [scheme, *scheme["per_encoder"].values()]
+        wrong, chain = "", [name]
+        while (before := config["schemes"][chain[-1]]["continues"]) and before not in chain:
+            chain.append(before)
+        if before:
+            wrong, expected = f"continues: {' -> '.join([*chain, before])}", "a scheme that does not come from this one"
+        elif task == "classification" and source in config["targets"]:
+            wrong, expected = f"task classification with source {source}", "a source with classes; or another task"
+        elif task == "segmentation" and source in config["targets"] and not has_masks(config["targets"][source]):
+            wrong, expected = f"task segmentation with source {source}, which has no masks", "a source with masks"
+        elif task != "classification" and scheme["augmentation"] == "advanced":
+            wrong, expected = f"augmentation advanced with task {task}", "augmentation: simple"
+        elif task.startswith("contrastive") and any(1 in (v.get("batch"), v.get("micro_batch")) for v in batches):
+            wrong, expected = (
+                f"task {task} with a batch of one image",
+                "2 images or more: each is compared with the others",
+            )
+        if wrong:
+            raise _wrong_entry("scheme", name, "trained", wrong, expected)
+    study = config["study"]
+    if set(study["transfer"]) & {"decoder", "both"} and not any(
+        config["schemes"][name]["task"] in WITH_DECODER for name in study["schemes"]
+    ):
+        raise UserError(
+            "no decoder to transfer",
+            found=f"study.transfer {study['transfer']}, schemes of other tasks only",
+            expected=f"a scheme of task {', '.join(WITH_DECODER)}",
+            where="config: study.transfer",
+            next="add such a scheme, or transfer the encoder alone",
+        )
+
+
+def check_sources(config: dict[str, Any]) -> None:
+    """Raises `UserError` where images of a target's test split could be pretrained on: its folder is a source too, or, under
+    another name, a target that is a source."""
+    places = {name: os.path.realpath(entry["folder"]) for name, entry in config["targets"].items() if entry["folder"]}
+    used = {config["pretraining"]["source"]} | {
+        config["schemes"][name]["source"] for name in config["study"]["schemes"]
+    }
+    for source in used - {None}:
+        folder = {**config["targets"], **config["sources"]}[source]["folder"]
+        if folder is None:
+            continue
+        for name in config["study"]["targets"]:
+            if name != source and name in places and _overlap(places[name], os.path.realpath(folder)):
+                raise UserError(
+                    f"target {name} and pretraining source {source} have the same images",
+                    found=f"{folder} is, holds or lies in {places[name]}",
+                    expected="a source without images of the target: its test images would be pretrained on",
+                    where=f"config: folder of {source} and of targets.{name}",
+                    next=f"set `source: {name}` in the scheme, which takes its images outside the test split; or another source",
+                )
+
+
+def _overlap(a: str, b: str) -> bool:
+    return os.path.commonpath([a, b]) in (a, b)
 
 
 def check_score(config: dict[str, Any]) -> None:

@@ -15,7 +15,9 @@ from workflow.lib.study.checks import (
     check_encoders,
     check_finetune,
     check_lengths,
+    check_schemes,
     check_score,
+    check_sources,
     check_targets,
     expand_paths,
     has_masks,
@@ -24,6 +26,7 @@ from workflow.lib.study.checks import (
 from workflow.lib.study.protocol import DATA, PROTOCOLS, fill_recipe, part_of, protocol_of
 
 Config = dict[str, Any]
+TASK = {"task": "classification", "source": None, "continues": None}  # what a scheme has where it says nothing
 
 
 def check_config(config: Config, schema_path: str | Path) -> Config:
@@ -48,10 +51,12 @@ def check_config(config: Config, schema_path: str | Path) -> Config:
     check_lengths(config)
     check_score(config)
     check_encoders(config)
+    check_schemes(config)
     check_finetune(config)
     fill_recipe(config)
     expand_paths(config)
     check_targets(config)
+    check_sources(config)
     return config
 
 
@@ -62,6 +67,9 @@ def recipe(config: Config, encoder: str, scheme: str) -> dict[str, Any]:
     """
     values = dict(config["schemes"][scheme])
     values |= values.pop("per_encoder").get(encoder, {})
+    for key, default in TASK.items():  # finished cards of classification do not hold these
+        if values.get(key, default) == default:
+            values.pop(key, None)
     batch = values["batch"]
     values["micro_batch"] = next(n for n in range(min(values["micro_batch"], batch), 0, -1) if batch % n == 0)
     return values

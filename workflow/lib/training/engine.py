@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pandas as pd
 import torch
@@ -27,19 +27,19 @@ log = logging.getLogger("medseg")
 class Plan:
     """What is trained and how long.
 
-    An epoch consists of `micro_batches`; `accumulate` of them make an optimiser step. `batches(epoch, chosen)` yields
-    (inputs, wanted outputs) of the micro-batches with the numbers `chosen`, counted from 0 in each epoch, in that order.
-    `rate(step)` is the learning rate of a step, counted from 0 over all epochs. `after_epoch(row, history)` evaluates
-    and saves; what it returns joins the row of this epoch, which then joins the history. Epochs count from 1. Randomness
-    of a micro-batch depends on `seed`, the epoch and its number alone, so that a resumed run equals an unbroken one, and
-    several processes equal one. `best` names the value in the history whose highest epoch (the later of equal ones) the
-    model has at the end; None: the last epoch. `ends(history)` says, the same in all processes, that no epoch follows.
+    An epoch consists of `micro_batches`; `accumulate` of them make an optimiser step. `batches(epoch, chosen)` yields (inputs,
+    wanted outputs; `loss` gets them with the model's) of the micro-batches with the numbers `chosen`, counted from 0 in each
+    epoch, in that order. `rate(step)` is the learning rate of a step, counted from 0 over all epochs. `after_epoch(row,
+    history)` evaluates and saves; what it returns joins the row of this epoch, which then joins the history. Epochs count from
+    1. Randomness of a micro-batch depends on `seed`, the epoch and its number alone, so that a resumed run equals an unbroken
+    one, and several processes equal one. `best` names the value in the history whose highest epoch (the later of equal ones)
+    the model has at the end; None: the last epoch. `ends(history)` says, the same in all processes, that no epoch follows.
     `forward` says what one pass holds, and `shrink` how it is made smaller, where memory does not suffice.
     """
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
-    loss: Callable[[Tensor, Tensor], Tensor]
+    loss: Callable[[Any, Tensor], Tensor]
     batches: Callable[[int, Sequence[int]], Iterable[tuple[Tensor, Tensor]]]
     rate: Callable[[int], float]
     after_epoch: Callable[[Row, list[Row]], Row]
@@ -175,7 +175,7 @@ def _step(
         inputs = inputs.to(device, non_blocking=True)
         with autocast(device, plan.precision):
             outputs = plan.model(inputs)
-        loss = plan.loss(outputs.float(), wanted.to(device, non_blocking=True)) / len(members)
+        loss = plan.loss(float32(outputs), wanted.to(device, non_blocking=True)) / len(members)
         loss.backward()
         total += loss.detach()
         if statistics:
@@ -184,6 +184,11 @@ def _step(
         sum_over_processes([*_gradients(plan.model), *statistics.terms, total])
         statistics.finish(len(members))
     return total.item()
+
+
+def float32(outputs: Any) -> Any:
+    """Outputs of a model, a tensor or a tuple of them, as the loss wants them."""
+    return tuple(map(float32, outputs)) if isinstance(outputs, tuple) else outputs.float()
 
 
 def _own(plan: Plan, numbers: range) -> list[int]:

@@ -7,7 +7,7 @@ from workflow.lib.training.distributed import run_training
 
 start_job(snakemake.log[0], snakemake.output)
 run_training(
-    "workflow.lib.pretrain.classification:pretrain_encoder",
+    "workflow.lib.pretrain.pretrain:pretrain_encoder",
     snakemake.log[0],
     snakemake.resources,
     snakemake.threads,

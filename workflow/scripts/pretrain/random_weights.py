@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from workflow.lib.job.run import start_job
-from workflow.lib.pretrain.classification import random_weights
+from workflow.lib.pretrain.pretrain import random_weights
 
 start_job(snakemake.log[0], snakemake.output)
 random_weights(

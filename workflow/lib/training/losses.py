@@ -1,8 +1,10 @@
-"""Losses of fine-tuning, from logits (n, outputs, h, w) and masks (n, h, w); one output means two classes."""
+"""Losses of segmentation, from logits (n, outputs, h, w) and masks (n, h, w); one output means two classes."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from workflow.lib.data.source import IGNORED
 
 
 def outputs_for(classes: int) -> int:
@@ -39,4 +41,4 @@ def dice_ce_loss(logits: Tensor, masks: Tensor, background_weight: float) -> Ten
     both = two_sided(logits)
     weights = torch.ones(both.shape[1], device=both.device)
     weights[0] = background_weight
-    return dice_loss(logits, masks) + F.cross_entropy(both, masks, weight=weights)
+    return dice_loss(logits, masks) + F.cross_entropy(both, masks, weight=weights, ignore_index=IGNORED)

@@ -1,0 +1,68 @@
+"""How scores rank a pool: known orders, what chance does, and a pool too small."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from workflow.lib.pool.judge import EVERYWHERE, LARGEST, RANDOM, judge_pool, pool_members
+
+QUALITY = {"A": 0.1, "B": 0.3, "C": 0.2}
+
+
+def transfer() -> pd.DataFrame:
+    """Networks of three sources and two seeds, fine-tuned on all three data sets."""
+    rows: list[dict[str, Any]] = []
+    for target, source, run, seed in itertools.product(QUALITY, QUALITY, (1, 2), (1, 2)):
+        dice = 0.5 + QUALITY[source] + 0.01 * run + 0.001 * seed
+        rows.append(
+            {"dataset": target, "encoder": "unet", "scheme": f"from_{source}", "task": "segmentation", "source": source}
+            | {"pretrain_seed": run, "epochs": 10, "seconds": 1.0, "images_seen": 10 * (5 if source == "A" else 3)}
+            | {"freeze": False, "transfer": "both", "patients": 0, "dice": dice, "seed": seed}
+        )
+    return pd.DataFrame(rows)
+
+
+def scores(members: pd.DataFrame, **values: Any) -> pd.DataFrame:
+    names = members[["dataset", "encoder", "scheme", "pretrain_seed"]]
+    parts = [names.assign(features="decoder", score=name, level=np.nan, value=found) for name, found in values.items()]
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_networks_are_not_judged_on_what_they_were_trained_on() -> None:
+    members = pool_members(transfer())
+    assert len(members) == 3 * 2 * 2 and (members["dataset"] != members["source"]).all()
+    assert members.loc[members["source"] == "A", "images"].unique().tolist() == [5]
+
+
+def test_good_and_bad_orders() -> None:
+    members = pool_members(transfer())
+    found = judge_pool(members, scores(members, good=members["dice"], bad=-members["dice"], flat=1.0))
+    table = found[found["dataset"] == "A"].set_index("score")
+    assert table.loc["good", ["pearson", "kendall", "regret"]].tolist() == pytest.approx([1, 1, 0])
+    assert table.loc["bad", "regret"] == pytest.approx(0.11) and table.loc["bad", "kendall"] == pytest.approx(-1)
+    assert table.loc["flat", "regret"] == pytest.approx(table.loc[RANDOM, "regret"])
+    assert table.loc["good", "chance"] == pytest.approx(1 / 24) and table.loc["good", "n_sources"] == 2
+    # On B and C the largest source is A, the worst.
+    assert found[(found["dataset"] == "B") & (found["score"] == LARGEST)]["regret"].iloc[0] == pytest.approx(
+        0.105, abs=0.01
+    )
+    mean = found[found["dataset"] == EVERYWHERE].set_index("score")
+    assert (
+        mean.loc["good", "regret"] == 0 and mean.loc["bad", "low"] < mean.loc["bad", "regret"] < mean.loc["bad", "high"]
+    )
+
+
+def test_a_score_without_a_value_for_a_network_ranks_nothing() -> None:
+    members = pool_members(transfer())
+    broken = scores(members, broken=members["dice"].where(members["scheme"] != "from_B"))
+    found = judge_pool(members, broken)
+    assert set(found.loc[found["score"] == "broken", "dataset"]) == {"B"}, "where its own networks are not in the pool"
+
+
+def test_a_pool_of_one_is_not_judged() -> None:
+    rows = transfer()
+    alone = pool_members(rows[(rows["source"] == "A") & (rows["pretrain_seed"] == 1)])
+    assert judge_pool(alone, scores(alone, good=alone["dice"])).empty

@@ -1,0 +1,207 @@
+"""Scores of a segmentation network as a start for a target, from its decoder: CC-FV as its authors mean it, and label scores."""
+
+import importlib
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from workflow.lib.data.prepared import Prepared, load_prepared
+from workflow.lib.job.run import UserError, atomic_path, derive_seed, reason
+from workflow.lib.networks.build import build_segmenter
+from workflow.lib.networks.weights import mismatches, read_checkpoint, read_weights
+from workflow.lib.score.applies import Array, NotApplicable
+from workflow.lib.score.ccfv import Layer, ccfv_code, ccfv_published
+from workflow.lib.score.decoder import decoder_layers
+from workflow.lib.score.pixels import PADDING, target_images
+from workflow.lib.score.registry import SCORES, Sample
+from workflow.lib.training.device import device_named, move_network, standardise
+
+log = logging.getLogger("medseg")
+
+LABEL_SCORES = [name for name, score in SCORES.items() if score.of == "level"]
+POINTS = (100, 200, 400)  # of CC-FV, of every class and image: its authors' three layers, the deepest first
+STAGES = 3  # the last ones of a decoder, as there
+COLUMNS = ["target", "model", "pretrain_seed", "score", "better", "level", "value", "warning"]
+
+
+def score_model(
+    *,
+    data_folder: Path,
+    weights: Path,
+    output: Path,
+    names: Mapping[str, str],
+    network: Mapping[str, Any],
+    images: int,
+    components: int | None,
+    seed: int,
+    inputs: str,
+    device: str,
+    threads: int,
+) -> None:
+    """Score one network on `images` training images of a target, and write a row for every score and layer (`COLUMNS`).
+
+    names: target, model, pretrain_seed. network: `encoder`, the settings of one trained here, with a decoder; or of any other:
+    `class` (importable, for example monai.networks.nets.BasicUNet), `arguments`, `modules` (names of its decoder's stages, the
+    deepest first), `dimensions` (2 | 3), `window` (pixels or voxels) and `channels` of its input. Volumes are the training
+    slices of a case, as prepared. `cc_fv_published` and `cc_fv_code` take all layers (level empty); label scores take each, 1 the
+    deepest. Raises `UserError` for a class that can't be imported or built, weights that fit it only in part, and a network that
+    returns something else than a map.
+    """
+    torch.set_num_threads(threads)
+    place, data = device_named(device), load_prepared(data_folder)
+    size = data.card["image_size"]
+    if "encoder" in network:
+        model, modules = own_network(network["encoder"], weights, size)
+        three, window, channels = False, [size, size], 3
+    else:
+        model, modules = given_network(network, weights), network["modules"]
+        three, window, channels = network["dimensions"] == 3, network["window"], network["channels"]
+    move_network(model, place)
+    own = inputs if "encoder" in network else "standardised"
+    seen, masks, groups = as_volumes(data) if three else as_images(data, images, seed, own)
+    if channels == 1:
+        seen = [picture.mean(dim=0, keepdim=True) for picture in seen]
+    _check_output(model, seen[0], window, place, names["model"])
+    points = [*POINTS[:1] * max(0, len(modules) - len(POINTS)), *POINTS[-len(modules) :]]
+    layers = decoder_layers(
+        model, modules, seen, masks, window=window, points=points, seed=derive_seed(seed, "points", names["target"])
+    )
+    rows = [{**names, **row} for row in rows_of(without_padding(layers), groups, components, seed)]
+    with atomic_path(output) as temporary:
+        pd.DataFrame(rows, columns=COLUMNS).to_csv(temporary, index=False)
+
+
+def rows_of(layers: Sequence[Layer], groups: Sequence[str], components: int | None, seed: int) -> list[dict[str, Any]]:
+    """Scores of layers (see `ccfv`): CC-FV of all, label scores of each; a score without a value has its reason in `warning`."""
+    rows = []
+    for name, compute in (("cc_fv_published", ccfv_published), ("cc_fv_code", ccfv_code)):
+        rows.append({"score": name, "better": "higher", "level": None} | _value(lambda: compute(layers)))  # noqa: B023
+    for level, layer in enumerate(layers, start=1):
+        parts = [(i, name, x) for i, image in enumerate(layer) for name, x in image.items()]
+        counts = [len(x) for _, _, x in parts]
+        image = np.repeat([i for i, _, _ in parts], counts)
+        labels = np.repeat([name for _, name, _ in parts], counts)
+        channels = np.concatenate([x for _, _, x in parts]).astype(np.float64)
+        sample = Sample(channels, components, labels, np.asarray(groups)[image], image, None, seed)
+        for name in LABEL_SCORES:
+            rows.append(
+                {"score": name, "better": SCORES[name].better, "level": level}
+                | _value(lambda: SCORES[name].compute(sample))  # noqa: B023
+            )
+    return rows
+
+
+def _value(compute: Any) -> dict[str, Any]:
+    try:
+        value = float(compute())
+    except NotApplicable as error:
+        return {"value": math.nan, "warning": str(error)}
+    return {"value": value, "warning": "" if math.isfinite(value) else "not finite"}
+
+
+def without_padding(layers: Sequence[Layer]) -> list[Layer]:
+    """Layers without the points around the image."""
+    return [[{name: x for name, x in image.items() if name != PADDING} for image in layer] for layer in layers]
+
+
+def own_network(encoder: Mapping[str, Any], weights: Path, image_size: int) -> tuple[nn.Module, list[str]]:
+    """A network that this pipeline trained on a task with a decoder, and the names of its decoder's last stages, deepest first.
+
+    Raises `UserError` for a checkpoint of another network or without a decoder.
+    """
+    tensors = read_checkpoint(weights)
+    head = tensors.get("decoder.head.weight")
+    model = build_segmenter(encoder, len(head) if head is not None else 1, use="simple", seed=0, image_size=image_size)
+    _load(model, {name: t for name, t in tensors.items() if name.startswith(("encoder.", "decoder."))}, weights)
+    stages = [name for name, _ in model.named_modules() if name.rpartition(".")[0] in STAGE_LISTS]
+    return model.eval(), stages[-STAGES:]
+
+
+STAGE_LISTS = (
+    "decoder.convs",
+    "decoder.decoder.blocks",
+)  # of the U-Nets, and of MONAI's decoder behind timm's encoders
+
+
+def given_network(network: Mapping[str, Any], weights: Path) -> nn.Module:
+    """Any network class with its weights. Raises `UserError` as `score_model`."""
+    module, _, name = network["class"].rpartition(".")
+    try:
+        model = getattr(importlib.import_module(module), name)(**network["arguments"])
+        problem = "" if isinstance(model, nn.Module) else f"a {type(model).__name__}"
+    except Exception as error:  # imports and constructors can raise anything
+        problem = reason(error)
+    if problem:
+        raise UserError(
+            f"network {network['class']} cannot be built",
+            found=problem,
+            expected="an importable torch module and its keyword arguments",
+            where="config: pool.given",
+            next="correct `class` and `arguments`, or install the package",
+        )
+    tensors = read_weights(weights, next="save the network's state_dict again")
+    _load(model, tensors, weights)
+    return model.eval()
+
+
+def _load(model: nn.Module, tensors: Mapping[str, Tensor], weights: Path) -> None:
+    wanted = model.state_dict()
+    if problems := mismatches(tensors, wanted):
+        raise UserError(
+            "weights do not fit the network",
+            found=f"{len(problems)} of {len(wanted)} tensors differ: {'; '.join(problems[:5])}",
+            expected=f"the tensors of this {type(model).__name__}, encoder and decoder",
+            where=weights,
+            next="give the class and arguments that the weights were trained with; a pool holds networks with a decoder",
+        )
+    model.load_state_dict(dict(tensors))
+
+
+def _check_output(model: nn.Module, image: Tensor, window: Sequence[int], place: torch.device, name: str) -> None:
+    """Raises `UserError` unless the network makes a map of the window's size from a window."""
+    with torch.inference_mode():
+        try:
+            found = model(torch.zeros(1, len(image), *window, device=place))
+            problem = (
+                ""
+                if isinstance(found, Tensor) and found.shape[2:] == tuple(window)
+                else str(getattr(found, "shape", type(found)))
+            )
+        except Exception as error:  # networks can raise anything
+            problem = reason(error)
+    if problem:
+        raise UserError(
+            f"network {name} does not segment windows of {list(window)}",
+            found=problem,
+            expected=f"logits (1, classes, {', '.join(map(str, window))})",
+            where="config: pool.given",
+            next="correct `window`, `dimensions` or `channels`, or choose a network that returns one tensor of logits",
+        )
+
+
+def as_images(data: Prepared, count: int, seed: int, inputs: str) -> tuple[list[Tensor], list[Array], list[str]]:
+    """Training images (3, s, s) as networks see them, masks (s, s) with `PADDING`, and patients: those of the other scores."""
+    chosen = target_images(data, count, seed=derive_seed(seed, "score images"))
+    assert chosen.masks is not None
+    images = standardise(chosen.images, inputs, chosen.statistics)
+    return list(images), list(chosen.masks), [str(group) for group in chosen.groups]
+
+
+def as_volumes(data: Prepared) -> tuple[list[Tensor], list[Array], list[str]]:
+    """Training volumes (1, D, H, W), each by its own mean and SD, masks (D, H, W) and patients: the slices of each case one above
+    the other."""
+    volumes, masks, groups = [], [], []
+    for _, part in data.items[data.items["part"] == "train"].groupby("case", sort=False):
+        numbers = part.index.to_numpy()
+        volume = torch.from_numpy(np.asarray(data.images[numbers]).astype(np.float32)).mean(dim=1)[None]
+        volumes.append((volume - volume.mean()) / (volume.std() + 1e-3))
+        masks.append(np.asarray(data.masks[numbers]))
+        groups.append(str(part["group"].iloc[0]))
+    return volumes, masks, groups

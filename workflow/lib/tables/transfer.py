@@ -1,0 +1,79 @@
+"""transfer_scores.csv: a row for every fine-tuning, with its task, what it took over, and on how many patients it was trained."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from workflow.lib.job.csv import read_table
+from workflow.lib.job.run import atomic_path, read_json
+from workflow.lib.study.checkpoints import ENCODER, NONE, RANDOM
+from workflow.lib.tables.headed import read_table as read_headed
+
+ALL = 0  # patients: all of the target's training split
+START = ["encoder", "scheme", "pretrain_seed", "epochs"]
+CELL = ["dataset", "freeze", "patients", "draw", "seed"]
+
+
+def gather_transfer(
+    *,
+    cards: Iterable[str],
+    checkpoints: Mapping[str, Mapping[str, Any]],
+    networks: Mapping[str, str],
+    tasks: Mapping[str, tuple[str, str]],
+    seeds: Iterable[int],
+    output: Path,
+) -> None:
+    """Write the table from the cards of all fine-tuning jobs, of which `seeds` count, and the histories beside them.
+
+    checkpoints: cards by their path (encoder/scheme/seed/epoch); tasks: task and source of each scheme. `patients` is 0 for all;
+    `patients_used` says how many these are. `validation` holds the validation Dice after each epoch, separated by blanks;
+    seconds and images_seen are those of the pretraining, nan where it was done elsewhere.
+    """
+    wanted, rows = set(seeds), []
+    for path in cards:
+        history = read_table(Path(path).with_name("history.csv"))
+        for card in read_json(path)["runs"]:
+            names = card["names"]
+            if int(names["seed"]) not in wanted:
+                continue
+            random = names["scheme"] == RANDOM
+            start = checkpoints[
+                "/".join([names["encoder"], names["scheme"], f"seed{names['pretrain_seed']}", names["epochs"]])
+            ]
+            curve = history.loc[history["seed"] == int(names["seed"]), "validation dice"]
+            metrics = card["metrics"]
+            dice = metrics.get("mean dice index")
+            rows.append(
+                {
+                    "dataset": names["target"],
+                    "encoder": names["encoder"],
+                    "model": networks[names["encoder"]],
+                    "scheme": names["scheme"],
+                    "task": NONE if random else tasks[names["scheme"]][0],
+                    "source": "" if random else tasks[names["scheme"]][1],
+                    "pretrain_seed": 0 if random else int(names["pretrain_seed"]),
+                    "epochs": int(names["epochs"]),
+                    "seconds": 0.0 if random else start.get("seconds"),
+                    "images_seen": 0 if random else start.get("images_seen"),
+                    "freeze": names["freeze"] == "frozen",
+                    "transfer": NONE if random else names.get("transfer", ENCODER),
+                    "patients": int(names.get("patients", ALL)),
+                    "patients_used": card.get("patients"),
+                    "draw": int(names.get("draw", 0)),
+                    "seed": int(names["seed"]),
+                    "dice": metrics.get("dice index") if dice is None else dice,
+                    "steps_per_epoch": card.get("steps_per_epoch"),
+                    "validation": " ".join(f"{value:.6g}" for value in curve),
+                }
+            )
+    with atomic_path(output) as temporary:
+        pd.DataFrame(rows).to_csv(temporary, index=False)
+
+
+def read_transfer(path: str | Path) -> pd.DataFrame:
+    """The table, with a tuple of numbers in `validation`. Raises `UserError` where it is unreadable."""
+    frame = read_headed(path, dtype={"validation": str}, keep_default_na=True)
+    curves = frame["validation"].fillna("").map(lambda text: tuple(map(float, text.split())))
+    return frame.assign(validation=curves, source=frame["source"].fillna(""))

@@ -1,0 +1,116 @@
+"""
+This part of the workflow compares tasks of pretraining, what is transferred, and numbers of training patients.
+
+REQUIRED INPUTS:
+
+    <run>/finetune/{target}/{way}/{encoder}/{pretraining}/epoch{epochs}-seeds{seeds}/card.json, history.csv
+    <pretrain>/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}.json
+    of runs that were done elsewhere: transfer_scores.csv in their folder
+
+OUTPUTS:
+
+    <run>/transfer_scores.csv                             all that follows knows only this table
+    <results>/{run}/tables/transfer_effects.csv, .tex     gains over random weights, over the encoder alone, over classification
+    <results>/{run}/tables/learning_curves.csv, .tex      Dice against training patients; how many a pretraining is worth
+    <results>/{run}/tables/transfer_claims.csv, .tex      what the run says about the claims of Dippel et al.
+"""
+
+if config["run"] not in config["deposited"]:
+
+    rule gather_transfer:
+        """Write a row for every fine-tuning: task, source, transfer, patients, Dice, and validation Dice after each epoch."""
+        input:
+            cards=finetune_files(),
+            checkpoints=[f"<pretrain>/{checkpoint.path}.json" for checkpoint in all_checkpoints(config)],
+            code=code("transfer/gather_transfer.py"),
+        output:
+            table="<run>/transfer_scores.csv",
+        log:
+            f"<logs>/transfer/gather_transfer-{config['run']}.log",
+        benchmark:
+            f"<benchmarks>/transfer/gather_transfer-{config['run']}.tsv"
+        localrule: True
+        conda:
+            "../../envs/paper.yaml"
+        params:
+            names=[checkpoint.path.replace("/epoch", "/") for checkpoint in all_checkpoints(config)],
+            networks={name: config["encoders"][name]["network"] for name in GRID["encoders"]},
+            tasks={
+                **{
+                    name: (s["task"], s["source"] or config["pretraining"]["source"])
+                    for name, s in config["schemes"].items()
+                },
+                GIVEN: ("given", ""),
+            },
+            seeds=GRID["finetune_seeds"],
+            study=GRID,  # so that a smaller grid makes the table again
+        script:
+            "../scripts/transfer/gather_transfer.py"
+
+
+rule compare_transfers:
+    """Estimate what every task and transfer gains, with intervals over pretraining runs, seeds and draws of patients."""
+    input:
+        table=of_run("transfer_scores.csv"),
+        code=code("transfer/compare_transfers.py"),
+    output:
+        table=report(
+            "<results>/{run}/tables/transfer_effects.csv",
+            caption="../report/transfer_effects.rst",
+            category="Tables",
+            labels={"run": "{run}", "table": "tasks and transfers"},
+        ),
+        tex="<results>/{run}/tables/transfer_effects.tex",
+    log:
+        "<logs>/transfer/compare_transfers-{run}.log",
+    benchmark:
+        "<benchmarks>/transfer/compare_transfers-{run}.tsv"
+    localrule: True
+    conda:
+        "../../envs/paper.yaml"
+    script:
+        "../scripts/transfer/compare_transfers.py"
+
+
+rule compare_patients:
+    """Fit Dice against training patients, and say how many patients a pretraining is worth."""
+    input:
+        table=of_run("transfer_scores.csv"),
+        code=code("transfer/compare_patients.py"),
+    output:
+        table="<results>/{run}/tables/learning_curves.csv",
+        tex="<results>/{run}/tables/learning_curves.tex",
+    log:
+        "<logs>/transfer/compare_patients-{run}.log",
+    benchmark:
+        "<benchmarks>/transfer/compare_patients-{run}.tsv"
+    localrule: True
+    conda:
+        "../../envs/paper.yaml"
+    script:
+        "../scripts/transfer/compare_patients.py"
+
+
+rule judge_transfer:
+    """Say which claims on tasks, decoders and few patients the run supports."""
+    input:
+        table=of_run("transfer_scores.csv"),
+        registry=CLAIMS.replace("claims.tsv", "claims_transfer.tsv"),
+        code=code("transfer/judge_transfer.py"),
+    output:
+        table=report(
+            "<results>/{run}/tables/transfer_claims.csv",
+            caption="../report/transfer_claims.rst",
+            category="Claims",
+            labels={"run": "{run}", "table": "tasks and transfers"},
+        ),
+        tex="<results>/{run}/tables/transfer_claims.tex",
+    log:
+        "<logs>/transfer/judge_transfer-{run}.log",
+    benchmark:
+        "<benchmarks>/transfer/judge_transfer-{run}.tsv"
+    localrule: True
+    conda:
+        "../../envs/paper.yaml"
+    script:
+        "../scripts/transfer/judge_transfer.py"
