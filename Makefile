@@ -33,6 +33,7 @@ develop: .venv/develop
 
 demo: install
 	@$(SNAKEMAKE)
+	@$(SNAKEMAKE) configs/demo_transfer.yaml -- transfer
 	@$(MAKE) --no-print-directory --silent results/demo/report.html
 	@echo
 	@sed '/^$$/q' results/demo/answer.txt
@@ -40,6 +41,7 @@ demo: install
 	@echo "figures  results/demo/figures/"
 	@echo "tables   results/demo/tables/"
 	@echo "report   results/demo/report.html"
+	@echo "tasks    results/demo_transfer/figures/ (which task to pretrain on, what to transfer, few patients)"
 
 results/demo/report.html: results/demo/answer.txt $(wildcard results/demo/figures/*.png)
 	$(SNAKEMAKE) --report $@ --quiet all
@@ -56,4 +58,4 @@ lint: develop
 	PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/pre-commit run --all-files
 
 clean:
-	rm -rf results/demo tests/.out
+	rm -rf results/demo results/demo_transfer tests/.out

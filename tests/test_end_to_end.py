@@ -280,3 +280,26 @@ finetune: {{epochs: 1, steps_per_epoch: 2}}
     assert replaced["adopt_weights"] == 1 and replaced["score_checkpoints"] >= 1
     level = scores[scores["encoder"] == "resnet10t"]
     assert set(level.loc[level["pretraining_length"] == 0, "pretraining_scheme"]) == {"pretrained"}
+
+
+def test_tasks_transfers_few_patients_and_a_pool(tmp_path: Path) -> None:
+    folder = copy_project(tmp_path / "project")
+    files = ["--profile", "profiles/laptop", "--configfile", "configs/demo.yaml", ROOT / "tests/tasks.yaml"]
+    run = snakemake(folder, *files, "--", "transfer", "pool")
+    assert run.returncode == 0, run.stdout[-4000:]
+    place = folder / "results/tasks"
+    scores = pd.read_csv(place / "transfer_scores.csv", keep_default_na=False)
+    # Two targets, on all and on two patients: random weights, and of either task the encoder, and encoder and decoder.
+    assert scores.groupby("transfer").size().to_dict() == {"none": 4, "encoder": 8, "both": 8}
+    assert set(scores["source"]) == {"", "ImageNet", "COVID-QU"}
+    card = json.loads((folder / "results/demo/pretrain/narrow/infection/seed1/epoch1.json").read_text())
+    start = json.loads((folder / "results/demo/pretrain/narrow/shapes/seed1/epoch1.json").read_text())
+    assert card["start"] == start["sha256"]
+    pool = pd.read_csv(place / "tables/pool.csv", comment="#")
+    assert set(pool["dataset"]) == {"IDRiD"}, "COVID-QU has a single network that was not trained on it"
+    assert {"decoder", "encoder"} <= set(pool["features"].dropna())
+    for figure in ("transfer_gain", "dice_vs_patients", "convergence", "pool_matrix", "pool_regret"):
+        pixels = np.asarray(Image.open(place / f"figures/{figure}.png").convert("L"))
+        assert (pixels < 128).mean() > 0.001, figure
+    again = snakemake(folder, *files, "-n", "--", "transfer", "pool")
+    assert "Nothing to be done" in again.stdout

@@ -14,12 +14,12 @@ import sys
 
 
 rule plan:
-    """Print what the run (or beside it: rank, stopped) will cost in GPU time and disk, and what it needs from outside."""
+    """Print what the run (or beside it: rank, stopped, transfer, pool) will cost in GPU time and disk, and what it needs from outside."""
     localrule: True
 
 
 rule status:
-    """Print what is done, runs, failed and waits (beside it: of rank, stopped), until when, and the use of resources."""
+    """Print what is done, runs, failed and waits (beside it: of rank, stopped, transfer, pool), until when, and the use of resources."""
     localrule: True
 
 
@@ -34,7 +34,7 @@ if {"plan", "status"} & set(sys.argv):
                 config=config,
                 files=files_for(asked[1]),
                 data_sets={name: (DATASETS[name]["folder"], data_origin(name)) for name in data_sets_for(asked[1])},
-                index=source_file("index.csv.gz"),
+                indexes={source: f"{source_place(source)}/index.csv.gz" for source in sources()},
                 cards={target: f"<data>/{target}/{VARIANT}/card.json" for target in GRID["targets"]},
                 downloads="<data>/downloads",
             )

@@ -177,7 +177,7 @@ def data_sets_for(target):
 
 
 def files_for(target):
-    """All that is made for `all`, `rank` or `stopped`, on the way to it too. What `rank` will confirm is known once it has
+    """All that is made for `all`, `rank`, `stopped`, `transfer` or `pool`, on the way to it too. What `rank` will confirm is known once it has
     ranked; until then, as many others are counted instead."""
     needed = [*collect("<data>/{dataset}/source.json", dataset=data_sets_for(target))]
     if needed:
@@ -202,5 +202,13 @@ def files_for(target):
     if needed:
         for name in GRID["targets"]:
             check_labelled(config, name)
-        needed += [*checkpoint_files(), *score_files(), *finetune_files()]
+        needed += [*checkpoint_files(), *finetune_files()]
+    if target in ("transfer", "pool"):
+        needed += ["<run>/transfer_scores.csv"]
+        if target == "transfer":
+            return [*needed, *transfer_products(config["run"])]
+        scored = [f"<run>/pool/{name}/{model}.csv" for name, model in pool_pairs()]
+        return [*needed, *pool_encoder_scores(), *scored, *pool_products(None)]
+    if needed:
+        needed += score_files()
     return [*needed, "<run>/downstream_scores.csv", *run_products(config["run"])]

@@ -18,7 +18,7 @@ def study() -> Study:
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     check_config(config, ROOT / "workflow/schemas/config.schema.yaml")
     costs = read_costs(ROOT / "workflow/registry/costs.tsv")
-    return Study(config, costs, (1000, 100), {"ACDC": Target(120, 48, 10, 10)})
+    return Study(config, costs, {"ImageNet": (1000, 100)}, {"ACDC": Target(120, 48, 10, 10)})
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def finetuning(tmp_path: Path) -> Callable[..., Job]:
 
     def make(encoder: str = "unet", freeze: str = "tuned", seed: int | str = 1) -> Job:
         name = tmp_path / f"{encoder}-{freeze}-{seed}"
-        wildcards = {"target": "ACDC", "freeze": freeze, "encoder": encoder, "epochs": "1"}
+        wildcards = {"target": "ACDC", "way": freeze, "encoder": encoder, "epochs": "1"}
         wildcards |= {"pretraining": "simple/seed1", "seeds": str(seed)}
         outputs = (f"{name}/cases.csv", f"{name}/card.json")
         return Job("finetune_network", wildcards, outputs, f"{name}.log", f"{name}.tsv")

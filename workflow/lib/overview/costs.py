@@ -13,7 +13,7 @@ from workflow.lib.data.geometry import geometry
 from workflow.lib.data.registry import CLASSES, GENERATED
 from workflow.lib.job.run import read_json
 from workflow.lib.overview.jobs import Job, Rule, read_benchmark
-from workflow.lib.study.checkpoints import Way, checkpoints_of, seeds_in
+from workflow.lib.study.checkpoints import WITH_DECODER, Way, checkpoints_of, seeds_in
 from workflow.lib.study.protocol import protocol_of
 
 Config = Mapping[str, Any]
@@ -36,13 +36,13 @@ class Target:
 class Study:
     """What the costs of a run depend on.
 
-    source: training and validation images of the pretraining, None where that is not known yet; targets by name, without
-    those that nothing is known of yet.
+    sources: training and validation images of the pretrainings, by name; targets by name. Both without those that nothing is known
+    of yet.
     """
 
     config: Config
     costs: Costs
-    source: tuple[int, int] | None
+    sources: Mapping[str, tuple[int, int]]
     targets: Mapping[str, Target]
 
 
@@ -124,8 +124,12 @@ def work(job: Job, study: Study) -> float | None:
         # Besides views: calibration, pixels with stored and with calibrated batch norm, and CC-FV's points.
         return (2 * settings["draws"] * on_views + 4) * settings["images"] * forward * len(checkpoints)
     if job.rule in PRETRAININGS:
-        epochs = float(job.wildcards.get("epochs", study.config["schemes"][job.wildcards["scheme"]]["epochs"]))
-        return epochs * (study.source[0] * both + study.source[1]) * forward if study.source else None
+        scheme = study.config["schemes"][job.wildcards["scheme"]]
+        epochs = float(job.wildcards.get("epochs", scheme["epochs"]))
+        images = study.sources.get(scheme.get("source") or study.config["pretraining"]["source"])
+        task = scheme.get("task", "classification")
+        passes = (forward + decoder * (task in WITH_DECODER)) * (2 if task.startswith("contrastive") else 1)
+        return epochs * (images[0] * both + images[1]) * passes if images else None
     target, values = study.targets.get(job.wildcards["target"]), study.config["finetune"]
     if target is None:
         return None

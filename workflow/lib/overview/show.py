@@ -20,7 +20,7 @@ from workflow.lib.overview.plan import Limits, plan_text
 from workflow.lib.overview.status import status_text
 
 TEXTS = ("plan", "status")
-OF = ("all", "rank", "stopped")  # targets that they can be asked about
+OF = ("all", "rank", "stopped", "transfer", "pool")  # targets that they can be asked about
 REGISTRY = Path(__file__).parents[2] / "registry"
 
 
@@ -52,21 +52,24 @@ def overview(
     config: Mapping[str, Any],
     files: Iterable[str],
     data_sets: Mapping[str, tuple[str | None, str]],
-    index: str,
+    indexes: Mapping[str, str],
     cards: Mapping[str, str],
     downloads: str,
 ) -> str:
     """The text `plan` or `status` about a target of `OF`.
 
     workflow: Snakemake's; files: all that is made for the target; data_sets: folder and origin (folder | generated | registry) by
-    name; index: the pretraining source's list of images; cards: of prepared targets, by name; downloads: folder of archives.
+    name; indexes: lists of images of the pretraining sources, by name; cards: of prepared targets, by name; downloads: folder of archives.
     """
     place = workflow.pathvars.apply
     jobs, rules = jobs_of(workflow.rules, [place(file) for file in files])
     costs, registry = read_costs(REGISTRY / "costs.tsv"), read_registry(REGISTRY / "datasets.tsv")
     counts = {name: registry[name].counts for name in data_sets if name in registry}
     generated = {name for name, (_, origin) in data_sets.items() if origin == "generated"}
-    source = config["pretraining"]["source"]
+    sources = {
+        name: source_size(place(index), *((None, False) if name in config["targets"] else (counts.get(name), name in generated)))
+        for name, index in indexes.items()
+    }
     targets = {
         name: target_size(config, name, place(card), counts.get(name), name in generated, costs)
         for name, card in cards.items()
@@ -74,7 +77,7 @@ def overview(
     study = Study(
         config,
         costs,
-        source_size(place(index), counts.get(source), source in generated),
+        {name: size for name, size in sources.items() if size},
         {name: size for name, size in targets.items() if size},
     )
     run = f"run {config['run']}" if target == "all" else f"{target} of run {config['run']}"

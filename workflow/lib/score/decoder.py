@@ -1,6 +1,6 @@
 """Features of a segmentation network's decoder, in 2-D or 3-D, for CC-FV, which was made for them.
 
-ImageNet checkpoints have no decoder, so no rule calls this: docs/scores.md shows how to score networks of your own.
+ImageNet checkpoints have no decoder: `snakemake pool` calls this for networks that were trained to segment.
 """
 
 from collections.abc import Iterator, Sequence
