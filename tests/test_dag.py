@@ -36,7 +36,9 @@ def test_the_study(project: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["data", "pretrain", "scores", "finetune", "stats", "figures", "realdata_study", "transfer"])
+@pytest.mark.parametrize(
+    "target", ["data", "pretrain", "scores", "finetune", "stats", "figures", "realdata_study", "transfer"]
+)
 def test_named_targets(project: Path, target: str) -> None:
     run = snakemake(project, "-n", target, "--quiet", "rules")
     assert run.returncode == 0, run.stdout

@@ -54,11 +54,12 @@ def at_budget(frame: pd.DataFrame, budget: str) -> pd.DataFrame:
     """The fine-tunings from the checkpoints that a comparison at equal `images` or `time` uses, and those of random weights.
 
     Of every encoder, scheme and pretraining seed: the longest length within what every scheme of the encoder reached; the
-    shortest one where none is.
+    shortest one where none is. Weights from elsewhere, of which that is not known, stay as they are.
     """
     spent = "images_seen" if budget == "images" else "seconds"
     scratch = frame["transfer"] == NONE
-    trained = frame[~scratch & frame[spent].notna()]
+    elsewhere = ~scratch & frame[spent].isna()  # weights of which that is not known
+    trained = frame[~scratch & ~elsewhere]
     run = ["encoder", "scheme", "pretrain_seed"]
     ends = trained.groupby(run)[spent].max().groupby(["encoder", "scheme"]).mean()
     limit = trained["encoder"].map(ends.groupby("encoder").min())
@@ -67,7 +68,7 @@ def at_budget(frame: pd.DataFrame, budget: str) -> pd.DataFrame:
     within = trained["epochs"].where(trained[spent] <= limit * tolerance)
     longest = within.groupby([trained[column] for column in run]).transform("max")
     shortest = trained.groupby(run)["epochs"].transform("min")
-    return pd.concat([frame[scratch], trained[trained["epochs"] == longest.fillna(shortest)]])
+    return pd.concat([frame[scratch | elsewhere], trained[trained["epochs"] == longest.fillna(shortest)]])
 
 
 def contrasts(frame: pd.DataFrame, measure: str) -> Iterator[tuple[dict[str, Any], str, pd.DataFrame]]:
