@@ -5,7 +5,8 @@ Encoders: timm (https://github.com/huggingface/pytorch-image-models). Decoder: t
 
 import difflib
 import inspect
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
 from itertools import zip_longest
 from typing import Any
 from unittest.mock import patch
@@ -16,10 +17,13 @@ from timm.models import load_state_dict_from_hf
 from torch import Tensor, nn
 
 from workflow.lib.job.run import UserError
+from workflow.lib.networks.families import family
+from workflow.lib.networks.fit import COUNTER, Fit, Tensors, equal, fit, prefixes
 from workflow.lib.networks.weights import read_weights
 
+log = logging.getLogger("medseg")
+
 SHOWN = 5  # names in an error
-READ_AGAIN = "download or save the file again, as .safetensors where you can"
 
 
 class TimmEncoder(nn.Module):
@@ -107,45 +111,91 @@ class PyramidDecoder(nn.Module):
         return self.head(self.decoder(skips, skip_connect=len(skips) - 1))
 
 
-def pretrained_tensors(name: str, weights: str, image_size: int) -> dict[str, Tensor]:
-    """The state dict of `TimmEncoder(name, image_size)` from pretrained weights: "timm" (its hub's) or a file's path.
+def pretrained_tensors(name: str, weights: str, image_size: int, part: str | None = None) -> dict[str, Tensor]:
+    """The state dict of `TimmEncoder(name, image_size)` from pretrained weights: see `find_pretrained`."""
+    return find_pretrained(name, weights, image_size, part)[0]
 
-    Files of other software and for other image sizes are converted as timm does. Raises `UserError` when the weights
-    are not available or unreadable, hold a tensor that the model does not know, lack one of the encoder's or have it in another
-    shape: no weight is ever a random one.
+
+def find_pretrained(
+    name: str, weights: str, image_size: int, part: str | None = None
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The state dict of `TimmEncoder(name, image_size)` from pretrained weights, "timm" (its hub's) or a file's path, and for the
+    card what was taken of them: the `prefix` of their names, what else was `ignored`, the counters `filled`.
+
+    The prefix is the one below which all tensors of the encoder are, which may be that of a network around it; `part`: what it
+    begins with, where several fit. Files of other software and for other image sizes are converted as timm does. Raises
+    `UserError` when the weights are not available or unreadable, hold a part of an encoder that this model does not have, lack
+    a tensor of the encoder's, or have it in another shape or not finite: no weight is ever a random one.
     """
     with torch.device("meta"):  # names and shapes alone
         wanted = TimmEncoder(name, image_size).network.state_dict()
-    tensors = _download(name) if weights == "timm" else read_weights(weights, next=READ_AGAIN)
+    tensors = _download(name) if weights == "timm" else read_weights(weights)
     model, convert = _classifier(name, image_size)
-    arguments = (tensors, model)[: len(inspect.signature(convert).parameters)]
-    failure = ""
-    try:
-        tensors = convert(*arguments)
-    except Exception as error:  # the converters take any file for one of their model's, and check nothing
-        failure = f"; the conversion failed with {error!r}"
-    # timm's extractors call 'stages.0.x' of the model 'stages_0.x' or 'model.stages.0.x'.
-    names = {alias: key for key in tensors for alias in (f"model.{key}", key.replace(".", "_", 1), key)}
-    found = {key: tensors[names[key]] for key in wanted if key in names}
-    missing = [f"missing {key}" for key in wanted if key not in found]
-    known = model.state_dict().keys()
-    unknown = [f"unknown {key}" for key in tensors if key not in known]
-    misshaped = [
-        f"{key} has shape {tuple(tensor.shape)} instead of {tuple(wanted[key].shape)}"
-        for key, tensor in found.items()
-        if tensor.shape != wanted[key].shape
-    ]
-    problems = [problem for some in zip_longest(missing, unknown, misshaped) for problem in some if problem]
-    if problems or failure:
-        counts = f"{len(missing)} tensors missing, {len(unknown)} unknown, {len(misshaped)} of another shape"
+    least = sum(not key.endswith(COUNTER) for key in wanted) // 2  # converters may join tensors
+    tried = [fit(tensors, prefix, wanted, model, convert) for prefix in prefixes(tensors, least)]
+    fits = [found for found in tried if not found.problems]
+    if not fits:
+        near = min(tried, key=lambda found: found.problems)
+        raise _no_fit(name, weights, image_size, wanted, near, tensors)
+    asked = [found for found in fits if part is None or f"{found.prefix}.".startswith(f"{part}.")]
+    different = [found for i, found in enumerate(asked) if not any(equal(found.tensors, f.tensors) for f in asked[:i])]
+    if len(different) != 1:
+        names = [repr(found.prefix.removesuffix(".")) for found in different or fits]
         raise UserError(
-            "pretrained weights do not fit the encoder",
-            found=f"{counts}: {'; '.join(problems[:SHOWN])}{failure}",
-            expected=f"the {len(wanted)} tensors of timm's encoder {name} at {image_size} pixels",
+            "several sets of weights fit the encoder" if different else "no such part of the weights fits the encoder",
+            found=", ".join(names),
+            expected=f"one below {part}" if part else "one, or equal ones",
             where=weights,
-            next="name the timm model that the weights belong to, or give other weights",
+            next=f"choose one in this encoder's entry of the config, for example part: {names[-1]}",
         )
-    return {f"network.{key}": tensor for key, tensor in found.items()}
+    chosen = asked[0]
+    if bad := [key for key, tensor in chosen.tensors.items() if not tensor.isfinite().all()]:
+        raise UserError(
+            "pretrained weights with values that are not finite",
+            found=f"NaN or infinity in {len(bad)} of {len(wanted)} tensors: {', '.join(bad[:SHOWN])}",
+            expected="finite numbers",
+            where=weights,
+            next="take an earlier checkpoint of that training, or one in float32: half precision may have overflowed",
+        )
+    taken = {"prefix": chosen.prefix, "ignored": chosen.ignored, "filled": chosen.filled}
+    log.info("%s: %d tensors%s", weights, len(wanted), _told(taken))
+    return {f"network.{key}": tensor for key, tensor in chosen.tensors.items()}, taken
+
+
+def _told(taken: Mapping[str, Any]) -> str:
+    """What was taken off and left aside, in words."""
+    below = f" below {taken['prefix']}" if taken["prefix"] else ""
+    counts = ", ".join(f"{name} ({count})" for name, count in taken["ignored"].items())
+    aside = f"; ignored, with their number of tensors: {counts}" if counts else ""
+    return below + aside + (f"; {taken['filled']} counters of batch norm set to 0" if taken["filled"] else "")
+
+
+def _no_fit(
+    name: str, weights: str, image_size: int, wanted: Mapping[str, Tensor], near: Fit, tensors: Mapping[str, Tensor]
+) -> UserError:
+    """The error about `tensors` of which none fit; `near`: those that come closest."""
+    some = zip_longest(near.missing, near.unknown, near.misshaped)
+    shown = [problem for problems in some for problem in problems if problem][:SHOWN]
+    counts = f"{len(near.missing)} tensors missing, {len(near.unknown)} unknown, {len(near.misshaped)} of another shape"
+    below = f" (below {near.prefix})" if near.prefix else ""
+    found = f"{counts}{below}: {'; '.join(shown + [near.failure] * bool(near.failure))}"
+    whose = family(tensors) or _other_size(wanted, near, image_size)
+    return UserError(
+        "pretrained weights do not fit the encoder",
+        found=f"{whose[0]}; {found}" if whose else found,
+        expected=f"the {len(wanted)} tensors of timm's encoder {name} at {image_size} pixels",
+        where=weights,
+        next=whose[1] if whose else "name the timm model that the weights belong to, or give other weights",
+    )
+
+
+def _other_size(wanted: Mapping[str, Tensor], near: Fit, image_size: int) -> tuple[str, str] | None:
+    """Of weights whose maps of positions have another size, as SAM's: what they are, and what to do."""
+    for key, tensor in near.tensors.items():
+        if key.endswith("pos_embed") and tensor.ndim == wanted[key].ndim == 4 and not near.missing + near.unknown:
+            size = image_size * tensor.shape[1] // wanted[key].shape[1]
+            return f"weights for images of {size} pixels, as SAM's", f"set image_size: {size} in the config"
+    return None
 
 
 def _refused(what: str, *, found: object, expected: str, next: str) -> UserError:
@@ -205,7 +255,7 @@ def _feature_info(name: str, image_size: int) -> Any:
     return info
 
 
-def _classifier(name: str, image_size: int) -> tuple[nn.Module, Callable[..., dict[str, Tensor]]]:
+def _classifier(name: str, image_size: int) -> tuple[nn.Module, Callable[[Tensors], Tensors]]:
     """timm's whole model, names and shapes alone, and its converter of checkpoints.
 
     timm has no public way to the converter. Only timm's loader receives it, which is therefore replaced while the model is
@@ -215,7 +265,11 @@ def _classifier(name: str, image_size: int) -> tuple[nn.Module, Callable[..., di
     # The number of classes does not matter, as the encoder has no classifier; but files may have one.
     with torch.device("meta"), patch("timm.models._builder.load_pretrained") as loader:
         model = _create(name, image_size, pretrained=True, num_classes=1000)
-    return model, loader.call_args.kwargs["filter_fn"] or (lambda tensors: tensors)
+    convert = loader.call_args.kwargs["filter_fn"]
+    if convert is None:
+        return model, lambda tensors: tensors
+    takes = len(inspect.signature(convert).parameters)
+    return model, lambda tensors: convert(*(tensors, model)[:takes])
 
 
 def _download(name: str) -> dict[str, Tensor]:

@@ -56,15 +56,16 @@ def adopt_weights(
     """Write the weights that an encoder of the config brings along as a checkpoint of length `epochs`.
 
     source: timm (the model's own weights, downloaded) or a file of that `sha256`. Its ImageNet accuracy is unknown here.
-    Raises `UserError` as `pretrained_tensors` does.
+    The card says where in the file they were found (`taken`). Raises `UserError` as `find_pretrained` does.
     """
-    from workflow.lib.networks.pyramid import pretrained_tensors  # here, as timm takes a second to import
+    from workflow.lib.networks.pyramid import find_pretrained  # here, as timm takes a second to import
 
     name = encoder["architecture"].removeprefix(TIMM)
     network = torch.nn.ModuleDict({"encoder": build_encoder(encoder, image_size=image_size, use="simple")})
-    network["encoder"].load_state_dict(pretrained_tensors(name, source, image_size))
+    tensors, taken = find_pretrained(name, source, image_size, encoder.get("part"))
+    network["encoder"].load_state_dict(tensors)
     card = {"epoch": epochs, "accuracy": None, "seconds": None, "encoder": dict(encoder), "from": source}
-    write_checkpoint(network, weights, card | {"from_sha256": sha256})
+    write_checkpoint(network, weights, card | {"from_sha256": sha256, "taken": taken})
 
 
 def _listed(files: str | Path, name: str) -> tuple[Path, str]:
