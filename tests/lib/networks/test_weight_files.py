@@ -56,26 +56,15 @@ def taken_from(path: str, body: State, **options: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "prefix",
-    [
-        "",
-        "model.",
-        "encoder.",
-        "model.encoder.",
-        "backbone.",
-        "module.encoder_q.",
-        "_orig_mod.",
-        "module.module.",
-        "a.b.c.",
-    ],
+    "prefix", ["", "encoder.", "model.encoder.", "module.encoder_q.", "_orig_mod.", "module.module.", "a.b.c."]
 )
-@pytest.mark.parametrize("wrapper", [None, "state_dict", "network_weights", "teacher", "of.anyone"])
+@pytest.mark.parametrize("wrapper", ["", "network_weights", "of.anyone"])
 def test_prefix_and_wrapper_are_found_whatever_their_names(
-    prefix: str, wrapper: str | None, body: State, save: Callable[[Any], str]
+    prefix: str, wrapper: str, body: State, save: Callable[[Any], str]
 ):
     named = below(prefix, body)
     taken = taken_from(save({wrapper: named, "epoch": 3} if wrapper else named), body)
-    assert taken == {"prefix": (f"{wrapper}." if wrapper else "") + prefix, "ignored": {}, "filled": 0}
+    assert taken == {"prefix": f"{wrapper}.{prefix}".removeprefix("."), "ignored": {}, "filled": 0, "grey": []}
 
 
 def test_mappings_in_mappings(body: State, save: Callable[[Any], str]):
@@ -298,6 +287,7 @@ def test_weights_of_sam_name_their_image_size(tmp_path: Path):
     refused(tmp_path / "w.safetensors", ["images of 1024 pixels", "set image_size: 1024"], "samvit_base_patch16")
 
 
+@pytest.mark.slow
 def test_adopted_weights_say_in_their_card_where_they_were_found(
     body: State, save: Callable[[Any], str], tmp_path: Path
 ):
@@ -314,7 +304,7 @@ def test_adopted_weights_say_in_their_card_where_they_were_found(
         adopt_weights(encoder=encoder, **job)
     adopt_weights(encoder=encoder | {"part": "teacher"}, **job)
     taken = read_json(tmp_path / "out/epoch9.json")["taken"]
-    assert taken == {"prefix": "teacher.net.", "ignored": {"student": 120}, "filled": 0}
+    assert taken == {"prefix": "teacher.net.", "ignored": {"student": 120}, "filled": 0, "grey": []}
     network = build_encoder(encoder, use="simple", image_size=SIZE)
     load_encoder(network, job["weights"])
     assert torch.equal(network.state_dict()["network.conv1.weight"], body["conv1.weight"])

@@ -56,7 +56,13 @@ def score_files(
         pd.DataFrame([common | row for row in rows], columns=[*common, "score", "better", *COLUMNS]).to_csv(
             path, index=False
         )
-        facts = {"seconds": 3.0, "groups": {f"p{i}": 2 for i in range(number)}, "values": values, "missing": reasons}
+        facts = {
+            "seconds": 3.0,
+            "inputs": f"inputs of {checkpoint.encoder}",
+            "groups": {f"p{i}": 2 for i in range(number)},
+            "values": values,
+            "missing": reasons,
+        }
         path.with_suffix(".json").write_text(json.dumps({checkpoint.path: facts}))
         files["scores"].append(str(path))
         files["by_group"].append(str(path.with_suffix(".json")))
@@ -200,3 +206,18 @@ def test_job_writes_everything(tmp_path: Path, groups: int):
         assert image.width > 1000
     snippet = Path(outputs["snippet"]).read_text()
     assert "encoders: [resnet]" in snippet and "no masks yet" in snippet
+
+
+def test_inputs_of_every_candidate_are_in_table_and_answer(tmp_path: Path):
+    table, facts, words = ranked(tmp_path, {FAIR: noise(1), GOOD: noise(2), BAD: noise(3)})
+    assert table["inputs"].to_dict() == {name: f"inputs of {name.partition(',')[0]}" for name in table.index}
+    assert facts["inputs"] == {"inputs of unet": ["unet"], "inputs of resnet": ["resnet"]}
+    assert "inputs of unet (unet); inputs of resnet (resnet)." in words
+
+
+def test_score_files_that_do_not_tell_their_inputs_are_ranked(tmp_path: Path):
+    files = score_files(tmp_path, {FAIR: noise(1), GOOD: noise(2)})
+    for path in map(Path, files["by_group"]):
+        path.write_text(path.read_text().replace('"inputs"', '"older"'))
+    table, facts = rank(read_scored(**files), by=None, default=None, notes=[])
+    assert set(table["inputs"]) == {""} and "belongs to their weights" not in ranking_text("T", facts)

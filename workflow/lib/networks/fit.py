@@ -16,8 +16,12 @@ Tensors = dict[str, Tensor]
 
 
 class Fit(NamedTuple):
-    """The tensors of a file below `prefix`, under the network's names; what keeps them from filling it; what of the file is left
-    aside, as numbers of tensors by the common beginning of their names; and how many counters of batch norm it lacked."""
+    """The tensors of a file below `prefix`, under the network's names, and what keeps them from filling it.
+
+    ignored: what of the file is left aside, as numbers of tensors by the common beginning of their names; filled: how many
+    counters of batch norm it lacked; grey: convolutions of one channel, which are of three in `tensors`, each with a third of
+    the weight: on grey images that is the same.
+    """
 
     prefix: str
     tensors: Tensors
@@ -27,6 +31,7 @@ class Fit(NamedTuple):
     failure: str
     ignored: dict[str, int]
     filled: int
+    grey: list[str]
 
     @property
     def problems(self) -> int:
@@ -63,6 +68,8 @@ def fit(
     # timm's extractors call 'stages.0.x' of the model 'stages_0.x' or 'model.stages.0.x'.
     names = {alias: key for key in below for alias in (f"model.{key}", key.replace(".", "_", 1), key)}
     found = {key: below[names[key]] for key in wanted if key in names}
+    grey = [key for key, tensor in found.items() if _is_grey(tensor, wanted[key])]
+    found |= {key: found[key].expand(-1, 3, -1, -1) / 3 for key in grey}
     counters = [key for key in wanted if key.endswith(COUNTER) and key not in found]
     used, known = {names[key] for key in found}, model.state_dict().keys()
     inside = _inside(wanted, model)
@@ -83,7 +90,13 @@ def fit(
         failure=failure,
         ignored=dict(Counter(_beginning(name, prefix) for name in aside)),
         filled=len(counters),
+        grey=grey,
     )
+
+
+def _is_grey(found: Tensor, wanted: Tensor) -> bool:
+    """Whether a convolution is the wanted one, but of one channel instead of three."""
+    return wanted.ndim == 4 and wanted.shape[1] == 3 and found.shape == (wanted.shape[0], 1, *wanted.shape[2:])
 
 
 def equal(one: Tensors, other: Tensors) -> bool:

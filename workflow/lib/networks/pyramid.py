@@ -6,7 +6,7 @@ Encoders: timm (https://github.com/huggingface/pytorch-image-models). Decoder: t
 import difflib
 import inspect
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 from unittest.mock import patch
@@ -30,22 +30,24 @@ class TimmEncoder(nn.Module):
     """A timm encoder built for square images of `image_size` pixels, initialised from torch's global generator.
 
     `channels` and `reductions` (input pixels per position, powers of two) describe its maps, shallow to deep. Of maps
-    of one size only the deepest is kept: a plain vision transformer has a single level. The mean and standard deviation
-    that timm's weights of that name were made with are applied to the images.
+    of one size only the deepest is kept: a plain vision transformer has a single level. `mean` and `std` (red, green, blue)
+    are applied to the images; None: those that timm's weights of that name were made with.
     Raises `UserError` when timm has no such encoder, or it gives no such pyramid, or not at this image size.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str, image_size: int) -> None:
+    def __init__(
+        self, name: str, image_size: int, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+    ) -> None:
         super().__init__()
         config, info = config_of(name), _feature_info(name, image_size)
         levels = {reduction: level for level, reduction in enumerate(info.reduction())}  # the deepest of each size
         self.levels, self.reductions = list(levels.values()), list(levels)
         self.channels = [info.channels()[level] for level in self.levels]
-        self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(config.std).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(mean or config.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std or config.std).view(3, 1, 1), persistent=False)
         sizes = [(c, image_size // r, image_size // r) for c, r in zip(self.channels, self.reductions, strict=True)]
         # timm's tables know neither which sizes a model's attention can take nor how its convolutions round them.
         other_size = ""
@@ -119,8 +121,9 @@ def pretrained_tensors(name: str, weights: str, image_size: int, part: str | Non
 def find_pretrained(
     name: str, weights: str, image_size: int, part: str | None = None
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The state dict of `TimmEncoder(name, image_size)` from pretrained weights, "timm" (its hub's) or a file's path, and for the
-    card what was taken of them: the `prefix` of their names, what else was `ignored`, the counters `filled`.
+    """The state dict of `TimmEncoder(name, image_size)` from pretrained weights, "timm" (its hub's) or a file's path, and what
+    the card says of it: the `prefix` of the names, what else was `ignored`, how many counters were `filled`, and the convolutions
+    of one channel that were spread to three (`grey`).
 
     The prefix is the one below which all tensors of the encoder are, which may be that of a network around it; `part`: what it
     begins with, where several fit. Files of other software and for other image sizes are converted as timm does. Raises
@@ -157,7 +160,7 @@ def find_pretrained(
             where=weights,
             next="take an earlier checkpoint of that training, or one in float32: half precision may have overflowed",
         )
-    taken = {"prefix": chosen.prefix, "ignored": chosen.ignored, "filled": chosen.filled}
+    taken = {"prefix": chosen.prefix, "ignored": chosen.ignored, "filled": chosen.filled, "grey": chosen.grey}
     log.info("%s: %d tensors%s", weights, len(wanted), _told(taken))
     return {f"network.{key}": tensor for key, tensor in chosen.tensors.items()}, taken
 
@@ -167,7 +170,13 @@ def _told(taken: Mapping[str, Any]) -> str:
     below = f" below {taken['prefix']}" if taken["prefix"] else ""
     counts = ", ".join(f"{name} ({count})" for name, count in taken["ignored"].items())
     aside = f"; ignored, with their number of tensors: {counts}" if counts else ""
-    return below + aside + (f"; {taken['filled']} counters of batch norm set to 0" if taken["filled"] else "")
+    filled = f"; {taken['filled']} counters of batch norm set to 0" if taken["filled"] else ""
+    return (
+        below
+        + aside
+        + filled
+        + (f"; {', '.join(taken['grey'])} spread from one channel to three" * bool(taken["grey"]))
+    )
 
 
 def _no_fit(
@@ -179,7 +188,7 @@ def _no_fit(
     counts = f"{len(near.missing)} tensors missing, {len(near.unknown)} unknown, {len(near.misshaped)} of another shape"
     below = f" (below {near.prefix})" if near.prefix else ""
     found = f"{counts}{below}: {'; '.join(shown + [near.failure] * bool(near.failure))}"
-    whose = family(tensors) or _other_size(wanted, near, image_size)
+    whose = family(tensors) or _other_shape(wanted, near, image_size)
     return UserError(
         "pretrained weights do not fit the encoder",
         found=f"{whose[0]}; {found}" if whose else found,
@@ -189,9 +198,18 @@ def _no_fit(
     )
 
 
-def _other_size(wanted: Mapping[str, Tensor], near: Fit, image_size: int) -> tuple[str, str] | None:
-    """Of weights whose maps of positions have another size, as SAM's: what they are, and what to do."""
+def _other_shape(wanted: Mapping[str, Tensor], near: Fit, image_size: int) -> tuple[str, str] | None:
+    """Of weights for other images (number of channels, or size, as SAM's): what they are, and what to do."""
     for key, tensor in near.tensors.items():
+        if (
+            tensor.ndim == wanted[key].ndim == 4
+            and wanted[key].shape[1] == 3
+            and len(near.misshaped) == 1 == near.problems
+        ):
+            return (
+                f"weights for images of {tensor.shape[1]} channels",
+                "images have 3 here: name weights for 3 channels, or for 1",
+            )
         if key.endswith("pos_embed") and tensor.ndim == wanted[key].ndim == 4 and not near.missing + near.unknown:
             size = image_size * tensor.shape[1] // wanted[key].shape[1]
             return f"weights for images of {size} pixels, as SAM's", f"set image_size: {size} in the config"

@@ -95,7 +95,7 @@ def _export_timm(network: nn.Module, name: str, image_size: int, place: Path) ->
     loading = f"timm.create_model('{name}', {size}features_only=True, pretrained=True, pretrained_cfg_overlay="
     loading += "{'file': 'timm.safetensors'}); without features_only: num_classes=0"
     note = {
-        "then": f"(image - mean) / std of timm's weights of that name: mean {mean}, std {std}",
+        "then": f"(image - mean) / std of these weights' inputs: mean {mean}, std {std}",
         "encoder.safetensors": "TimmEncoder of this pipeline",
         "timm.safetensors": loading,
         "segmentation_models_pytorch.safetensors": f"segmentation_models_pytorch.Unet('tu-{name}', encoder_weights=None)"

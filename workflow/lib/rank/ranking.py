@@ -84,6 +84,7 @@ def rank(
         "groups_needed": groups_needed(
             float(found.gain[found.best]), float(found.power * found.gain_half[found.best]), len(scored.groups)
         ),
+        "inputs": _inputs(scored),
         "seconds_per_candidate": round(float(np.median(scored.seconds)), 1),
         "notes": notes,
     }
@@ -126,8 +127,19 @@ def _table(scored: Scored, names: list[str], found: Comparison, usable: np.ndarr
     table = pd.concat([table, last], ignore_index=True).astype({"place": "Int64"}) if rest else table
     order = [*usable[i], *rest]
     extra = scored.summaries.drop(columns=by, errors="ignore").iloc[order].reset_index(drop=True)
-    facts = {"seconds": scored.seconds[order], "warnings": [scored.warnings[j] for j in order]}
+    facts = {"seconds": scored.seconds[order]} | {
+        name: [values[j] for j in order] for name, values in (("inputs", scored.inputs), ("warnings", scored.warnings))
+    }
     return pd.concat([table, extra, pd.DataFrame(facts)], axis=1)
+
+
+def _inputs(scored: Scored) -> dict[str, list[str]]:
+    """The encoders that see each kind of inputs."""
+    found: dict[str, list[str]] = {}
+    for candidate, inputs in zip(scored.candidates, scored.inputs, strict=True):
+        if inputs and candidate.encoder not in found.setdefault(inputs, []):
+            found[inputs].append(candidate.encoder)
+    return found
 
 
 def _named(candidate: Any, name: str) -> dict[str, Any]:
@@ -162,6 +174,9 @@ def ranking_text(target: str, facts: dict[str, Any]) -> str:
             told += ", but this score overrules no default"
         sentences.append(f"{told}; {_count(len(near), others)}.")
     sentences += _limits(facts, others)
+    if facts["inputs"]:
+        kinds = "; ".join(f"{inputs} ({', '.join(encoders)})" for inputs, encoders in facts["inputs"].items())
+        sentences.append(f"What the encoders saw, which belongs to their weights: {kinds}.")
     sentences += [TRUST[facts["by"]], *facts["notes"], SCOPE]
     return " ".join(sentences) + "\n"
 
