@@ -176,7 +176,7 @@ def test_style(command: str):
 def test_rule_files_import_nothing_heavy():
     code = (
         "import sys; import workflow.lib.study.config, workflow.lib.study.guards, workflow.lib.job.code;"
-        "import workflow.lib.rank.candidates;"
+        "import workflow.lib.rank.candidates, workflow.lib.networks.inputs;"
         "print([name for name in ('torch', 'pandas', 'numpy', 'scipy', 'matplotlib') if name in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -195,6 +195,7 @@ def test_rule_files_import_nothing_heavy():
         "workflow.lib.study.guards",
         "workflow.lib.study.checkpoints",
         "workflow.lib.study.protocol",
+        "workflow.lib.networks.inputs",
         "workflow.lib.rank.candidates",
         "workflow.lib.job.run",
     }
