@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+import yaml
 from torch import Tensor
 
 from tests.real_weights import LITE, lite_state
@@ -17,8 +18,11 @@ from workflow.lib.networks.norms import calibrate
 from workflow.lib.networks.pyramid import TimmEncoder
 from workflow.lib.networks.sanity import check_inputs_known, check_statistics, generated_images, shift_of
 from workflow.lib.pretrain.released import adopt_weights
+from workflow.lib.study.config import check_config
 
 SIZE = 64
+ROOT = Path(__file__).parents[3]
+SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
 
 
 def adopted(folder: Path, name: str, state: dict[str, Tensor], **entry: Any) -> dict[str, Any]:
@@ -117,6 +121,7 @@ def test_inputs_of_another_range_are_noticed_by_batch_norm(tmp_path: Path):
 
 def test_networks_without_batch_norm_are_not_checked(tmp_path: Path):
     assert adopted(tmp_path, "convnext_atto", timm.create_model("convnext_atto").state_dict())["shift"] == {}
+    assert read_json(tmp_path / "out/epoch9.json")["licence"] is None
 
 
 @pytest.mark.slow
@@ -159,3 +164,9 @@ def test_the_check_leaves_the_network_as_it_is():
     assert encoder.train() and shift_of(encoder, generated_images(2, SIZE)) and encoder.training
     assert all(torch.equal(tensor, before[key]) for key, tensor in encoder.state_dict().items())
     assert torch.equal(outputs(), expected)
+
+
+def test_part_needs_a_file_of_weights():
+    encoders = {"a": {"architecture": "timm/resnet18", "network": "a", "part": "teacher"}}
+    with pytest.raises(UserError, match="encoders.a(?s:.*)part"):
+        check_config(yaml.safe_load((ROOT / "config.yaml").read_text()) | {"encoders": encoders}, SCHEMA)

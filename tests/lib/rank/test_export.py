@@ -26,7 +26,7 @@ def exported(tmp_path: Path, encoder: dict[str, object]) -> tuple[nn.Module, Pat
     weights = tmp_path / "e/pretrained/seed0/epoch9.safetensors"
     torch.manual_seed(3)
     network = build_encoder(encoder, use="simple", image_size=64)
-    write_checkpoint(Holder(network), weights, {"accuracy": None})
+    write_checkpoint(Holder(network), weights, {"accuracy": None, "licence": None, "from": "/w.pth"})
     facts = tmp_path / "ranking.json"
     facts.write_text(json.dumps({"choice": {"encoder": "e", "path": "e/pretrained/seed0/epoch9"}}))
     export_choice(
@@ -79,3 +79,8 @@ def test_own_network_is_said_to_be_the_studys(tmp_path: Path):
     assert sorted(path.name for path in folder.iterdir()) == ["encoder.safetensors", "note.json"]
     assert load_file(folder / "encoder.safetensors").keys() == network.state_dict().keys()
     assert "no other software" in json.loads((folder / "note.json").read_text())["encoder.safetensors"]
+
+
+def test_licence_is_in_the_note(tmp_path: Path):
+    _, folder = exported(tmp_path, {"architecture": "unet", "width": 4})
+    assert json.loads((folder / "note.json").read_text())["licence"] == "not known here; the weights come from /w.pth"

@@ -30,6 +30,7 @@ def score_files(
     robustness: dict[Checkpoint, Any] | None = None,
     accuracy: dict[Checkpoint, float] | None = None,
     missing: str = "",
+    licence: str | None = None,
 ) -> dict[str, list[Any]]:
     """Candidates and score files as `score_checkpoints` writes them; probe, robustness: values of patients, None for none."""
     files: dict[str, list[Any]] = {"candidates": [*(probe or robustness or {})], "scores": [], "by_group": []}
@@ -59,6 +60,7 @@ def score_files(
         facts = {
             "seconds": 3.0,
             "inputs": f"inputs of {checkpoint.encoder}",
+            "licence": licence,
             "groups": {f"p{i}": 2 for i in range(number)},
             "values": values,
             "missing": reasons,
@@ -221,3 +223,12 @@ def test_score_files_that_do_not_tell_their_inputs_are_ranked(tmp_path: Path):
         path.write_text(path.read_text().replace('"inputs"', '"older"'))
     table, facts = rank(read_scored(**files), by=None, default=None, notes=[])
     assert set(table["inputs"]) == {""} and "belongs to their weights" not in ranking_text("T", facts)
+
+
+@pytest.mark.parametrize(
+    ("licence", "words"), [("cc-by-nc-4.0", "cc-by-nc-4.0 (resnet)"), (None, "not known here (resnet)")]
+)
+def test_licences_of_weights_from_elsewhere_are_in_the_answer(tmp_path: Path, licence: str | None, words: str):
+    _, facts, text = ranked(tmp_path, {FAIR: noise(1), GOOD: noise(2), BAD: noise(3)}, licence=licence)
+    assert f"Licences of weights from elsewhere: {words}. Whether these images were" in text
+    assert "Licences" not in ranked(tmp_path / "own", {FAIR: noise(1), BAD: noise(3)})[2]

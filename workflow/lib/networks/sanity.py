@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from workflow.lib.job.run import UserError
 from workflow.lib.networks.inputs import numbers
 from workflow.lib.networks.pyramid import TimmEncoder, config_of
-from workflow.lib.networks.weights import mismatches
 
 log = logging.getLogger("medseg")
 
@@ -51,15 +50,15 @@ def check_statistics(name: str, encoder: TimmEncoder, image_size: int) -> dict[s
     with inputs in 0..255. Empty for networks without batch norm. It does not see those, nor another order of channels, nor
     inputs that are wrong by a smaller factor, nor other names that take the same weights.
     """
-    size = image_size if config_of(name).fixed_input_size else SIZE
+    if not any(isinstance(module, nn.BatchNorm2d) for module in encoder.modules()):
+        return {}
+    size = SIZE if _takes(encoder, name, SIZE) else image_size
     mean, std = (tensor.flatten().tolist() for tensor in (encoder.mean, encoder.std))
     images, state, base = generated_images(IMAGES, size), encoder.state_dict(), name.partition(".")[0]
     twin = base.removeprefix("tf_") if base.startswith("tf_") else f"tf_{base}"
     shifts = {}
-    for each in (name, twin) if twin in timm.list_models() else (name,):
+    for each in (name, twin) if twin in timm.list_models() and _takes(encoder, twin, size) else (name,):
         network = TimmEncoder(each, size, mean, std)
-        if mismatches(state, network.state_dict()):
-            continue
         network.load_state_dict(state)
         shifts[each], first = shift_of(network, images)
         if math.isnan(first):
@@ -79,15 +78,26 @@ def check_statistics(name: str, encoder: TimmEncoder, image_size: int) -> dict[s
         if "." in name:
             log.warning("%s: the latter may be the network of these weights", found)
         else:
-            tags = timm.list_pretrained(f"{name}.*")
+            tags = ", ".join(timm.list_pretrained(f"{name}.*"))
             raise UserError(
                 "weights that fit another network of timm's better",
                 found=found,
                 expected=f"at most {1 / BETTER:.2f} times the other one's",
                 where=f"the encoder timm/{name} in the config",
-                next=f"name timm/{twin}; or, where you know better, this one with its tag ({', '.join(tags)})",
+                next=f"name timm/{twin}"
+                + (f"; or, where you know better, this one with its tag ({tags})" if tags else ""),
             )
     return shifts
+
+
+def _takes(encoder: nn.Module, name: str, image_size: int) -> bool:
+    """Whether a model of timm's exists for images of this size, and takes the weights of `encoder`."""
+    try:
+        with torch.device("meta"):  # names and shapes alone
+            shapes = {key: tensor.shape for key, tensor in TimmEncoder(name, image_size).state_dict().items()}
+    except UserError:
+        return False
+    return shapes == {key: tensor.shape for key, tensor in encoder.state_dict().items()}
 
 
 def generated_images(number: int, size: int) -> Tensor:

@@ -59,7 +59,7 @@ def adopt_weights(
     The card says where in the file they were found (`taken`), and how far batch norm's statistics are off (`shift`). Raises
     `UserError` as `find_pretrained`, `check_inputs_known` and `check_statistics` do.
     """
-    from workflow.lib.networks.pyramid import find_pretrained  # here, as timm takes a second to import
+    from workflow.lib.networks.pyramid import config_of, find_pretrained  # here, as timm takes a second to import
     from workflow.lib.networks.sanity import check_inputs_known, check_statistics
 
     name = encoder["architecture"].removeprefix(TIMM)
@@ -78,6 +78,7 @@ def adopt_weights(
     network["encoder"].load_state_dict(tensors)
     shift = {} if source == "timm" else check_statistics(name, network["encoder"], image_size)  # type: ignore[arg-type]
     card = {"epoch": epochs, "accuracy": None, "seconds": None, "encoder": dict(encoder), "from": source}
+    card |= {"licence": config_of(name).license if source == "timm" else None}  # of a file, only its owner knows it
     write_checkpoint(network, weights, card | {"from_sha256": sha256, "taken": taken, "shift": shift})
 
 

@@ -66,6 +66,8 @@ def export_encoder(
     network = build_encoder(encoder, image_size=image_size, use=trained_as(card))
     load_encoder(network, weights)
     note: dict[str, Any] = {"choice": dict(choice), "sha256_of_checkpoint": card["sha256"], "encoder": dict(encoder)}
+    if "licence" in card:
+        note["licence"] = card["licence"] or f"not known here; the weights come from {card['from']}"
     note |= {"images": f"3 channels, {image_size} pixels wide and high ({ASPECTS[aspect]}); {VALUES}" + _after(inputs)}
     with atomic_folder(folder) as place:
         _save(network.state_dict(), place / "encoder.safetensors")

@@ -109,6 +109,7 @@ def score_checkpoints(
         facts[checkpoint.path] = {
             "seconds": round(time.monotonic() - start, 3),
             "inputs": seen,
+            "licence": card.get("licence"),
             **_by_group(rows, chosen),
         }
     with atomic_path(output) as temporary:
