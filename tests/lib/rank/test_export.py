@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import timm
 import torch
 from monai.networks.nets import resnet
@@ -42,25 +43,38 @@ def exported(tmp_path: Path, encoder: dict[str, object]) -> tuple[nn.Module, Pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["resnet18", "convnext_atto", "vit_tiny_patch16_224"])
+@pytest.mark.parametrize("name", ["resnet18", "convnext_atto"])
 @torch.inference_mode()
 def test_timm_and_smp_files_give_the_same_maps(tmp_path: Path, name: str):
     network, folder = exported(tmp_path, {"architecture": f"timm/{name}"})
     images = torch.rand(2, 3, 64, 64)
     maps = network(images)
     images = (images - network.mean) / network.std
-    size = {"img_size": 64} if name.startswith("vit") else {}
     # As note.json says, and as segmentation_models_pytorch builds its encoders tu-*.
     note = json.loads((folder / "note.json").read_text())["timm.safetensors"].partition(";")[0]
     loaded = eval(note.replace("timm.safetensors", str(folder / "timm.safetensors")), {"timm": timm}).eval()
-    smp = nn.ModuleDict({"model": timm.create_model(name, features_only=True, **size)}).eval()
+    smp = nn.ModuleDict({"model": timm.create_model(name, features_only=True)}).eval()
     smp.load_state_dict(load_file(folder / "segmentation_models_pytorch.safetensors"))
     for other in (loaded, smp["model"]):
         levels = [other(images)[level] for level in network.levels]
         for found, expected in zip(levels, maps, strict=True):
             torch.testing.assert_close(found, expected)
-    whole = timm.create_model(name, num_classes=0, **size).state_dict()
+    whole = timm.create_model(name, num_classes=0).state_dict()
     assert load_file(folder / "timm.safetensors").keys() <= whole.keys()
+
+
+@pytest.mark.parametrize(("name", "side"), [("vit_tiny_patch16_224", 64), ("vit_small_patch14_dinov2", 56)])
+@torch.inference_mode()
+def test_plain_transformers_are_exported_for_timm_alone(tmp_path: Path, name: str, side: int):
+    network, folder = exported(tmp_path, {"architecture": f"timm/{name}"})
+    assert sorted(path.name for path in folder.iterdir()) == ["encoder.safetensors", "note.json", "timm.safetensors"]
+    note = json.loads((folder / "note.json").read_text())
+    names = {"timm": timm, "safetensors": safetensors}
+    exec(note["timm.safetensors"].replace("timm.safetensors", str(folder / "timm.safetensors")), names)
+    loaded, images = names["m"].eval(), torch.rand(2, 3, side, side)
+    for found, expected in zip(loaded(images), network.network(images), strict=True):
+        torch.testing.assert_close(found, expected)
+    assert ("resized to 56" in note.get("size", "")) == (side == 56) and "no plain transformers" in str(note)
 
 
 @torch.inference_mode()

@@ -15,6 +15,7 @@ import timm
 import torch
 from timm.models import load_state_dict_from_hf
 from torch import Tensor, nn
+from torch.nn import functional
 
 from workflow.lib.job.run import UserError
 from workflow.lib.networks.families import family
@@ -24,14 +25,17 @@ from workflow.lib.networks.weights import read_weights
 log = logging.getLogger("medseg")
 
 SHOWN = 5  # names in an error
+PLAIN = (4, 8, 16, 32)  # reductions of the pyramid that a plain transformer's maps are resampled to
 
 
 class TimmEncoder(nn.Module):
     """A timm encoder built for square images of `image_size` pixels, initialised from torch's global generator.
 
-    `channels` and `reductions` (input pixels per position, powers of two) describe its maps, shallow to deep. Of maps
-    of one size only the deepest is kept: a plain vision transformer has a single level. `mean` and `std` (red, green, blue)
-    are applied to the images; None: those that timm's weights of that name were made with.
+    `channels` and `reductions` (input pixels per position, powers of two) describe its maps, shallow to deep. Of maps of one
+    size only the deepest is kept. But plain transformers, whose maps are all of one size, give those of four evenly spaced
+    `blocks`, resampled to 1/4, 1/8, 1/16 and 1/32 of the image. Where the width of their patches is no power of two, they get
+    images of `side` pixels, so that a patch is 16 pixels of the given ones. `mean` and `std` (red, green, blue) are applied to
+    the images; None: those that timm's weights of that name were made with.
     Raises `UserError` when timm has no such encoder, or it gives no such pyramid, or not at this image size.
     """
 
@@ -46,13 +50,20 @@ class TimmEncoder(nn.Module):
         levels = {reduction: level for level, reduction in enumerate(info.reduction())}  # the deepest of each size
         self.levels, self.reductions = list(levels.values()), list(levels)
         self.channels = [info.channels()[level] for level in self.levels]
+        self.side, self.blocks = image_size, list[int]()
+        if _is_plain(info):
+            self.levels, self.reductions, self.channels = [0, 1, 2, 3], list(PLAIN), self.channels * 4
+            self.blocks = [(info.out_indices[-1] + 1) * (i + 1) // 4 - 1 for i in range(4)]
+            patch = info.reduction()[0]
+            self.side = image_size if patch.bit_count() == 1 else image_size // 16 * patch
         self.register_buffer("mean", torch.tensor(mean or config.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std or config.std).view(3, 1, 1), persistent=False)
         sizes = [(c, image_size // r, image_size // r) for c, r in zip(self.channels, self.reductions, strict=True)]
         # timm's tables know neither which sizes a model's attention can take nor how its convolutions round them.
         other_size = ""
         try:
-            self.network = _create(name, image_size, features_only=True)
+            chosen = {"out_indices": self.blocks} if self.blocks else {}
+            self.network = _create(name, self.side, features_only=True, **chosen)
             with torch.no_grad():
                 found: Any = [tuple(x.shape[1:]) for x in self.eval()(torch.zeros(1, 3, image_size, image_size))]
             self.train()
@@ -68,10 +79,16 @@ class TimmEncoder(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Images (n, 3, s, s), in 0..1, to maps (n, c, s / reduction, s / reduction), shallow to deep."""
-        maps = self.network((images - self.mean) / self.std)
+        size, images = images.shape[-1], (images - self.mean) / self.std
+        if size != self.side:
+            images = functional.interpolate(images, size=(self.side, self.side), mode="bilinear", antialias=True)
+        maps = self.network(images)
         if getattr(self.network, "output_fmt", "NCHW") == "NHWC":  # timm's older extractors, of CNNs, do not say it
             maps = [x.permute(0, 3, 1, 2) for x in maps]
-        return [maps[level] for level in self.levels]
+        maps = [maps[level] for level in self.levels]
+        if self.blocks:
+            maps = [_resampled(x, size // reduction) for x, reduction in zip(maps, self.reductions, strict=True)]
+        return maps
 
 
 class PyramidDecoder(nn.Module):
@@ -131,9 +148,10 @@ def find_pretrained(
     a tensor of the encoder's, or have it in another shape or not finite: no weight is ever a random one.
     """
     with torch.device("meta"):  # names and shapes alone
-        wanted = TimmEncoder(name, image_size).network.state_dict()
+        encoder = TimmEncoder(name, image_size)
+    wanted = encoder.network.state_dict()
     tensors = _download(name) if weights == "timm" else read_weights(weights)
-    model, convert = _classifier(name, image_size)
+    model, convert = _classifier(name, encoder.side)
     least = sum(not key.endswith(COUNTER) for key in wanted) // 2  # converters may join tensors
     tried = [fit(tensors, prefix, wanted, model, convert) for prefix in prefixes(tensors, least)]
     fits = [found for found in tried if not found.problems]
@@ -254,13 +272,14 @@ def _feature_info(name: str, image_size: int) -> Any:
             expected="a model that timm.create_model(..., features_only=True) supports",
             next="use another encoder",
         ) from error
-    reductions, deepest = info.reduction(), info.reduction()[-1]
+    reductions = list(PLAIN) if _is_plain(info) else info.reduction()
+    deepest = reductions[-1]
     if any(reduction.bit_count() != 1 for reduction in reductions):
         raise _refused(
             f"timm's encoder {name} gives no pyramid of x2 steps",
             found=f"maps of 1/{', 1/'.join(map(str, reductions))} of the image's size",
             expected="powers of two: the decoder goes up to full resolution in steps of x2",
-            next="use another encoder, for example a vision transformer with patches of 16 pixels",
+            next="use another encoder",
         )
     if image_size % deepest:
         below = max(image_size // deepest, 1) * deepest
@@ -271,6 +290,21 @@ def _feature_info(name: str, image_size: int) -> Any:
             next="change the image size, or use another encoder",
         )
     return info
+
+
+def _is_plain(info: Any) -> bool:
+    """Whether the maps of a model are all of one size, after blocks: vision transformers and their like."""
+    reductions = info.reduction()
+    return len(reductions) > 1 == len(set(reductions)) and all(
+        name.startswith("blocks.") for name in info.module_name()
+    )
+
+
+def _resampled(x: Tensor, size: int) -> Tensor:
+    """Maps (n, c, s, s) as (n, c, size, size): means of smaller squares, or interpolated."""
+    if x.shape[-1] > size:
+        return functional.avg_pool2d(x, x.shape[-1] // size)
+    return functional.interpolate(x, size=(size, size), mode="bilinear") if x.shape[-1] < size else x
 
 
 def _classifier(name: str, image_size: int) -> tuple[nn.Module, Callable[[Tensors], Tensors]]:
