@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import safetensors.torch
+import segmentation_models_pytorch
 import timm
 import torch
 from monai.networks.nets import resnet
@@ -43,20 +44,23 @@ def exported(tmp_path: Path, encoder: dict[str, object]) -> tuple[nn.Module, Pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["resnet18", "convnext_atto"])
+@pytest.mark.parametrize("name", ["resnet18", "convnext_atto", "swin_tiny_patch4_window7_224"])
 @torch.inference_mode()
 def test_timm_and_smp_files_give_the_same_maps(tmp_path: Path, name: str):
     network, folder = exported(tmp_path, {"architecture": f"timm/{name}"})
     images = torch.rand(2, 3, 64, 64)
     maps = network(images)
     images = (images - network.mean) / network.std
-    # As note.json says, and as segmentation_models_pytorch builds its encoders tu-*.
-    note = json.loads((folder / "note.json").read_text())["timm.safetensors"].partition(";")[0]
-    loaded = eval(note.replace("timm.safetensors", str(folder / "timm.safetensors")), {"timm": timm}).eval()
-    smp = nn.ModuleDict({"model": timm.create_model(name, features_only=True)}).eval()
-    smp.load_state_dict(load_file(folder / "segmentation_models_pytorch.safetensors"))
-    for other in (loaded, smp["model"]):
-        levels = [other(images)[level] for level in network.levels]
+    note = json.loads((folder / "note.json").read_text())
+    call = note["timm.safetensors"].partition(";")[0].replace("timm.safetensors", str(folder / "timm.safetensors"))
+    loaded = [eval(call, {"timm": timm}).eval()(images)[level] for level in network.levels]
+    key = "segmentation_models_pytorch.safetensors"
+    names = {"segmentation_models_pytorch": segmentation_models_pytorch, "safetensors": safetensors}
+    exec(note[key].replace(f"'{key}'", f"'{folder / key}'"), names)
+    by_smp = names["m"].encoder.eval()(images)[-len(maps) :]
+    if name.startswith("swin"):
+        loaded = [x.permute(0, 3, 1, 2) for x in loaded]
+    for levels in (loaded, by_smp):
         for found, expected in zip(levels, maps, strict=True):
             torch.testing.assert_close(found, expected)
     whole = timm.create_model(name, num_classes=0).state_dict()
@@ -74,6 +78,8 @@ def test_plain_transformers_are_exported_for_timm_alone(tmp_path: Path, name: st
     loaded, images = names["m"].eval(), torch.rand(2, 3, side, side)
     for found, expected in zip(loaded(images), network.network(images), strict=True):
         torch.testing.assert_close(found, expected)
+    with pytest.raises(ValueError):
+        segmentation_models_pytorch.Unet(f"tu-{name}", encoder_weights=None)
     assert ("resized to 56" in note.get("size", "")) == (side == 56) and "no plain transformers" in str(note)
 
 

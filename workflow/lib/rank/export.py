@@ -112,8 +112,8 @@ def _export_timm(network: nn.Module, name: str, image_size: int, place: Path) ->
     else:
         _save({f"model.{key}": tensor for key, tensor in maps.items()}, place / f"{smp}.safetensors")
         note[f"{smp}.safetensors"] = (
-            f"{smp}.Unet('tu-{name}', encoder_weights=None).encoder.load_state_dict(safetensors.torch.load_file(...)); "
-            "not tried here, where it is not installed"
+            f"m = {smp}.Unet('tu-{name}', {size}encoder_weights=None); "
+            f"m.encoder.load_state_dict(safetensors.torch.load_file('{smp}.safetensors'))"
         )
     monai = "MONAI builds no encoder of this name; its UNetDecoder takes the maps of timm's features_only model"
     if name.split(".")[0] in RESNETS:
