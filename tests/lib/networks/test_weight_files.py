@@ -137,6 +137,14 @@ def test_of_two_that_fit_the_user_chooses(one: str, other: str, body: State, sav
     assert taken_from(save(below(one, body) | below(other, body)), body)["ignored"].values()  # equal: no question
 
 
+def test_text_towers_that_timm_drops_are_counted_too(save: Callable[[Any], str]):
+    vit = timm.create_model("vit_tiny_patch16_224", img_size=SIZE).state_dict()
+    path = save(below("visual.trunk.", vit) | {"text.proj.weight": torch.ones(2, 2), "logit_scale": torch.ones(())})
+    taken = find_pretrained("vit_tiny_patch16_224", path, SIZE)[1]
+    assert taken["prefix"] == "visual.trunk."
+    assert {"text": 1, "logit_scale": 1}.items() <= taken["ignored"].items()
+
+
 def test_top_level_can_be_chosen(body: State, save: Callable[[Any], str]):
     path = save(body | below("ema.", body, shift=1))
     assert taken_from(path, body, part="")["prefix"] == ""

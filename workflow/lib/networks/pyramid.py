@@ -169,7 +169,7 @@ def find_pretrained(
             where=weights,
             next=f"choose one in this encoder's entry of the config, for example part: {names[-1]}",
         )
-    chosen = asked[0]
+    chosen = asked[-1]  # of equal ones the longest prefix, so that what a converter drops is counted as ignored
     if bad := [key for key, tensor in chosen.tensors.items() if not tensor.isfinite().all()]:
         raise UserError(
             "pretrained weights with values that are not finite",
