@@ -179,7 +179,7 @@ def test_style(command: str) -> None:
 def test_rule_files_import_nothing_heavy() -> None:
     code = (
         "import sys; import workflow.lib.study.config, workflow.lib.study.guards, workflow.lib.job.code;"
-        "import workflow.lib.rank.candidates;"
+        "import workflow.lib.rank.candidates, workflow.lib.networks.inputs;"
         "print([name for name in ('torch', 'pandas', 'numpy', 'scipy', 'matplotlib') if name in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -198,6 +198,7 @@ def test_rule_files_import_nothing_heavy() -> None:
         "workflow.lib.study.guards",
         "workflow.lib.study.checkpoints",
         "workflow.lib.study.protocol",
+        "workflow.lib.networks.inputs",
         "workflow.lib.rank.candidates",
         "workflow.lib.job.run",
     }

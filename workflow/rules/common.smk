@@ -14,6 +14,7 @@ from functools import cache
 
 from workflow.lib.job.code import code_files
 from workflow.lib.job.run import UserError, read_json
+from workflow.lib.networks.inputs import weights_inputs
 from workflow.lib.rank.candidates import rank_candidates, to_confirm
 from workflow.lib.study.checkpoints import (
     GIVEN,
@@ -99,7 +100,12 @@ def minutes(first, longest=1440):
 
 
 def encoder_settings(wildcards):
-    return network_settings(config["encoders"][wildcards.encoder])
+    return settings_of(wildcards.encoder)
+
+
+def settings_of(encoder):
+    """What an encoder's network is built from, and the inputs of its weights where the config names them."""
+    return network_settings(config["encoders"][encoder]) | weights_inputs(encoder, config["encoders"][encoder])
 
 
 def network_inputs(wildcards):

@@ -110,6 +110,11 @@ def given_weights(wildcards):
     return config["encoders"][wildcards.encoder]["weights"]
 
 
+def adopted_settings(wildcards):
+    part = config["encoders"][wildcards.encoder].get("part")
+    return encoder_settings(wildcards) | ({} if part is None else {"part": part})
+
+
 def given_sha256(wildcards):
     source = given_weights(wildcards)
     return None if source == "timm" else cached_sha256(source)

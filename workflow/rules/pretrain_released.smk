@@ -72,7 +72,7 @@ rule adopt_weights:
     conda:
         "../../envs/ml.yaml"
     params:
-        encoder=encoder_settings,
+        encoder=adopted_settings,
         source=given_weights,
         sha256=given_sha256,  # other weights under the same name are adopted again
         image_size=config["image_size"],

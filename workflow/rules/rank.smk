@@ -73,7 +73,7 @@ rule export_choice:
     conda:
         "../../envs/ml.yaml"
     params:
-        encoders={name: network_settings(config["encoders"][name]) for name in GRID["encoders"]},
+        encoders={name: settings_of(name) for name in GRID["encoders"]},
         inputs={name: inputs_of(config, name) for name in GRID["encoders"]},
         image_size=config["image_size"],
         aspect=PROTOCOL["aspect"],

@@ -134,6 +134,15 @@ def test_what_is_no_such_network_is_refused(
     assert "next:" in str(error.value) and not job["output"].exists()
 
 
+def test_weights_below_a_wrapper_are_found(job: dict[str, Any], tmp_path: Path) -> None:
+    network = Pixels()
+    job = given(job, network, tmp_path)
+    plain = value(job, "knn")
+    wrapped = {"epoch": 3, "state_dict": {f"module.{name}": tensor for name, tensor in network.state_dict().items()}}
+    torch.save(wrapped, job["weights"])
+    assert value(job, "knn") == plain
+
+
 def test_weights_that_fit_half_of_it_are_refused(job: dict[str, Any], tmp_path: Path) -> None:
     job = given(job, Pixels(), tmp_path)
     torch.save({"stage.weight": torch.zeros(4, 1, 1, 1), "stage.bias": torch.zeros(4)}, job["weights"])

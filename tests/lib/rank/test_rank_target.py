@@ -30,6 +30,7 @@ def score_files(
     robustness: dict[Checkpoint, Any] | None = None,
     accuracy: dict[Checkpoint, float] | None = None,
     missing: str = "",
+    licence: str | None = None,
 ) -> dict[str, list[Any]]:
     """Candidates and score files as `score_checkpoints` writes them; probe, robustness: values of patients, None for none."""
     files: dict[str, list[Any]] = {"candidates": [*(probe or robustness or {})], "scores": [], "by_group": []}
@@ -56,7 +57,14 @@ def score_files(
         pd.DataFrame([common | row for row in rows], columns=[*common, "score", "better", *COLUMNS]).to_csv(
             path, index=False
         )
-        facts = {"seconds": 3.0, "groups": {f"p{i}": 2 for i in range(number)}, "values": values, "missing": reasons}
+        facts = {
+            "seconds": 3.0,
+            "inputs": f"inputs of {checkpoint.encoder}",
+            "licence": licence,
+            "groups": {f"p{i}": 2 for i in range(number)},
+            "values": values,
+            "missing": reasons,
+        }
         path.with_suffix(".json").write_text(json.dumps({checkpoint.path: facts}))
         files["scores"].append(str(path))
         files["by_group"].append(str(path.with_suffix(".json")))
@@ -199,3 +207,27 @@ def test_job_writes_everything(tmp_path: Path, groups: int) -> None:
         assert image.width > 1000
     snippet = Path(outputs["snippet"]).read_text()
     assert "encoders: [resnet]" in snippet and "no masks yet" in snippet
+
+
+def test_inputs_of_every_candidate_are_in_table_and_answer(tmp_path: Path) -> None:
+    table, facts, words = ranked(tmp_path, {FAIR: noise(1), GOOD: noise(2), BAD: noise(3)})
+    assert table["inputs"].to_dict() == {name: f"inputs of {name.partition(',')[0]}" for name in table.index}
+    assert facts["inputs"] == {"inputs of unet": ["unet"], "inputs of resnet": ["resnet"]}
+    assert "inputs of unet (unet); inputs of resnet (resnet)." in words
+
+
+def test_score_files_that_do_not_tell_their_inputs_are_ranked(tmp_path: Path) -> None:
+    files = score_files(tmp_path, {FAIR: noise(1), GOOD: noise(2)})
+    for path in map(Path, files["by_group"]):
+        path.write_text(path.read_text().replace('"inputs"', '"older"'))
+    table, facts = rank(read_scored(**files), by=None, default=None, notes=[])
+    assert set(table["inputs"]) == {""} and "belongs to their weights" not in ranking_text("T", facts)
+
+
+@pytest.mark.parametrize(
+    ("licence", "words"), [("cc-by-nc-4.0", "cc-by-nc-4.0 (resnet)"), (None, "not known here (resnet)")]
+)
+def test_licences_of_weights_from_elsewhere_are_in_the_answer(tmp_path: Path, licence: str | None, words: str) -> None:
+    _, facts, text = ranked(tmp_path, {FAIR: noise(1), GOOD: noise(2), BAD: noise(3)}, licence=licence)
+    assert f"Licences of weights from elsewhere: {words}. Whether these images were" in text
+    assert "Licences" not in ranked(tmp_path / "own", {FAIR: noise(1), BAD: noise(3)})[2]

@@ -61,7 +61,7 @@ def build_encoder(settings: Settings, *, use: str, image_size: int = 224) -> nn.
     if architecture.startswith(TIMM):
         from workflow.lib.networks.pyramid import TimmEncoder  # here, as timm takes a second to import
 
-        return TimmEncoder(architecture.removeprefix(TIMM), image_size)
+        return TimmEncoder(architecture.removeprefix(TIMM), image_size, settings.get("mean"), settings.get("std"))
     width, drop = settings["width"], DROP[architecture][use]
     if architecture == "swin":
         from workflow.lib.networks.swin import SwinEncoder  # torchvision's blocks take two seconds

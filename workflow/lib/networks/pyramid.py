@@ -5,7 +5,8 @@ Encoders: timm (https://github.com/huggingface/pytorch-image-models). Decoder: t
 
 import difflib
 import inspect
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 from unittest.mock import patch
@@ -14,39 +15,55 @@ import timm
 import torch
 from timm.models import load_state_dict_from_hf
 from torch import Tensor, nn
+from torch.nn import functional
 
 from workflow.lib.job.run import UserError
+from workflow.lib.networks.families import family
+from workflow.lib.networks.fit import COUNTER, Fit, Tensors, equal, fit, prefixes
 from workflow.lib.networks.weights import read_weights
 
+log = logging.getLogger("medseg")
+
 SHOWN = 5  # names in an error
-READ_AGAIN = "download or save the file again, as .safetensors where you can"
+PLAIN = (4, 8, 16, 32)  # reductions of the pyramid that a plain transformer's maps are resampled to
 
 
 class TimmEncoder(nn.Module):
     """A timm encoder built for square images of `image_size` pixels, initialised from torch's global generator.
 
-    `channels` and `reductions` (input pixels per position, powers of two) describe its maps, shallow to deep. Of maps
-    of one size only the deepest is kept: a plain vision transformer has a single level. The mean and standard deviation
-    that timm's weights of that name were made with are applied to the images.
+    `channels` and `reductions` (input pixels per position, powers of two) describe its maps, shallow to deep. Of maps of one
+    size only the deepest is kept. But plain transformers, whose maps are all of one size, give those of four evenly spaced
+    `blocks`, resampled to 1/4, 1/8, 1/16 and 1/32 of the image. Where the width of their patches is no power of two, they get
+    images of `side` pixels, so that a patch is 16 pixels of the given ones. `mean` and `std` (red, green, blue) are applied to
+    the images; None: those that timm's weights of that name were made with.
     Raises `UserError` when timm has no such encoder, or it gives no such pyramid, or not at this image size.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str, image_size: int) -> None:
+    def __init__(
+        self, name: str, image_size: int, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+    ) -> None:
         super().__init__()
         config, info = config_of(name), _feature_info(name, image_size)
         levels = {reduction: level for level, reduction in enumerate(info.reduction())}  # the deepest of each size
         self.levels, self.reductions = list(levels.values()), list(levels)
         self.channels = [info.channels()[level] for level in self.levels]
-        self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(config.std).view(3, 1, 1), persistent=False)
+        self.side, self.blocks = image_size, list[int]()
+        if _is_plain(info):
+            self.levels, self.reductions, self.channels = [0, 1, 2, 3], list(PLAIN), self.channels * 4
+            self.blocks = [(info.out_indices[-1] + 1) * (i + 1) // 4 - 1 for i in range(4)]
+            patch = info.reduction()[0]
+            self.side = image_size if patch.bit_count() == 1 else image_size // 16 * patch
+        self.register_buffer("mean", torch.tensor(mean or config.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std or config.std).view(3, 1, 1), persistent=False)
         sizes = [(c, image_size // r, image_size // r) for c, r in zip(self.channels, self.reductions, strict=True)]
         # timm's tables know neither which sizes a model's attention can take nor how its convolutions round them.
         other_size = ""
         try:
-            self.network = _create(name, image_size, features_only=True)
+            chosen = {"out_indices": self.blocks} if self.blocks else {}
+            self.network = _create(name, self.side, features_only=True, **chosen)
             with torch.no_grad():
                 found: Any = [tuple(x.shape[1:]) for x in self.eval()(torch.zeros(1, 3, image_size, image_size))]
             self.train()
@@ -62,10 +79,16 @@ class TimmEncoder(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Images (n, 3, s, s), in 0..1, to maps (n, c, s / reduction, s / reduction), shallow to deep."""
-        maps = self.network((images - self.mean) / self.std)
+        size, images = images.shape[-1], (images - self.mean) / self.std
+        if size != self.side:
+            images = functional.interpolate(images, size=(self.side, self.side), mode="bilinear", antialias=True)
+        maps = self.network(images)
         if getattr(self.network, "output_fmt", "NCHW") == "NHWC":  # timm's older extractors, of CNNs, do not say it
             maps = [x.permute(0, 3, 1, 2) for x in maps]
-        return [maps[level] for level in self.levels]
+        maps = [maps[level] for level in self.levels]
+        if self.blocks:
+            maps = [_resampled(x, size // reduction) for x, reduction in zip(maps, self.reductions, strict=True)]
+        return maps
 
 
 class PyramidDecoder(nn.Module):
@@ -107,45 +130,108 @@ class PyramidDecoder(nn.Module):
         return self.head(self.decoder(skips, skip_connect=len(skips) - 1))
 
 
-def pretrained_tensors(name: str, weights: str, image_size: int) -> dict[str, Tensor]:
-    """The state dict of `TimmEncoder(name, image_size)` from pretrained weights: "timm" (its hub's) or a file's path.
+def pretrained_tensors(name: str, weights: str, image_size: int, part: str | None = None) -> dict[str, Tensor]:
+    """The state dict of `TimmEncoder(name, image_size)` from pretrained weights: see `find_pretrained`."""
+    return find_pretrained(name, weights, image_size, part)[0]
 
-    Files of other software and for other image sizes are converted as timm does. Raises `UserError` when the weights
-    are not available or unreadable, hold a tensor that the model does not know, lack one of the encoder's or have it in another
-    shape: no weight is ever a random one.
+
+def find_pretrained(
+    name: str, weights: str, image_size: int, part: str | None = None
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The state dict of `TimmEncoder(name, image_size)` from pretrained weights, "timm" (its hub's) or a file's path, and what
+    the card says of it: the `prefix` of the names, what else was `ignored`, how many counters were `filled`, and the convolutions
+    of one channel that were spread to three (`grey`).
+
+    The prefix is the one below which all tensors of the encoder are, which may be that of a network around it; `part`: what it
+    begins with, where several fit. Files of other software and for other image sizes are converted as timm does. Raises
+    `UserError` when the weights are not available or unreadable, hold a part of an encoder that this model does not have, lack
+    a tensor of the encoder's, or have it in another shape or not finite: no weight is ever a random one.
     """
     with torch.device("meta"):  # names and shapes alone
-        wanted = TimmEncoder(name, image_size).network.state_dict()
-    tensors = _download(name) if weights == "timm" else read_weights(weights, next=READ_AGAIN)
-    model, convert = _classifier(name, image_size)
-    arguments = (tensors, model)[: len(inspect.signature(convert).parameters)]
-    failure = ""
-    try:
-        tensors = convert(*arguments)
-    except Exception as error:  # the converters take any file for one of their model's, and check nothing
-        failure = f"; the conversion failed with {error!r}"
-    # timm's extractors call 'stages.0.x' of the model 'stages_0.x' or 'model.stages.0.x'.
-    names = {alias: key for key in tensors for alias in (f"model.{key}", key.replace(".", "_", 1), key)}
-    found = {key: tensors[names[key]] for key in wanted if key in names}
-    missing = [f"missing {key}" for key in wanted if key not in found]
-    known = model.state_dict().keys()
-    unknown = [f"unknown {key}" for key in tensors if key not in known]
-    misshaped = [
-        f"{key} has shape {tuple(tensor.shape)} instead of {tuple(wanted[key].shape)}"
-        for key, tensor in found.items()
-        if tensor.shape != wanted[key].shape
-    ]
-    problems = [problem for some in zip_longest(missing, unknown, misshaped) for problem in some if problem]
-    if problems or failure:
-        counts = f"{len(missing)} tensors missing, {len(unknown)} unknown, {len(misshaped)} of another shape"
+        encoder = TimmEncoder(name, image_size)
+    wanted = encoder.network.state_dict()
+    tensors = _download(name) if weights == "timm" else read_weights(weights)
+    model, convert = _classifier(name, encoder.side)
+    least = sum(not key.endswith(COUNTER) for key in wanted) // 2  # converters may join tensors
+    tried = [fit(tensors, prefix, wanted, model, convert) for prefix in prefixes(tensors, least)]
+    fits = [found for found in tried if not found.problems]
+    if not fits:
+        near = min(tried, key=lambda found: found.problems)
+        raise _no_fit(name, weights, image_size, wanted, near, tensors)
+    asked = [found for found in fits if part is None or f"{found.prefix}.".startswith(f"{part}.")]
+    different = [found for i, found in enumerate(asked) if not any(equal(found.tensors, f.tensors) for f in asked[:i])]
+    if len(different) != 1:
+        names = [repr(found.prefix.removesuffix(".")) for found in different or fits]
         raise UserError(
-            "pretrained weights do not fit the encoder",
-            found=f"{counts}: {'; '.join(problems[:SHOWN])}{failure}",
-            expected=f"the {len(wanted)} tensors of timm's encoder {name} at {image_size} pixels",
+            "several sets of weights fit the encoder" if different else "no such part of the weights fits the encoder",
+            found=", ".join(names),
+            expected=f"one below {part}" if part else "one, or equal ones",
             where=weights,
-            next="name the timm model that the weights belong to, or give other weights",
+            next=f"choose one in this encoder's entry of the config, for example part: {names[-1]}",
         )
-    return {f"network.{key}": tensor for key, tensor in found.items()}
+    chosen = asked[-1]  # of equal ones the longest prefix, so that what a converter drops is counted as ignored
+    if bad := [key for key, tensor in chosen.tensors.items() if not tensor.isfinite().all()]:
+        raise UserError(
+            "pretrained weights with values that are not finite",
+            found=f"NaN or infinity in {len(bad)} of {len(wanted)} tensors: {', '.join(bad[:SHOWN])}",
+            expected="finite numbers",
+            where=weights,
+            next="take an earlier checkpoint of that training, or one in float32: half precision may have overflowed",
+        )
+    taken = {"prefix": chosen.prefix, "ignored": chosen.ignored, "filled": chosen.filled, "grey": chosen.grey}
+    log.info("%s: %d tensors%s", weights, len(wanted), _told(taken))
+    return {f"network.{key}": tensor for key, tensor in chosen.tensors.items()}, taken
+
+
+def _told(taken: Mapping[str, Any]) -> str:
+    """What was taken off and left aside, in words."""
+    below = f" below {taken['prefix']}" if taken["prefix"] else ""
+    counts = ", ".join(f"{name} ({count})" for name, count in taken["ignored"].items())
+    aside = f"; ignored, with their number of tensors: {counts}" if counts else ""
+    filled = f"; {taken['filled']} counters of batch norm set to 0" if taken["filled"] else ""
+    return (
+        below
+        + aside
+        + filled
+        + (f"; {', '.join(taken['grey'])} spread from one channel to three" * bool(taken["grey"]))
+    )
+
+
+def _no_fit(
+    name: str, weights: str, image_size: int, wanted: Mapping[str, Tensor], near: Fit, tensors: Mapping[str, Tensor]
+) -> UserError:
+    """The error about `tensors` of which none fit; `near`: those that come closest."""
+    some = zip_longest(near.missing, near.unknown, near.misshaped)
+    shown = [problem for problems in some for problem in problems if problem][:SHOWN]
+    counts = f"{len(near.missing)} tensors missing, {len(near.unknown)} unknown, {len(near.misshaped)} of another shape"
+    below = f" (below {near.prefix})" if near.prefix else ""
+    found = f"{counts}{below}: {'; '.join(shown + [near.failure] * bool(near.failure))}"
+    whose = family(tensors) or _other_shape(wanted, near, image_size)
+    return UserError(
+        "pretrained weights do not fit the encoder",
+        found=f"{whose[0]}; {found}" if whose else found,
+        expected=f"the {len(wanted)} tensors of timm's encoder {name} at {image_size} pixels",
+        where=weights,
+        next=whose[1] if whose else "name the timm model that the weights belong to, or give other weights",
+    )
+
+
+def _other_shape(wanted: Mapping[str, Tensor], near: Fit, image_size: int) -> tuple[str, str] | None:
+    """Of weights for other images (number of channels, or size, as SAM's): what they are, and what to do."""
+    for key, tensor in near.tensors.items():
+        if (
+            tensor.ndim == wanted[key].ndim == 4
+            and wanted[key].shape[1] == 3
+            and len(near.misshaped) == 1 == near.problems
+        ):
+            return (
+                f"weights for images of {tensor.shape[1]} channels",
+                "images have 3 here: name weights for 3 channels, or for 1",
+            )
+        if key.endswith("pos_embed") and tensor.ndim == wanted[key].ndim == 4 and not near.missing + near.unknown:
+            size = image_size * tensor.shape[1] // wanted[key].shape[1]
+            return f"weights for images of {size} pixels, as SAM's", f"set image_size: {size} in the config"
+    return None
 
 
 def _refused(what: str, *, found: object, expected: str, next: str) -> UserError:
@@ -186,13 +272,14 @@ def _feature_info(name: str, image_size: int) -> Any:
             expected="a model that timm.create_model(..., features_only=True) supports",
             next="use another encoder",
         ) from error
-    reductions, deepest = info.reduction(), info.reduction()[-1]
+    reductions = list(PLAIN) if _is_plain(info) else info.reduction()
+    deepest = reductions[-1]
     if any(reduction.bit_count() != 1 for reduction in reductions):
         raise _refused(
             f"timm's encoder {name} gives no pyramid of x2 steps",
             found=f"maps of 1/{', 1/'.join(map(str, reductions))} of the image's size",
             expected="powers of two: the decoder goes up to full resolution in steps of x2",
-            next="use another encoder, for example a vision transformer with patches of 16 pixels",
+            next="use another encoder",
         )
     if image_size % deepest:
         below = max(image_size // deepest, 1) * deepest
@@ -205,7 +292,22 @@ def _feature_info(name: str, image_size: int) -> Any:
     return info
 
 
-def _classifier(name: str, image_size: int) -> tuple[nn.Module, Callable[..., dict[str, Tensor]]]:
+def _is_plain(info: Any) -> bool:
+    """Whether the maps of a model are all of one size, after blocks: vision transformers and their like."""
+    reductions = info.reduction()
+    return len(reductions) > 1 == len(set(reductions)) and all(
+        name.startswith("blocks.") for name in info.module_name()
+    )
+
+
+def _resampled(x: Tensor, size: int) -> Tensor:
+    """Maps (n, c, s, s) as (n, c, size, size): means of smaller squares, or interpolated."""
+    if x.shape[-1] > size:
+        return functional.avg_pool2d(x, x.shape[-1] // size)
+    return functional.interpolate(x, size=(size, size), mode="bilinear") if x.shape[-1] < size else x
+
+
+def _classifier(name: str, image_size: int) -> tuple[nn.Module, Callable[[Tensors], Tensors]]:
     """timm's whole model, names and shapes alone, and its converter of checkpoints.
 
     timm has no public way to the converter. Only timm's loader receives it, which is therefore replaced while the model is
@@ -215,7 +317,11 @@ def _classifier(name: str, image_size: int) -> tuple[nn.Module, Callable[..., di
     # The number of classes does not matter, as the encoder has no classifier; but files may have one.
     with torch.device("meta"), patch("timm.models._builder.load_pretrained") as loader:
         model = _create(name, image_size, pretrained=True, num_classes=1000)
-    return model, loader.call_args.kwargs["filter_fn"] or (lambda tensors: tensors)
+    convert = loader.call_args.kwargs["filter_fn"]
+    if convert is None:
+        return model, lambda tensors: tensors
+    takes = len(inspect.signature(convert).parameters)
+    return model, lambda tensors: convert(*(tensors, model)[:takes])
 
 
 def _download(name: str) -> dict[str, Tensor]:

@@ -36,8 +36,8 @@ class Target:
 class Study:
     """What the costs of a run depend on.
 
-    sources: training and validation images of the pretrainings, by name; targets by name. Both without those that nothing is known
-    of yet.
+    sources: training and validation images of the pretrainings, by name; targets by name. Both without those that nothing is
+    known of yet.
     """
 
     config: Config
@@ -126,10 +126,10 @@ def work(job: Job, study: Study) -> float | None:
     if job.rule in PRETRAININGS:
         scheme = study.config["schemes"][job.wildcards["scheme"]]
         epochs = float(job.wildcards.get("epochs", scheme["epochs"]))
-        images = study.sources.get(scheme.get("source") or study.config["pretraining"]["source"])
+        seen = study.sources.get(scheme.get("source") or study.config["pretraining"]["source"])
         task = scheme.get("task", "classification")
         passes = (forward + decoder * (task in WITH_DECODER)) * (2 if task.startswith("contrastive") else 1)
-        return epochs * (images[0] * both + images[1]) * passes if images else None
+        return epochs * (seen[0] * both + seen[1]) * passes if seen else None
     target, values = study.targets.get(job.wildcards["target"]), study.config["finetune"]
     if target is None:
         return None

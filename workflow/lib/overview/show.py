@@ -59,7 +59,8 @@ def overview(
     """The text `plan` or `status` about a target of `OF`.
 
     workflow: Snakemake's; files: all that is made for the target; data_sets: folder and origin (folder | generated | registry) by
-    name; indexes: lists of images of the pretraining sources, by name; cards: of prepared targets, by name; downloads: folder of archives.
+    name; indexes: lists of images of the pretraining sources, by name; cards: of prepared targets, by name; downloads: folder of
+    archives.
     """
     place = workflow.pathvars.apply
     jobs, rules = jobs_of(workflow.rules, [place(file) for file in files])
@@ -67,7 +68,9 @@ def overview(
     counts = {name: registry[name].counts for name in data_sets if name in registry}
     generated = {name for name, (_, origin) in data_sets.items() if origin == "generated"}
     sources = {
-        name: source_size(place(index), *((None, False) if name in config["targets"] else (counts.get(name), name in generated)))
+        name: source_size(
+            place(index), *((None, False) if name in config["targets"] else (counts.get(name), name in generated))
+        )
         for name, index in indexes.items()
     }
     targets = {

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from workflow.lib.data.prepared import Prepared, load_prepared
 from workflow.lib.job.run import UserError, atomic_path, derive_seed, reason
 from workflow.lib.networks.build import build_segmenter
+from workflow.lib.networks.fit import prefixes
 from workflow.lib.networks.weights import mismatches, read_checkpoint, read_weights
 from workflow.lib.score.applies import Array, NotApplicable
 from workflow.lib.score.ccfv import Layer, ccfv_code, ccfv_published
@@ -147,7 +148,13 @@ def given_network(network: Mapping[str, Any], weights: Path) -> nn.Module:
             next="correct `class` and `arguments`, or install the package",
         )
     tensors = read_weights(weights, next="save the network's state_dict again")
-    _load(model, tensors, weights)
+    places = [
+        prefix
+        for prefix in prefixes(tensors, len(model.state_dict()))
+        if f"{prefix}{next(iter(model.state_dict()))}" in tensors
+    ]
+    place = places[0] if places else ""
+    _load(model, {name.removeprefix(place): t for name, t in tensors.items() if name.startswith(place)}, weights)
     return model.eval()
 
 

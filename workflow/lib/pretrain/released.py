@@ -56,15 +56,30 @@ def adopt_weights(
     """Write the weights that an encoder of the config brings along as a checkpoint of length `epochs`.
 
     source: timm (the model's own weights, downloaded) or a file of that `sha256`. Its ImageNet accuracy is unknown here.
-    Raises `UserError` as `pretrained_tensors` does.
+    The card says where in the file they were found (`taken`), and how far batch norm's statistics are off (`shift`). Raises
+    `UserError` as `find_pretrained`, `check_inputs_known` and `check_statistics` do.
     """
-    from workflow.lib.networks.pyramid import pretrained_tensors  # here, as timm takes a second to import
+    from workflow.lib.networks.pyramid import config_of, find_pretrained  # here, as timm takes a second to import
+    from workflow.lib.networks.sanity import check_inputs_known, check_statistics
 
     name = encoder["architecture"].removeprefix(TIMM)
+    if source != "timm" and "mean" not in encoder:
+        check_inputs_known(name)
+    tensors, taken = find_pretrained(name, source, image_size, encoder.get("part"))
+    if taken["grey"] and not all(len(set(encoder.get(key, ()))) == 1 for key in ("mean", "std")):
+        raise UserError(
+            "weights for images of one channel, whose inputs are not known",
+            found=f"{', '.join(taken['grey'])} of one channel, mean {encoder.get('mean')}, std {encoder.get('std')}",
+            expected="one mean and one standard deviation, of the grey images that they were made for",
+            where=source,
+            next="give `mean` and `std` in this encoder's entry of the config, one number each",
+        )
     network = torch.nn.ModuleDict({"encoder": build_encoder(encoder, image_size=image_size, use="simple")})
-    network["encoder"].load_state_dict(pretrained_tensors(name, source, image_size))
+    network["encoder"].load_state_dict(tensors)
+    shift = {} if source == "timm" else check_statistics(name, network["encoder"], image_size)  # type: ignore[arg-type]
     card = {"epoch": epochs, "accuracy": None, "seconds": None, "encoder": dict(encoder), "from": source}
-    write_checkpoint(network, weights, card | {"from_sha256": sha256})
+    card |= {"licence": config_of(name).license if source == "timm" else None}  # of a file, only its owner knows it
+    write_checkpoint(network, weights, card | {"from_sha256": sha256, "taken": taken, "shift": shift})
 
 
 def _listed(files: str | Path, name: str) -> tuple[Path, str]:

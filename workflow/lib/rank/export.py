@@ -66,6 +66,8 @@ def export_encoder(
     network = build_encoder(encoder, image_size=image_size, use=trained_as(card))
     load_encoder(network, weights)
     note: dict[str, Any] = {"choice": dict(choice), "sha256_of_checkpoint": card["sha256"], "encoder": dict(encoder)}
+    if "licence" in card:
+        note["licence"] = card["licence"] or f"not known here; the weights come from {card['from']}"
     note |= {"images": f"3 channels, {image_size} pixels wide and high ({ASPECTS[aspect]}); {VALUES}" + _after(inputs)}
     with atomic_folder(folder) as place:
         _save(network.state_dict(), place / "encoder.safetensors")
@@ -89,18 +91,30 @@ def _export_timm(network: nn.Module, name: str, image_size: int, place: Path) ->
     """Write the files for timm and segmentation_models_pytorch; the notes on them."""
     maps: dict[str, Tensor] = network.network.state_dict()  # type: ignore[union-attr]
     _save(model_names(name, maps), place / "timm.safetensors")
-    _save({f"model.{key}": tensor for key, tensor in maps.items()}, place / "segmentation_models_pytorch.safetensors")
     mean, std = (getattr(network, key).flatten().tolist() for key in ("mean", "std"))
-    size = f"img_size={image_size}, " if config_of(name).fixed_input_size else ""
+    size = f"img_size={network.side}, " if config_of(name).fixed_input_size else ""
     loading = f"timm.create_model('{name}', {size}features_only=True, pretrained=True, pretrained_cfg_overlay="
     loading += "{'file': 'timm.safetensors'}); without features_only: num_classes=0"
     note = {
-        "then": f"(image - mean) / std of timm's weights of that name: mean {mean}, std {std}",
+        "then": f"(image - mean) / std of these weights' inputs: mean {mean}, std {std}",
         "encoder.safetensors": "TimmEncoder of this pipeline",
         "timm.safetensors": loading,
-        "segmentation_models_pytorch.safetensors": f"segmentation_models_pytorch.Unet('tu-{name}', encoder_weights=None)"
-        ".encoder.load_state_dict(safetensors.torch.load_file(...)); not tried here, where it is not installed",
     }
+    smp = "segmentation_models_pytorch"
+    if network.blocks:
+        # Not through `pretrained`: of models without classifier timm then wants the last norm too, which no map depends on.
+        loading = f"m = timm.create_model('{name}', {size}features_only=True, out_indices={network.blocks}); "
+        note["timm.safetensors"] = loading + "m.model.load_state_dict(safetensors.torch.load_file('timm.safetensors'))"
+        note["maps"] = "resampled to 1/4, 1/8, 1/16 and 1/32 of the image: means of smaller squares, or bilinear"
+        if network.side != image_size:
+            note["size"] = f"images of {image_size} pixels are resized to {network.side} (bilinear, antialiased)"
+        note[smp] = "its Unet takes no plain transformers as encoders"
+    else:
+        _save({f"model.{key}": tensor for key, tensor in maps.items()}, place / f"{smp}.safetensors")
+        note[f"{smp}.safetensors"] = (
+            f"m = {smp}.Unet('tu-{name}', {size}encoder_weights=None); "
+            f"m.encoder.load_state_dict(safetensors.torch.load_file('{smp}.safetensors'))"
+        )
     monai = "MONAI builds no encoder of this name; its UNetDecoder takes the maps of timm's features_only model"
     if name.split(".")[0] in RESNETS:
         monai = f"timm.safetensors fits monai.networks.nets.{name.split('.')[0]}(spatial_dims=2, n_input_channels=3, "

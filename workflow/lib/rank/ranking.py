@@ -10,6 +10,7 @@ from workflow.lib.job.run import UserError
 from workflow.lib.rank.candidates import PROBE, ROBUSTNESS, default_of, label
 from workflow.lib.rank.resolve import FOLDS, Comparison, compare, groups_needed
 from workflow.lib.rank.table import KEY, Scored
+from workflow.lib.study.checkpoints import GIVEN
 
 FEW = 10  # groups, below which intervals are wide and lean on the normal distribution
 WHAT = {
@@ -30,6 +31,8 @@ SCOPE = (
     "Intervals: 95 %, for all differences at once, paired over patients. They do not cover other pretraining runs, or other "
     "pixels of the same images."
 )
+UNKNOWN = "not known here"  # a licence
+SEEN = "Whether these images were in their pretraining is not known here; weights that have seen them look better than they are."
 
 
 def rank(
@@ -65,6 +68,7 @@ def rank(
     choice = place if by == ROBUSTNESS or found.undecided[default_row] else best
     table = _table(scored, names, found, usable, sign, by)
     table["best"], table["default"], table["choice"] = (table["candidate"] == names[i] for i in (best, place, choice))
+    licences = zip(candidates, scored.licences, strict=True)
     gain = _interval(found.gain[found.best], found.gain_half[found.best])
     facts = {
         "by": by,
@@ -84,6 +88,8 @@ def rank(
         "groups_needed": groups_needed(
             float(found.gain[found.best]), float(found.power * found.gain_half[found.best]), len(scored.groups)
         ),
+        "inputs": _by_kind(scored, scored.inputs),
+        "licences": _by_kind(scored, [of or UNKNOWN if c.scheme == GIVEN else "" for c, of in licences]),
         "seconds_per_candidate": round(float(np.median(scored.seconds)), 1),
         "notes": notes,
     }
@@ -126,8 +132,23 @@ def _table(scored: Scored, names: list[str], found: Comparison, usable: np.ndarr
     table = pd.concat([table, last], ignore_index=True).astype({"place": "Int64"}) if rest else table
     order = [*usable[i], *rest]
     extra = scored.summaries.drop(columns=by, errors="ignore").iloc[order].reset_index(drop=True)
-    facts = {"seconds": scored.seconds[order], "warnings": [scored.warnings[j] for j in order]}
+    facts = {"seconds": scored.seconds[order]} | {
+        name: [values[j] for j in order] for name, values in (("inputs", scored.inputs), ("warnings", scored.warnings))
+    }
     return pd.concat([table, extra, pd.DataFrame(facts)], axis=1)
+
+
+def _by_kind(scored: Scored, kinds: list[str]) -> dict[str, list[str]]:
+    """The encoders of each kind ("": of none), which is given for every candidate."""
+    found: dict[str, list[str]] = {}
+    for candidate, kind in zip(scored.candidates, kinds, strict=True):
+        if kind and candidate.encoder not in found.setdefault(kind, []):
+            found[kind].append(candidate.encoder)
+    return found
+
+
+def _listed(kinds: dict[str, list[str]]) -> str:
+    return "; ".join(f"{kind} ({', '.join(encoders)})" for kind, encoders in kinds.items())
 
 
 def _named(candidate: Any, name: str) -> dict[str, Any]:
@@ -162,6 +183,10 @@ def ranking_text(target: str, facts: dict[str, Any]) -> str:
             told += ", but this score overrules no default"
         sentences.append(f"{told}; {_count(len(near), others)}.")
     sentences += _limits(facts, others)
+    if facts["inputs"]:
+        sentences.append(f"What the encoders saw, which belongs to their weights: {_listed(facts['inputs'])}.")
+    if facts["licences"]:
+        sentences.append(f"Licences of weights from elsewhere: {_listed(facts['licences'])}. {SEEN}")
     sentences += [TRUST[facts["by"]], *facts["notes"], SCOPE]
     return " ".join(sentences) + "\n"
 

@@ -23,7 +23,8 @@ class Scored:
 
     values: for each score that ranks, (k, n) means of n groups as they are, nan rows where a candidate has none.
     missing: for each such score, the reason of the first candidate without values. summaries: (k rows) one number of every
-    other score, nan where there is none. seconds (k,): of the whole score job. warnings (k): in words.
+    other score, nan where there is none. seconds (k,): of the whole score job. inputs, warnings (k): in words; inputs: what
+    the network sees. licences (k): as timm states them, None where it does not.
     """
 
     candidates: list[Checkpoint]
@@ -33,6 +34,8 @@ class Scored:
     better: dict[str, str]
     summaries: pd.DataFrame
     seconds: np.ndarray
+    inputs: list[str]
+    licences: list[str | None]
     warnings: list[str]
 
 
@@ -76,6 +79,8 @@ def read_scored(
         better=better,
         summaries=pd.DataFrame([_summary(found) for found in rows]),
         seconds=np.array([found["seconds"] for found in facts]),
+        inputs=[found.get("inputs", "") for found in facts],  # files of version 0.1.0 do not say it
+        licences=[found.get("licence") for found in facts],
         warnings=[_warnings(found) for found in rows],
     )
 

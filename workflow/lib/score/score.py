@@ -17,6 +17,7 @@ from workflow.lib.data.prepared import load_prepared
 from workflow.lib.job.run import Progress, UserError, atomic_path, derive_seed, read_json, write_json
 from workflow.lib.networks.build import build_encoder, load_encoder
 from workflow.lib.networks.checkpoint import trained_as
+from workflow.lib.networks.inputs import inputs_text
 from workflow.lib.networks.norms import calibrate
 from workflow.lib.networks.weights import read_checkpoint
 from workflow.lib.score.applies import Array
@@ -88,6 +89,7 @@ def score_checkpoints(
         load_encoder(network, path)
         move_network(network, place)
         network.eval()
+        seen = inputs_text(network, inputs)
         names = {"target": target} | {key: str(value) for key, value in checkpoint._asdict().items()}
         with torch.inference_mode():
             features = _feature_function(network, place, progress)
@@ -104,7 +106,12 @@ def score_checkpoints(
             if SCORES[name].of == "card"
         ]
         tables.append(_table(rows, names, path))
-        facts[checkpoint.path] = {"seconds": round(time.monotonic() - start, 3), **_by_group(rows, chosen)}
+        facts[checkpoint.path] = {
+            "seconds": round(time.monotonic() - start, 3),
+            "inputs": seen,
+            "licence": card.get("licence"),
+            **_by_group(rows, chosen),
+        }
     with atomic_path(output) as temporary:
         pd.concat(tables).to_csv(temporary, index=False)
     write_json(by_group, facts)
