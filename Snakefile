@@ -122,6 +122,11 @@ rule realdata_study:
         run_products("realdata_study"),
 
 
+rule realdata_transfer:
+    input:
+        transfer_products("realdata_transfer"),
+
+
 for name in [*FIGURES, *TABLES, *TRANSFER_FIGURES, *TRANSFER_TABLES, "reproduction"]:  # one figure or table by name
 
     rule:

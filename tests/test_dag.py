@@ -37,7 +37,8 @@ def test_the_study(project: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "target", ["data", "pretrain", "scores", "finetune", "stats", "figures", "realdata_study", "transfer"]
+    "target",
+    ["data", "pretrain", "scores", "finetune", "stats", "figures", "realdata_study", "transfer", "realdata_transfer"],
 )
 def test_named_targets(project: Path, target: str) -> None:
     run = snakemake(project, "-n", target, "--quiet", "rules")

@@ -63,6 +63,7 @@ def job(tmp_path: Path) -> dict[str, Any]:
         "names": {"target": "squares", "model": "m", "pretrain_seed": "1"},
         "network": {"encoder": ENCODER},
         "images": 6,
+        "pixels": 200,
         "components": 8,
         "seed": 0,
         "inputs": "standardised",

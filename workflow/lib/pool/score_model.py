@@ -40,6 +40,7 @@ def score_model(
     names: Mapping[str, str],
     network: Mapping[str, Any],
     images: int,
+    pixels: int,
     components: int | None,
     seed: int,
     inputs: str,
@@ -74,18 +75,22 @@ def score_model(
     layers = decoder_layers(
         model, modules, seen, masks, window=window, points=points, seed=derive_seed(seed, "points", names["target"])
     )
-    rows = [{**names, **row} for row in rows_of(without_padding(layers), groups, components, seed)]
+    rows = [{**names, **row} for row in rows_of(without_padding(layers), groups, pixels, components, seed)]
     with atomic_path(output) as temporary:
         pd.DataFrame(rows, columns=COLUMNS).to_csv(temporary, index=False)
 
 
-def rows_of(layers: Sequence[Layer], groups: Sequence[str], components: int | None, seed: int) -> list[dict[str, Any]]:
-    """Scores of layers (see `ccfv`): CC-FV of all, label scores of each; a score without a value has its reason in `warning`."""
+def rows_of(
+    layers: Sequence[Layer], groups: Sequence[str], pixels: int, components: int | None, seed: int
+) -> list[dict[str, Any]]:
+    """Scores of layers (see `ccfv`): CC-FV of all points, label scores of each layer on about `pixels` of them, as many of every
+    class and image; a score without a value has its reason in `warning`."""
     rows = []
     for name, compute in (("cc_fv_published", ccfv_published), ("cc_fv_code", ccfv_code)):
         rows.append({"score": name, "better": "higher", "level": None} | _value(lambda: compute(layers)))  # noqa: B023
     for level, layer in enumerate(layers, start=1):
-        parts = [(i, name, x) for i, image in enumerate(layer) for name, x in image.items()]
+        most = max(1, pixels // sum(map(len, layer)))
+        parts = [(i, name, x[:most]) for i, image in enumerate(layer) for name, x in image.items()]  # drawn at random
         counts = [len(x) for _, _, x in parts]
         image = np.repeat([i for i, _, _ in parts], counts)
         labels = np.repeat([name for _, name, _ in parts], counts)
