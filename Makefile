@@ -37,6 +37,7 @@ demo: install
 	@$(MAKE) --no-print-directory --silent results/demo/report.html
 	@echo
 	@sed '/^$$/q' results/demo/answer.txt
+	@echo "open     results/demo/index.html (the answer, every figure and table, in one file)"
 	@echo "details  results/demo/answer.txt"
 	@echo "figures  results/demo/figures/"
 	@echo "tables   results/demo/tables/"

@@ -158,6 +158,12 @@ def test_rerun_of_one_rule(project: Path) -> None:
     assert "finetune_network" not in counts
 
 
+def test_the_page_answers_and_says_how_the_run_was_made(project: Path) -> None:
+    page = (project / RUN / "index.html").read_text()
+    for text in ("Start from", "<dt>Protocol</dt><dd>sound", "torch ", "Time of fine-tuning", "patient_scores.csv.gz"):
+        assert text in page, text
+
+
 def test_report_is_made(project: Path) -> None:
     run = snakemake(project, *TINY, "--report", project / "report.html")
     assert run.returncode == 0, run.stdout[-3000:]

@@ -57,6 +57,7 @@ DEPOSITED = config["deposited"]
 DATASETS = config["sources"] | config["targets"]
 CLAIMS = os.path.relpath(f"{workflow.basedir}/workflow/registry/claims.tsv")
 REGISTRY = os.path.relpath(f"{workflow.basedir}/workflow/registry/datasets.tsv")
+REPORT = os.path.relpath(f"{workflow.basedir}/workflow/report")
 RELEASED = os.path.relpath(f"{workflow.basedir}/workflow/registry/released.tsv")
 
 # Places of jobs, below which their files lie.

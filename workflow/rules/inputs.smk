@@ -106,6 +106,13 @@ def of_run(name):
     return table
 
 
+def cards_of_run(wildcards):
+    """What says how the run was made: the cards of its fine-tunings, or of deposited runs the card in their folder."""
+    if wildcards.run in DEPOSITED:
+        return collect(of_run("card.json")(wildcards))  # a list, of one file too
+    return finetune_files(everything=False) if wildcards.run == config["run"] else []
+
+
 def tables_shown(names):
     """Input function: the tables of a figure. Those of transfer are not copied from deposited runs."""
     return lambda wildcards: [

@@ -99,6 +99,6 @@ rule judge_pool:
     conda:
         "../../envs/paper.yaml"
     params:
-        names=[f"{target}/{model.replace('/seed', '/')}" for target, model in pool_pairs()],
+        names=[f"{target}/{model}" for target, model in pool_pairs()],
     script:
         "../scripts/pool/judge_pool.py"

@@ -165,8 +165,17 @@ def pool_products(wildcards):
     return [*given, *figures, "<run>/tables/pool.csv"]
 
 
+def run_files(run):
+    """What the page of a run shows and links to."""
+    names = ["downstream_scores.csv", "robustness_scores.csv"]
+    if run not in DEPOSITED:
+        names += ["transferability_scores.csv", "patient_scores.csv.gz"]
+    tables = collect("<results>/{run}/{name}", run=run, name=names)
+    return [*tables, *run_figures(run), *run_tables(run), *run_stats(run), f"<results>/{run}/answer.txt"]
+
+
 def run_products(run):
-    return [*run_figures(run), *run_tables(run), *run_stats(run), f"<results>/{run}/answer.txt"]
+    return [*run_files(run), f"<results>/{run}/index.html"]
 
 
 def data_sets_for(target):

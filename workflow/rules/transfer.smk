@@ -33,7 +33,7 @@ if config["run"] not in config["deposited"]:
         conda:
             "../../envs/paper.yaml"
         params:
-            names=[checkpoint.path.replace("/epoch", "/") for checkpoint in all_checkpoints(config)],
+            names=["/".join(map(str, checkpoint)) for checkpoint in all_checkpoints(config)],
             networks={name: config["encoders"][name]["network"] for name in GRID["encoders"]},
             tasks={
                 **{

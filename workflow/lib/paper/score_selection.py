@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 
 from workflow.lib.evidence.verdicts import MARGIN
 from workflow.lib.paper import style
+from workflow.lib.paper.names import SELECTORS
 from workflow.lib.selection.names import (
     ACCURACY,
     ALL,
@@ -22,9 +23,6 @@ from workflow.lib.selection.names import (
 )
 from workflow.lib.tables.headed import read_table
 
-NAMES = {ORACLE: "best on other seeds (oracle)", LAST: "last length", ACCURACY: "highest ImageNet accuracy"}
-NAMES |= {"parameters": "most parameters", "feature_dimension": "widest features"}
-NAMES |= {RANDOM: "random", ELSEWHERE: "best on the other targets", SHORTEST: "shortest good enough on others"}
 BASELINES = [ORACLE, LAST, ACCURACY, ELSEWHERE, SHORTEST, *NULLS, RANDOM]
 PANELS = [  # pool, budget, column, title, label
     ("within_run", "whole", "diff_to_last", "a length of one run", "Dice against the last"),
@@ -58,7 +56,7 @@ def score_selection(score_selection_summary: str, *, pdf: str, png: str, csv: st
     targets = sorted(set(data["dataset"]) - {ALL})
     for axis, panel in zip(axes[0], panels, strict=True):
         _panel(axis, data[data["panel"] == panel[3]], rows, targets, panel)
-    axes[0, 0].set_yticks(range(len(rows)), [NAMES.get(name, name) for name in rows])
+    axes[0, 0].set_yticks(range(len(rows)), [SELECTORS.get(name, name) for name in rows])
     axes[0, 0].set_ylim(len(rows) - 0.4, -0.6)
     words = {"score": "score, setting chosen on other targets", "combined": "combined", "baseline": "baseline"}
     handles = [style.key(text, color=COLOUR[one], marker="o", markersize=5) for one, text in words.items()]

@@ -133,7 +133,7 @@ def write_pool(
             "dataset": dataset,
             "encoder": encoder,
             "scheme": scheme,
-            "pretrain_seed": int(seed),
+            "pretrain_seed": int(seed.removeprefix("seed")),
             "features": "decoder",
         }
         parts.append(table[["score", "level"]].assign(value=sign * table["value"], **found))

@@ -118,30 +118,34 @@ def answer_text(content: dict[str, Any]) -> str:
     """The answer: a line per target, then the details."""
     head = "\n".join(_headline(target, found) for target, found in content["targets"].items())
     lines = [_details(target, found) for target, found in content["targets"].items()]
-    stopping = content["stopping"]
+    return "\n\n".join([head, *lines, about_stopping(content["stopping"]), content["scope"]]) + "\n"
+
+
+def about_stopping(stopping: dict[str, Any] | None) -> str:
+    """What stopping by the robustness score costs, in words; `stopping`: of `best_starts`."""
     if stopping is None:
-        lines.append("Early stopping by the robustness score cannot be judged: it needs scores on two data sets.")
-    else:
-        names = {"dice": "diff_to_last", "low": "diff_low", "high": "diff_high"}
-        change = _shown({key: stopping[name] for key, name in names.items()}, "+")
-        lines.append(
-            f"The checkpoint with the lowest robustness score (setting chosen on the other data sets) changes Dice by {change} "
-            f"on average against the last checkpoint, and lies {stopping['epochs_saved']:.0f} epochs before it (mean over "
-            f"{stopping['k']} pretraining run{'s' * (stopping['k'] > 1)}; "
-            f"{'95 % t interval over these runs' if stopping['k'] > 1 else 'no interval from one run'}). It is known only once "
-            "all epochs are trained: what rules save that stop as they go is in replay_summary.csv."
-        )
-        if "range" in stopping:
-            low, high = stopping["range"]
-            lines[-1] += f" Other defensible choices of the analyst give {low:+.4f} to {high:+.4f}."
-    return "\n\n".join([head, *lines, content["scope"]]) + "\n"
+        return "Early stopping by the robustness score cannot be judged: it needs scores on two data sets."
+    names = {"dice": "diff_to_last", "low": "diff_low", "high": "diff_high"}
+    change = with_interval({key: stopping[name] for key, name in names.items()}, "+")
+    text = (
+        f"The checkpoint with the lowest robustness score (setting chosen on the other data sets) changes Dice by {change} "
+        f"on average against the last checkpoint, and lies {stopping['epochs_saved']:.0f} epochs before it (mean over "
+        f"{stopping['k']} pretraining run{'s' * (stopping['k'] > 1)}; "
+        f"{'95 % t interval over these runs' if stopping['k'] > 1 else 'no interval from one run'}). It is known only once "
+        "all epochs are trained: what rules save that stop as they go is in replay_summary.csv."
+    )
+    if "range" in stopping:
+        low, high = stopping["range"]
+        text += f" Other defensible choices of the analyst give {low:+.4f} to {high:+.4f}."
+    return text
 
 
 def _headline(target: str, found: dict[str, Any]) -> str:
-    return f"{target}: start from {found['start']['label']}: Dice {_shown(found['dice'])}; {_sure(found)}."
+    return f"{target}: start from {found['start']['label']}: Dice {with_interval(found['dice'])}; {certainty(found)}."
 
 
-def _sure(found: dict[str, Any]) -> str:
+def certainty(found: dict[str, Any]) -> str:
+    """How many starts are not distinguishable from the best one, in words; `found`: of `best_start`."""
     near, others = len(found["confidence_set"]), found["starts"] - 1
     if found["dice"]["low"] is None:
         return "one seed each, so how sure this is cannot be said"
@@ -160,19 +164,22 @@ def _details(target: str, found: dict[str, Any]) -> str:
 
 def _best_of_mode(found: dict[str, Any]) -> str:
     seeds, start = found["n_seeds"], found["start"]
-    text = f"{start['label']}: Dice {_shown(found['dice'])} ({seeds} seed{'s' * (seeds > 1)}); {_sure(found)}"
+    text = (
+        f"{start['label']}: Dice {with_interval(found['dice'])} ({seeds} seed{'s' * (seeds > 1)}); {certainty(found)}"
+    )
     if found["confidence_set"] and found["dice"]["low"] is not None:
         text += f", the shortest of these being {found['shortest_of_these']['label']}"
     text += ". "
     longest = f"the longest pretraining of this kind ({found['longest_epochs']} epochs)"
     gains = {"random initialisation of this network": found["gain_over_random"], longest: found["gain_over_longest"]}
-    text += "".join(f"Gain over {name}: {_shown(gain, '+')}. " for name, gain in gains.items() if gain)
+    text += "".join(f"Gain over {name}: {with_interval(gain, '+')}. " for name, gain in gains.items() if gain)
     if 0 < start["epochs"] == found["longest_epochs"]:
         text += "It is the longest pretraining of its kind."
     return text.rstrip()
 
 
-def _shown(value: dict[str, Any], sign: str = "") -> str:
+def with_interval(value: dict[str, Any], sign: str = "") -> str:
+    """A number (dice) and its interval (low, high), where it has one; sign "+": of a difference."""
     text = f"{value['dice']:{sign}.4f}"
     return text if value["low"] is None else f"{text} [{value['low']:{sign}.4f}, {value['high']:{sign}.4f}]"
 

@@ -39,9 +39,7 @@ def gather_transfer(
             if int(names["seed"]) not in wanted:
                 continue
             random = names["scheme"] == RANDOM
-            start = checkpoints[
-                "/".join([names["encoder"], names["scheme"], f"seed{names['pretrain_seed']}", names["epochs"]])
-            ]
+            start = checkpoints["/".join([names["encoder"], names["scheme"], names["pretrain_seed"], names["epochs"]])]
             curve = history.loc[history["seed"] == int(names["seed"]), "validation dice"]
             metrics = card["metrics"]
             dice = metrics.get("mean dice index")
