@@ -75,7 +75,7 @@ def score_model(
     layers = decoder_layers(
         model, modules, seen, masks, window=window, points=points, seed=derive_seed(seed, "points", names["target"])
     )
-    rows = [{**names, **row} for row in rows_of(without_padding(layers), groups, pixels, components, seed)]
+    rows = [{**names, **row} for row in rows_of(distinct(layers), groups, pixels, components, seed)]
     with atomic_path(output) as temporary:
         pd.DataFrame(rows, columns=COLUMNS).to_csv(temporary, index=False)
 
@@ -112,9 +112,19 @@ def _value(compute: Any) -> dict[str, Any]:
     return {"value": value, "warning": "" if math.isfinite(value) else "not finite"}
 
 
-def without_padding(layers: Sequence[Layer]) -> list[Layer]:
-    """Layers without the points around the image."""
-    return [[{name: x for name, x in image.items() if name != PADDING} for image in layer] for layer in layers]
+def distinct(layers: Sequence[Layer]) -> list[Layer]:
+    """Layers without the points around the image, and of equal points of an image the first: behind a ReLU many are all zeros,
+    and the published form of CC-FV has no value where two coincide."""
+    return [
+        [_distinct({name: x for name, x in image.items() if name != PADDING}) for image in layer] for layer in layers
+    ]
+
+
+def _distinct(image: Mapping[int, Array]) -> dict[int, Array]:
+    labels = np.repeat(list(image), [len(x) for x in image.values()])
+    points = np.concatenate(list(image.values()))
+    first = np.sort(np.unique(points, axis=0, return_index=True)[1])  # in their order, which is random
+    return {int(name): points[first][labels[first] == name] for name in np.unique(labels[first])}
 
 
 def own_network(encoder: Mapping[str, Any], weights: Path, image_size: int) -> tuple[nn.Module, list[str]]:
