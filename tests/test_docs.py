@@ -118,7 +118,7 @@ def test_config_keys_in_the_docs_exist(path: Path) -> None:
         dotted, mapping = re.match(r"(\w+)\.(\w+)", code), re.match(r"(\w+): \{(\w+):", code)
         for found in filter(None, [dotted, mapping]):
             known = sections.get(found[1], {}).get("properties")
-            assert known is None or found[2] in {*known, "yaml"}, code
+            assert known is None or found[2] in {*known, "yaml", "csv"}, code
 
 
 @pytest.mark.slow

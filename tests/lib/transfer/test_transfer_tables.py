@@ -1,14 +1,17 @@
 """What tasks and transfers gain, from tables with known effects."""
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from workflow.lib.transfer.effects import EVERYWHERE, at_budget, effects, with_measures
-from workflow.lib.transfer.patients import equivalent, learning_curves
+from workflow.lib.paper.figures import draw_figure
+from workflow.lib.paper.tables import set_table
+from workflow.lib.transfer.effects import EVERYWHERE, at_budget, effects, with_measures, write_effects
+from workflow.lib.transfer.patients import equivalent, learning_curves, write_learning_curves
 
 GAIN = {
     ("none", "none"): 0.0,
@@ -124,3 +127,23 @@ def test_curves_are_read_backwards() -> None:
     assert equivalent(0.4, sizes, dice) == pytest.approx(8)
     assert (equivalent(0.1, sizes, dice), equivalent(0.9, sizes, dice)) == (4, 16)
     assert np.isnan(equivalent(float("nan"), sizes, dice))
+
+
+def test_tables_are_set_in_latex_and_figures_drawn(tmp_path: Path) -> None:
+    frame = table()
+    written = frame.assign(validation=frame["validation"].map(lambda curve: " ".join(map(str, curve))))
+    written.to_csv(tmp_path / "transfer_scores.csv", index=False)
+    csv = {name: tmp_path / f"{name}.csv" for name in ("transfer_effects", "learning_curves")}
+    write_effects(tmp_path / "transfer_scores.csv", csv["transfer_effects"])
+    write_learning_curves(tmp_path / "transfer_scores.csv", csv["learning_curves"])
+    for name, path in csv.items():
+        set_table(name, path, tmp_path / f"{name}.tex")
+        assert (tmp_path / f"{name}.tex").read_text().count("segmentation") > 4
+    sources = {"transfer_gain": csv["transfer_effects"], "dice_vs_patients": csv["learning_curves"]}
+    for name, source in (sources | {"convergence": tmp_path / "transfer_scores.csv"}).items():
+        kinds = {kind: str(tmp_path / f"{name}.{kind}") for kind in ("pdf", "png", "csv")}
+        draw_figure(name, [str(source)], **kinds)
+        shown = pd.read_csv(kinds["csv"])
+        assert {"segmentation", "classification"} <= set(shown["task"])
+    gains = pd.read_csv(tmp_path / "transfer_gain.csv").set_index(["dataset", "scheme", "transfer"])["estimate"]
+    assert gains[EVERYWHERE, "segmentation", "encoder"] == pytest.approx(0.06, abs=0.002), "on all patients"

@@ -64,7 +64,7 @@ def pretrain_encoder(*, folder: str | Path, keep: list[int], **training: Any) ->
     asked for and absent, or the loss is not finite.
     """
     plan, settings = pretraining(**training)
-    images = len(load_source(training["source_card"], training["index"], "train"))
+    images = images_of(training)
     folder = Path(folder)
     resume = folder.with_name(folder.name + ".resume")
     config_hash = hash_of(settings | {"keep": keep})
@@ -72,8 +72,7 @@ def pretrain_encoder(*, folder: str | Path, keep: list[int], **training: Any) ->
     def after_epoch(row: Row, history: list[Row]) -> Row:
         measured = plan.after_epoch(row, history)
         if row["epoch"] in keep and rank() == 0:
-            seen = {"images_seen": int(row["epoch"]) * images}
-            card = epoch_card([*history, row | measured]) | seen | {"config_hash": config_hash} | settings
+            card = epoch_card([*history, row | measured], images) | {"config_hash": config_hash} | settings
             write_checkpoint(plan.model, resume / f"epoch{card['epoch']}.safetensors", card)
         return measured
 
@@ -164,10 +163,16 @@ def pretraining(
     return plan, settings
 
 
-def epoch_card(history: list[Row]) -> dict[str, Any]:
-    """What a card says of the training behind a checkpoint: the last of these epochs, and the seconds of all."""
+def images_of(training: Mapping[str, Any]) -> int:
+    """The number of training images of a pretraining; `training`: the arguments of `pretraining`."""
+    return len(load_source(training["source_card"], training["index"], "train"))
+
+
+def epoch_card(history: list[Row], images: int) -> dict[str, Any]:
+    """What a card says of the training behind a checkpoint: the last of these epochs, and the images and seconds of all."""
     row, seconds = history[-1], round(sum(row["seconds"] for row in history), 3)
-    return {"epoch": int(row["epoch"]), "accuracy": row.get("accuracy"), "loss": row["loss"], "seconds": seconds}
+    card = {"epoch": int(row["epoch"]), "accuracy": row.get("accuracy"), "loss": row["loss"]}
+    return card | {"images_seen": int(row["epoch"]) * images, "seconds": seconds}
 
 
 def _publish(resume: Path, folder: Path, keep: list[int]) -> None:

@@ -19,7 +19,7 @@ from workflow.lib.data.prepared import load_prepared
 from workflow.lib.job.run import UserError, atomic_path, derive_seed, hash_of, read_json, sha256_of, write_json
 from workflow.lib.networks.checkpoint import write_checkpoint
 from workflow.lib.networks.norms import calibrate
-from workflow.lib.pretrain.pretrain import epoch_card, pretraining
+from workflow.lib.pretrain.pretrain import epoch_card, images_of, pretraining
 from workflow.lib.pretrain.stopping_rule import DRAW, FREE, SIZES, checks_of, cooled_rate, decision
 from workflow.lib.score.label_scores import NO_LABELS, label_rows
 from workflow.lib.score.pixels import target_images
@@ -105,7 +105,10 @@ def pretrain_until(
         history.to_csv(temporary, index=False)
     record = {**names, **decision(rows, stopping, scoring, plan.epochs), "config_hash": fingerprint}
     record |= {"state_sha256": sha256_of(folder / "kept.pt"), **_left_over(folder, plan, rows[: kept["epoch"]])}
-    card = epoch_card(rows[: kept["epoch"]]) | {"snapshot": record["snapshot"], "config_hash": fingerprint}
+    card = epoch_card(rows[: kept["epoch"]], images_of(training)) | {
+        "snapshot": record["snapshot"],
+        "config_hash": fingerprint,
+    }
     write_checkpoint(plan.model, folder / "kept.safetensors", card | settings)
     write_json(folder / "decision.json", record)
     log.info("kept epoch %d of %d trained; %s", kept["epoch"], len(rows), record["why"])
@@ -256,7 +259,11 @@ def cool_down(*, folder: str | Path, epochs: int, **training: Any) -> None:
     if rank():
         return
     rows = _rows(history)
-    card = epoch_card(rows) | {"cooled_from_epoch": kept, "cool_down_epochs": total - kept, "config_hash": fingerprint}
+    card = epoch_card(rows, images_of(training)) | {
+        "cooled_from_epoch": kept,
+        "cool_down_epochs": total - kept,
+        "config_hash": fingerprint,
+    }
     with atomic_path(weights.with_suffix(".csv")) as temporary:
         history.to_csv(temporary, index=False)
     write_checkpoint(plan.model, weights, card | settings)
