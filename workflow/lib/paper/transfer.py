@@ -94,8 +94,9 @@ def dice_vs_patients(learning_curves: str, *, pdf: str, png: str, csv: str) -> N
             style.no_data(axis)
             continue
         curves = list(part.groupby(["task", "scheme", "transfer"]))
+        apart = (part["patients"].max() / part["patients"].min()) ** 0.15
         for number, ((task, _, transfer), curve) in enumerate(curves):
-            shift = 1.03 ** (number - len(curves) / 2)  # so that intervals do not hide each other
+            shift = apart ** (number / len(curves) - 0.5)  # so that intervals do not hide each other
             look: dict[str, Any] = {"color": COLOURS[task], "linestyle": style.DASHES[1 if transfer == BOTH else 0]}
             axis.plot(curve["patients"] * shift, curve["fitted"], **look)
             axis.plot(
@@ -104,6 +105,8 @@ def dice_vs_patients(learning_curves: str, *, pdf: str, png: str, csv: str) -> N
             axis.vlines(
                 curve["patients"] * shift, curve["low"], curve["high"], color=COLOURS[task], linewidth=0.8, alpha=0.6
             )
+        low, high = axis.get_ylim()
+        axis.set_ylim(max(low, 0), min(high, 1))
         axis.set_xscale("log")
         sizes = sorted(set(part["patients"]))
         axis.set_xticks(sizes, [f"{size:.0f}" for size in sizes])
