@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workflow.lib.pool.judge import EVERYWHERE, LARGEST, RANDOM, judge_pool, pool_members
+from workflow.lib.pool.judge import LARGEST, RANDOM, judge_pool, pool_members
+from workflow.lib.transfer.effects import EVERYWHERE
 
 QUALITY = {"A": 0.1, "B": 0.3, "C": 0.2}
 

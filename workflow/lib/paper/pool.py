@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 
 from workflow.lib.paper import style
-from workflow.lib.pool.judge import EVERYWHERE, LARGEST, RANDOM
+from workflow.lib.pool.judge import LARGEST, RANDOM
 from workflow.lib.tables.headed import read_table
+from workflow.lib.transfer.effects import EVERYWHERE
 
 SHOWN = 14  # scores in the figure, besides the baselines
 

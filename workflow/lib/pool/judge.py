@@ -15,9 +15,8 @@ from workflow.lib.selection.measures import regret
 from workflow.lib.study.checkpoints import BOTH
 from workflow.lib.tables.headed import write_table
 from workflow.lib.tables.transfer import ALL, read_transfer
-from workflow.lib.transfer.effects import at_budget
+from workflow.lib.transfer.effects import EVERYWHERE, at_budget
 
-EVERYWHERE = "all targets"
 MEMBER = ["dataset", "encoder", "scheme", "pretrain_seed"]
 MEASURES = ["pearson", "kendall", "regret"]
 LARGEST, RANDOM = "largest source", "random"

@@ -1,7 +1,6 @@
 """Scores of a segmentation network as a start for a target, from its decoder: CC-FV as its authors mean it, and label scores."""
 
 import importlib
-import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,11 +23,13 @@ from workflow.lib.score.pixels import PADDING, target_images
 from workflow.lib.score.registry import SCORES, Sample
 from workflow.lib.training.device import device_named, move_network, standardise
 
-log = logging.getLogger("medseg")
-
 LABEL_SCORES = [name for name, score in SCORES.items() if score.of == "level"]
 POINTS = (100, 200, 400)  # of CC-FV, of every class and image: its authors' three layers, the deepest first
 STAGES = 3  # the last ones of a decoder, as there
+STAGE_LISTS = (
+    "decoder.convs",
+    "decoder.decoder.blocks",
+)  # of the U-Nets, and of MONAI's decoder behind timm's encoders
 COLUMNS = ["target", "model", "pretrain_seed", "score", "better", "level", "value", "warning"]
 
 
@@ -138,12 +139,6 @@ def own_network(encoder: Mapping[str, Any], weights: Path, image_size: int) -> t
     _load(model, {name: t for name, t in tensors.items() if name.startswith(("encoder.", "decoder."))}, weights)
     stages = [name for name, _ in model.named_modules() if name.rpartition(".")[0] in STAGE_LISTS]
     return model.eval(), stages[-STAGES:]
-
-
-STAGE_LISTS = (
-    "decoder.convs",
-    "decoder.decoder.blocks",
-)  # of the U-Nets, and of MONAI's decoder behind timm's encoders
 
 
 def given_network(network: Mapping[str, Any], weights: Path) -> nn.Module:
