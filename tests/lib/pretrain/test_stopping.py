@@ -381,7 +381,7 @@ def test_a_cool_down_goes_on_with_weights_optimiser_and_images_of_the_long_sched
     card, rows = read_json(folder / "cooled-2.json"), pd.read_csv(folder / "cooled-2.csv")
     assert (card["epoch"], card["cooled_from_epoch"], card["cool_down_epochs"]) == (4, 2, 2)
     assert rows["epoch"].tolist() == [1, 2, 3, 4]
-    plan, _ = pretrain.pretraining(**training_of(job))
+    plan, _, _ = pretrain.pretraining(**training_of(job))
     start, end = plan.rate(4), 1e-6  # 2 steps an epoch; the history has the rate of an epoch's last step
     assert rows["learning_rate"].tolist()[2:] == pytest.approx([0.75 * start + 0.25 * end, 0.25 * start + 0.75 * end])
     monkeypatch.setattr(stopping, "cooled_rate", lambda step, **_: plan.rate(step))

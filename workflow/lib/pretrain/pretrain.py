@@ -63,8 +63,7 @@ def pretrain_encoder(*, folder: str | Path, keep: list[int], **training: Any) ->
     done, so that a killed job loses less than an epoch. Each of several processes calls it. Raises `UserError` when CUDA is
     asked for and absent, or the loss is not finite.
     """
-    plan, settings = pretraining(**training)
-    images = images_of(training)
+    plan, settings, images = pretraining(**training)
     folder = Path(folder)
     resume = folder.with_name(folder.name + ".resume")
     config_hash = hash_of(settings | {"keep": keep})
@@ -99,9 +98,9 @@ def pretraining(
     threads: int,
     start: str | Path | None = None,
     scratch: str | None = None,
-) -> tuple[Plan, dict[str, Any]]:
+) -> tuple[Plan, dict[str, Any], int]:
     """The training of one encoder on the recipe's task, which after each epoch measures the validation loss, and accuracy of
-    classification; and its settings for cards.
+    classification; its settings for cards, and its number of training images.
 
     `threads` of this process; `start`: checkpoint whose encoder it continues from; `scratch`: folder on the node's own disk,
     from which the images are read.
@@ -160,12 +159,7 @@ def pretraining(
         precision=precision,
     )
     log.info("%d training images, %d steps per epoch, %d epochs", len(train_images), plan.steps_per_epoch, plan.epochs)
-    return plan, settings
-
-
-def images_of(training: Mapping[str, Any]) -> int:
-    """The number of training images of a pretraining; `training`: the arguments of `pretraining`."""
-    return len(load_source(training["source_card"], training["index"], "train"))
+    return plan, settings, len(train_images)
 
 
 def epoch_card(history: list[Row], images: int) -> dict[str, Any]:
