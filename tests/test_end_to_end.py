@@ -301,6 +301,16 @@ def test_tasks_transfers_few_patients_and_a_pool(tmp_path: Path) -> None:
     card = json.loads((folder / "results/demo/pretrain/narrow/infection/seed1/epoch1.json").read_text())
     start = json.loads((folder / "results/demo/pretrain/narrow/shapes/seed1/epoch1.json").read_text())
     assert card["start"] == start["sha256"]
+    tried = json.loads((place / "learning_rates/narrow/shapes.json").read_text())
+    assert (
+        start["rate"] == tried
+        and tried["chosen"] in (0.01, 0.003)
+        and start["recipe"]["learning_rate"] == [0.01, 0.003]
+    )
+    assert {rate: list(dice) for rate, dice in tried["dice"].items()} == {"0.003": ["ACDC"], "0.01": ["ACDC"]}
+    history = pd.read_csv(folder / "results/demo/pretrain/narrow/shapes/seed1/history.csv")
+    trial = pd.read_csv(folder / f"results/demo/pretrain/narrow/shapes.rate{tried['chosen']:g}/seed1/history.csv")
+    assert history["loss"].tolist() == trial["loss"].tolist(), "the chosen rate is the one that is trained with"
     pool = pd.read_csv(place / "tables/pool.csv", comment="#")
     assert set(pool["dataset"]) == {"IDRiD"}, "COVID-QU has a single network that was not trained on it"
     assert {"decoder", "encoder"} <= set(pool["features"].dropna())

@@ -28,6 +28,8 @@ from workflow.lib.study.checkpoints import (
     is_trained_here,
     released_runs,
     seeds_in,
+    trials_of,
+    tuned_schemes,
 )
 from workflow.lib.study.checks import check_folder
 from workflow.lib.study.config import (
@@ -50,6 +52,7 @@ for package in ("HF_HOME", "TORCH_HOME", "MPLCONFIGDIR"):
 check_config(config, f"{workflow.basedir}/workflow/schemas/config.schema.yaml")
 
 GRID = config["study"]
+PREPARED = [*GRID["targets"], *GRID["development"]]  # targets whose images are read
 PROTOCOL = protocol_of(config)
 VARIANT = data_variant(config)
 GPUS = int(config["device"] == "cuda")  # per job that runs a network

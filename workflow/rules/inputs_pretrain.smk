@@ -35,6 +35,38 @@ def start(wildcards, output):
     return continued(wildcards)
 
 
+def rate(wildcards, output):
+    return rate_file(wildcards)
+
+
+def rate_file(wildcards):
+    """Where the learning rate of a pretraining is chosen, or None where its recipe has one."""
+    several = isinstance(recipe(config, wildcards.encoder, wildcards.scheme)["learning_rate"], list)
+    path = f"<run>/learning_rates/{wildcards.encoder}/{wildcards.scheme}.json"
+    return workflow.pathvars.apply(path) if several else None
+
+
+def rate_needed(wildcards):
+    return {"rate": rate_file(wildcards)} if rate_file(wildcards) else {}
+
+
+def trial_cards(wildcards):
+    """The fine-tunings of every learning rate that is tried, in the order of the rates."""
+    trials = trials_of(config, wildcards.encoder, wildcards.scheme)
+    return [f"<run>/finetune/{job.path}/card.json" for jobs in trials.values() for job in jobs]
+
+
+def trial_rates(wildcards):
+    """The learning rate of each of `trial_cards`."""
+    trials = trials_of(config, wildcards.encoder, wildcards.scheme)
+    return [rate for rate, jobs in trials.items() for _ in jobs]
+
+
+def also_needed(wildcards):
+    """What a pretraining needs beside images: the checkpoint that it continues from, and its learning rate."""
+    return rate_needed(wildcards) | ({"start": continued(wildcards)} if continued(wildcards) else {})
+
+
 def pool_pairs():
     """Every target and the networks of the run that were trained to segment other data: pairs of target and encoder/scheme/seed."""
     segmenters = {
@@ -68,7 +100,7 @@ def pretraining_source(wildcards):
     """The images, until the checkpoints exist. Not `ancient`, which hides all jobs behind an input that is remade."""
     folder = checkpoint_folder(wildcards)
     needed = images_until([f"{folder}/epoch{epoch}.json" for epoch in config["pretraining"]["keep"]], wildcards)
-    return needed | ({"start": continued(wildcards)} if needed and continued(wildcards) else {})
+    return needed and needed | also_needed(wildcards)
 
 
 def random_source(wildcards):
@@ -132,9 +164,8 @@ def stopping_inputs(wildcards):
     """Source and target, until there is a decision."""
     if os.path.exists(f"{stopped_folder(wildcards)}/decision.json"):
         return {}
-    start = {"start": continued(wildcards)} if continued(wildcards) else {}
     names = ("card.json", "items.csv", "images.npy", "masks.npy")
-    return source_of(wildcards) | start | {"data": [f"<data>/{wildcards.target}/{VARIANT}/{name}" for name in names]}
+    return source_of(wildcards) | also_needed(wildcards) | {"data": [f"<data>/{wildcards.target}/{VARIANT}/{name}" for name in names]}
 
 
 def stopping_rule(wildcards):

@@ -35,7 +35,7 @@ if {"plan", "status"} & set(sys.argv):
                 files=files_for(asked[1]),
                 data_sets={name: (DATASETS[name]["folder"], data_origin(name)) for name in data_sets_for(asked[1])},
                 indexes={source: f"{source_place(source)}/index.csv.gz" for source in sources()},
-                cards={target: f"<data>/{target}/{VARIANT}/card.json" for target in GRID["targets"]},
+                cards={target: f"<data>/{target}/{VARIANT}/card.json" for target in PREPARED},
                 downloads="<data>/downloads",
             )
         )

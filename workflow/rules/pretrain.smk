@@ -60,6 +60,7 @@ rule pretrain_encoder:
         inputs=network_inputs,
         precision=config["precision"],
         start=start,
+        rate=rate,
         scratch=scratch_folder,
     script:
         "../scripts/pretrain/pretrain_encoder.py"

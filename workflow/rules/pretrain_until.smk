@@ -54,6 +54,7 @@ rule pretrain_until:
         inputs=network_inputs,
         precision=config["precision"],
         start=start,
+        rate=rate,
         scratch=scratch_folder,
     script:
         "../scripts/pretrain/pretrain_until.py"
@@ -62,6 +63,7 @@ rule pretrain_until:
 rule cool_down:
     """Finish the schedule of a pretraining that was stopped, in some more epochs."""
     input:
+        unpack(rate_needed),
         decision=f"{STOPPED}/decision.json",
         state=ancient(f"{STOPPED}/kept.pt"),
     output:
@@ -91,6 +93,7 @@ rule cool_down:
         inputs=network_inputs,
         precision=config["precision"],
         start=start,
+        rate=rate,
         scratch=scratch_folder,
     script:
         "../scripts/pretrain/cool_down.py"

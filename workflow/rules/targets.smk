@@ -54,7 +54,7 @@ TABLES = [
 
 def prepared_data():
     return [
-        *collect("<data>/{target}/{variant}/card.json", target=GRID["targets"], variant=VARIANT),
+        *collect("<data>/{target}/{variant}/card.json", target=PREPARED, variant=VARIANT),
         *(f"{source_place(source)}/index.csv.gz" for source in sources()),
         *(["<data>/released/files.json"] if released_runs(config) else []),
     ]
@@ -62,6 +62,17 @@ def prepared_data():
 
 def checkpoint_files():
     return [f"<pretrain>/{checkpoint.path}.safetensors" for checkpoint in all_checkpoints(config)]
+
+
+def tuning_files():
+    """All by which learning rates are chosen, of schemes with several."""
+    cells = [(encoder, scheme) for encoder in GRID["encoders"] for scheme in tuned_schemes(config)]
+    jobs = [job for cell in cells for tried in trials_of(config, *cell).values() for job in tried]
+    return [
+        *(f"<pretrain>/{job.encoder}/{job.pretraining}/epoch{job.epochs}.safetensors" for job in jobs),
+        *(f"<run>/finetune/{job.path}/card.json" for job in jobs),
+        *(f"<run>/learning_rates/{encoder}/{scheme}.json" for encoder, scheme in cells),
+    ]
 
 
 def stopped_files(wildcards):
@@ -182,7 +193,7 @@ def data_sets_for(target):
     """The data sets behind `all`, `rank` or `stopped`; none where the run begins with deposited tables."""
     if target == "all" and config["run"] in config["deposited"]:
         return []
-    return list(dict.fromkeys([*sources(), *GRID["targets"]]))
+    return list(dict.fromkeys([*sources(), *PREPARED]))
 
 
 def files_for(target):
@@ -190,9 +201,9 @@ def files_for(target):
     ranked; until then, as many others are counted instead."""
     needed = [*collect("<data>/{dataset}/source.json", dataset=data_sets_for(target))]
     if needed:
-        needed += collect("<data>/{target}/images.csv", target=GRID["targets"])
-        needed += collect("<data>/{target}/{variant}/split.csv", target=GRID["targets"], variant=VARIANT)
-        needed += prepared_data()
+        needed += collect("<data>/{target}/images.csv", target=PREPARED)
+        needed += collect("<data>/{target}/{variant}/split.csv", target=PREPARED, variant=VARIANT)
+        needed += [*prepared_data(), *tuning_files()]
     if target == "stopped":
         return [*needed, *stopped_files(None)]
     if target == "rank":

@@ -13,7 +13,29 @@ OUTPUTS:
     <results>/{run}/tables/transfer_effects.csv, .tex     gains over random weights, over the encoder alone, over classification
     <results>/{run}/tables/learning_curves.csv, .tex      Dice against training patients; how many a pretraining is worth
     <results>/{run}/tables/transfer_claims.csv, .tex      what the run says about the claims of Dippel et al.
+    <run>/learning_rates/{encoder}/{scheme}.json          of schemes with several learning rates: which one is best elsewhere
 """
+
+
+rule choose_learning_rate:
+    """Choose the learning rate of a scheme by Dice on the development targets, which judge nothing else."""
+    input:
+        cards=trial_cards,
+        code=code("transfer/choose_learning_rate.py"),
+    output:
+        chosen="<run>/learning_rates/{encoder}/{scheme}.json",
+    log:
+        "<logs>/transfer/choose_learning_rate-{encoder}-{scheme}.log",
+    benchmark:
+        "<benchmarks>/transfer/choose_learning_rate-{encoder}-{scheme}.tsv"
+    localrule: True
+    conda:
+        "../../envs/paper.yaml"
+    params:
+        rates=trial_rates,
+    script:
+        "../scripts/transfer/choose_learning_rate.py"
+
 
 if config["run"] not in config["deposited"]:
 

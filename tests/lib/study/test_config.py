@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from workflow.lib.job.run import UserError, sha256_of, write_json
+from workflow.lib.study.checkpoints import trials_of
 from workflow.lib.study.config import (
     check_config,
     check_labelled,
@@ -314,3 +315,38 @@ def test_images_of_a_test_split_are_not_pretrained_on(study: dict[str, Any], tmp
             check_config(with_scheme(study, task="reconstruction", source=source), SCHEMA)
         assert "source: mine" in str(error.value)
     check_config(with_scheme(study, task="reconstruction", source="mine"), SCHEMA)
+
+
+def tuned(study: dict[str, Any], **change: Any) -> dict[str, Any]:
+    base = merged(study, {"study": {"targets": ["ACDC"], "development": ["IDRiD"], "pretrain_seeds": [7, 8]}})
+    return merged(base, {"schemes": {"simple": {"learning_rate": [0.001, 0.004]}}} | change)
+
+
+def test_each_learning_rate_that_is_tried_is_a_scheme(study: dict[str, Any]) -> None:
+    config = check_config(tuned(study), SCHEMA)
+    trials = {rate: jobs[0] for rate, jobs in trials_of(config, "swin", "simple").items()}
+    assert {rate: (job.target, job.pretraining) for rate, job in trials.items()} == {
+        0.001: ("IDRiD", "simple.rate0.001/seed7"),
+        0.004: ("IDRiD", "simple.rate0.004/seed7"),
+    }
+    assert config["schemes"]["simple.rate0.004"] == config["schemes"]["simple"] | {"learning_rate": 0.004}
+    assert "simple.rate0.004" not in config["study"]["schemes"], "a trial is no part of the grid"
+    assert check_config(deepcopy(config), SCHEMA) == config
+
+
+@pytest.mark.parametrize(
+    "change, found",
+    [
+        ({"study": {"development": []}}, "several rates for simple; study.development []"),
+        ({"schemes": {"simple": {"learning_rate": 0.001}}}, "several rates for no scheme"),
+        ({"study": {"development": ["ACDC"]}}, "ACDC also in study.targets"),
+        ({"schemes": {"advanced": {"learning_rate": [0.1, 0.2, 0.3]}}}, "simple: 2 rates; advanced: 3 rates"),
+        ({"study": {"development": ["own"]}, "targets": {"own": {"layout": "folder"}}}, "own without masks"),
+    ],
+)
+def test_learning_rates_are_chosen_fairly_and_elsewhere(
+    study: dict[str, Any], change: dict[str, Any], found: str
+) -> None:
+    with pytest.raises(UserError, match="learning rates cannot be chosen") as error:
+        check_config(merged(tuned(study), change), SCHEMA)
+    assert found in str(error.value)

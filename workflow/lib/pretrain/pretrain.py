@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from workflow.lib.data.source import load_source
-from workflow.lib.job.run import atomic_path, derive_seed, hash_of, sha256_of
+from workflow.lib.job.run import atomic_path, derive_seed, hash_of, read_json, sha256_of
 from workflow.lib.networks.build import build_classifier, load_encoder
 from workflow.lib.networks.checkpoint import write_checkpoint
 from workflow.lib.networks.weights import check_checkpoint
@@ -97,13 +97,14 @@ def pretraining(
     device: str,
     threads: int,
     start: str | Path | None = None,
+    rate: str | Path | None = None,
     scratch: str | None = None,
 ) -> tuple[Plan, dict[str, Any], int]:
     """The training of one encoder on the recipe's task, which after each epoch measures the validation loss, and accuracy of
     classification; its settings for cards, and its number of training images.
 
-    `threads` of this process; `start`: checkpoint whose encoder it continues from; `scratch`: folder on the node's own disk,
-    from which the images are read.
+    `threads` of this process; `start`: checkpoint whose encoder it continues from; `rate`: what `choose_rate` wrote, where the
+    recipe has several learning rates; `scratch`: folder on the node's own disk, from which the images are read.
     """
     torch.set_num_threads(threads)
     place = device_named(device)
@@ -117,7 +118,7 @@ def pretraining(
     if start:
         load_encoder(model.encoder, start)
     move_network(model, place, precision)
-    settings = {
+    settings: dict[str, Any] = {
         "encoder": dict(encoder),
         "recipe": dict(recipe),
         "seed": seed,
@@ -127,6 +128,9 @@ def pretraining(
         "computed_in": precision,
         "index": sha256_of(index),
     } | ({"start": sha256_of(start)} if start else {})
+    if rate:
+        settings["rate"] = read_json(rate)
+        recipe = {**recipe, "learning_rate": settings["rate"]["chosen"]}
     workers = threads - 1 if place.type == "cuda" else 0
     epoch_views = partial(Views, task.item, size=image_size, augmentation=recipe["augmentation"], inputs=inputs)
     own = range(rank(), len(validation_images), processes())

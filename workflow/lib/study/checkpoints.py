@@ -155,6 +155,32 @@ def trained_checkpoints(config: dict[str, Any]) -> list[Checkpoint]:
     return checkpoints
 
 
+def tuned_schemes(config: dict[str, Any]) -> dict[str, list[float]]:
+    """The schemes of the grid whose learning rate is to be chosen, with the rates to try."""
+    rates = {name: config["schemes"][name]["learning_rate"] for name in config["study"]["schemes"]}
+    return {name: rate for name, rate in rates.items() if isinstance(rate, list)}
+
+
+def trial_of(scheme: str, rate: float) -> str:
+    """The scheme under which one of several learning rates is tried."""
+    return f"{scheme}.rate{rate:g}"
+
+
+def trials_of(config: dict[str, Any], encoder: str, scheme: str) -> dict[float, list[Finetuning]]:
+    """The fine-tunings by which a learning rate is chosen, by rate: of the first pretraining seed at its longest length, on all
+    patients of the development targets; the encoder is transferred and trainable."""
+    study = config["study"]
+    seeds, epochs = tuple(study["finetune_seeds"]), max(study["lengths"])
+    return {
+        rate: [
+            Finetuning(target, Way(False).name, encoder, f"{trial}/seed{study['pretrain_seeds'][0]}", epochs, seeds)
+            for target in study["development"]
+        ]
+        for rate in tuned_schemes(config)[scheme]
+        for trial in [trial_of(scheme, rate)]
+    }
+
+
 def random_checkpoints(study: dict[str, Any]) -> list[Checkpoint]:
     """Length 0: random weights, one draw per fine-tuning seed and encoder; none if 0 is no length and nothing is to be compared
     with transfer of nothing."""

@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from workflow.lib.job.run import UserError
-from workflow.lib.study.checkpoints import WITH_DECODER, brings_weights, is_trained_here, weights_from
+from workflow.lib.study.checkpoints import (
+    WITH_DECODER,
+    brings_weights,
+    is_trained_here,
+    trial_of,
+    tuned_schemes,
+    weights_from,
+)
 from workflow.lib.study.protocol import SCORE, protocol_of
 
 # Input pixels per position of the deepest level: the image size must be a multiple of it.
@@ -16,8 +23,9 @@ STRIDES = {"unet": 16, "resnet50": 32, "swin": 32}
 
 def unknown_names(config: dict[str, Any]) -> Iterator[tuple[str, str, str, list[str]]]:
     """Where a name is used that nothing defines: the place, what it names, the name, and the known ones."""
-    for what in ("encoders", "schemes", "targets"):
-        for name in config["study"][what]:
+    for key in ("encoders", "schemes", "targets", "development"):
+        what = "targets" if key == "development" else key
+        for name in config["study"][key]:
             if name not in config[what]:
                 yield "study", what.removesuffix("s"), name, list(config[what])
     if config["pretraining"]["source"] not in config["sources"]:
@@ -109,6 +117,34 @@ def check_schemes(config: dict[str, Any]) -> None:
             where="config: study.transfer",
             next="add such a scheme, or transfer the encoder alone",
         )
+
+
+def check_development(config: dict[str, Any]) -> None:
+    """Add a scheme (in place) for each learning rate that is to be tried. Raises `UserError` unless all are tried equally often,
+    on targets with masks that judge nothing else."""
+    study, tuned = config["study"], tuned_schemes(config)
+    development, wrong = study["development"], ""
+    unlabelled = [name for name in development if not has_masks(config["targets"][name])]
+    if bool(tuned) != bool(development):
+        wrong = f"several rates for {', '.join(tuned) or 'no scheme'}; study.development {development}"
+        expected = "schemes with several rates, and targets on which they are chosen; or neither"
+    elif both := [name for name in development if name in study["targets"]]:
+        wrong, expected = f"{', '.join(both)} also in study.targets", "targets that are used for nothing else"
+    elif unlabelled:
+        wrong, expected = f"{', '.join(unlabelled)} without masks", "targets with masks"
+    elif len({len(rates) for rates in tuned.values()}) > 1:
+        wrong = "; ".join(f"{name}: {len(rates)} rates" for name, rates in tuned.items())
+        expected = "as many rates for each of these schemes: more trials would favour it"
+    if wrong:
+        raise UserError(
+            "learning rates cannot be chosen",
+            found=wrong,
+            expected=expected,
+            where="config: study.development, schemes",
+            next="correct one of them; a single number as learning_rate needs no choice",
+        )
+    for name, rates in tuned.items():
+        config["schemes"] |= {trial_of(name, rate): config["schemes"][name] | {"learning_rate": rate} for rate in rates}
 
 
 def check_sources(config: dict[str, Any]) -> None:
@@ -220,7 +256,7 @@ def has_masks(target: dict[str, Any]) -> bool:
 
 def check_targets(config: dict[str, Any]) -> None:
     """Raises `UserError` for a target whose keys do not go with its layout, or not with each other or the folder."""
-    for name in config["study"]["targets"]:
+    for name in [*config["study"]["targets"], *config["study"]["development"]]:
         target = config["targets"][name]
         own = target.keys() & {"group", "classes", "window", "slices"}
         low, high = target.get("window", (0, 1))

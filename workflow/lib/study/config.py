@@ -12,6 +12,7 @@ from jsonschema.exceptions import ValidationError
 from workflow.lib.job.run import UserError, hash_of
 from workflow.lib.study.checkpoints import is_trained_here, released_runs
 from workflow.lib.study.checks import (
+    check_development,
     check_encoders,
     check_finetune,
     check_lengths,
@@ -52,6 +53,7 @@ def check_config(config: Config, schema_path: str | Path) -> Config:
     check_score(config)
     check_encoders(config)
     check_schemes(config)
+    check_development(config)
     check_finetune(config)
     fill_recipe(config)
     expand_paths(config)

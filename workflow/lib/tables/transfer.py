@@ -41,8 +41,6 @@ def gather_transfer(
             random = names["scheme"] == RANDOM
             start = checkpoints["/".join([names["encoder"], names["scheme"], names["pretrain_seed"], names["epochs"]])]
             curve = history.loc[history["seed"] == int(names["seed"]), "validation dice"]
-            metrics = card["metrics"]
-            dice = metrics.get("mean dice index")
             rows.append(
                 {
                     "dataset": names["target"],
@@ -61,13 +59,20 @@ def gather_transfer(
                     "patients_used": card.get("patients"),
                     "draw": int(names.get("draw", 0)),
                     "seed": int(names["seed"]),
-                    "dice": metrics.get("dice index") if dice is None else dice,
+                    "dice": dice_of(card),
                     "steps_per_epoch": card.get("steps_per_epoch"),
                     "validation": " ".join(f"{value:.6g}" for value in curve),
                 }
             )
     with atomic_path(output) as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False)
+
+
+def dice_of(card: Mapping[str, Any]) -> float | None:
+    """Dice of the test split, of several classes their mean, from the card of a fine-tuning."""
+    metrics = card["metrics"]
+    mean = metrics.get("mean dice index")
+    return metrics.get("dice index") if mean is None else mean
 
 
 def read_transfer(path: str | Path) -> pd.DataFrame:
