@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 from tests.lib.finetune.test_finetune import prepared
-from workflow.lib.job.run import UserError
+from workflow.lib.job.run import UserError, read_json, write_json
 from workflow.lib.networks.build import build_classifier, build_segmenter
 from workflow.lib.networks.checkpoint import write_checkpoint
-from workflow.lib.pool.score_model import score_model
+from workflow.lib.pool.score_model import own_network, score_model
+from workflow.lib.score.decoder import decoder_layers
 
 ENCODER = {"architecture": "unet", "width": 4}
 
@@ -96,6 +97,27 @@ def test_every_stage_of_our_decoder_is_scored(job: dict[str, Any]) -> None:
     once = job["output"].read_bytes()
     score_model(**job)
     assert job["output"].read_bytes() == once
+
+
+def test_the_stages_of_a_swin_decoder_are_maps_too(job: dict[str, Any], tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    images, masks = rng.integers(0, 255, (5, 1, 64, 64)).astype(np.uint8), np.zeros((5, 64, 64), np.uint8)
+    masks[:, 16:40, 20:48] = 1
+    folder = prepared(tmp_path / "large", images, masks, ["train"] * 3 + ["validation", "test"])
+    write_json(folder / "card.json", read_json(folder / "card.json") | {"image_size": 64})
+    encoder = {"architecture": "swin", "width": 24, "window": 7}
+    network = build_segmenter(encoder, 2, use="simple", seed=1, image_size=64)
+    weights = tmp_path / "swin.safetensors"
+    write_checkpoint(network, weights, {"epoch": 1})
+    score_model(**job | {"data_folder": folder, "weights": weights, "network": {"encoder": encoder}, "images": 3})
+    table = pd.read_csv(job["output"])
+    assert set(table["level"].dropna()) == {1, 2, 3} and table.loc[table["score"] == "knn", "value"].notna().all()
+    model, stages = own_network(encoder, weights, 64)
+    picture = [torch.rand(3, 64, 64)]
+    layers = decoder_layers(
+        model, stages, picture, [masks[0]], window=[64, 64], points=[9] * 3, seed=0, channels_last=True
+    )
+    assert [layer[0][1].shape for layer in layers] == [(9, 96), (9, 48), (9, 24)]
 
 
 def test_a_network_whose_features_show_nothing_scores_lower(job: dict[str, Any], tmp_path: Path) -> None:

@@ -26,10 +26,8 @@ from workflow.lib.training.device import device_named, move_network, standardise
 LABEL_SCORES = [name for name, score in SCORES.items() if score.of == "level"]
 POINTS = (100, 200, 400)  # of CC-FV, of every class and image: its authors' three layers, the deepest first
 STAGES = 3  # the last ones of a decoder, as there
-STAGE_LISTS = (
-    "decoder.convs",
-    "decoder.decoder.blocks",
-)  # of the U-Nets, and of MONAI's decoder behind timm's encoders
+# Of the convolutional U-Nets, of the Swin U-Net, and of MONAI's decoder behind timm's encoders.
+STAGE_LISTS = ("decoder.convs", "decoder.blocks", "decoder.decoder.blocks")
 COLUMNS = ["target", "model", "pretrain_seed", "score", "better", "level", "value", "warning"]
 
 
@@ -74,7 +72,14 @@ def score_model(
     _check_output(model, seen[0], window, place, names["model"])
     points = [*POINTS[:1] * max(0, len(modules) - len(POINTS)), *POINTS[-len(modules) :]]
     layers = decoder_layers(
-        model, modules, seen, masks, window=window, points=points, seed=derive_seed(seed, "points", names["target"])
+        model,
+        modules,
+        seen,
+        masks,
+        window=window,
+        points=points,
+        seed=derive_seed(seed, "points", names["target"]),
+        channels_last=network.get("encoder", {}).get("architecture") == "swin",
     )
     rows = [{**names, **row} for row in rows_of(distinct(layers), groups, pixels, components, seed)]
     with atomic_path(output) as temporary:

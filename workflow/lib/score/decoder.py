@@ -26,6 +26,7 @@ def decoder_layers(
     window: Sequence[int],
     points: Sequence[int],
     seed: int,
+    channels_last: bool = False,
 ) -> list[Layer]:
     """For each of `modules` (names as in `network.named_modules()`) what `ccfv_published` and `ccfv_code` take: its output at
     sampled voxels of every class of every image.
@@ -34,13 +35,14 @@ def decoder_layers(
     network sees windows of the size `window` (pixels or voxels), which MONAI slides without overlap, and pads where an image is
     smaller.
     An output is interpolated linearly to its window; a voxel in two windows, as the last ones reach back, has the first one's.
+    channels_last: whether the modules put out (n, h, w, c), as Swin's do.
     points: for each module the most voxels of a class and image that are drawn, without replacement. They depend on `seed` and
     the masks alone, so that all networks are compared at the same ones. Raises `UserError` for a module that is not there.
     """
     found: list[list[dict[int, Array]]] = [[] for _ in modules]
     rng = np.random.default_rng(seed)
     device = next(network.parameters()).device
-    with _outputs(network.eval(), modules) as outputs, torch.inference_mode():
+    with _outputs(network.eval(), modules, channels_last) as outputs, torch.inference_mode():
         for image, mask in zip(images, masks, strict=True):
             chosen = [_sample(mask, most, rng) for most in points]
             values = _at(network, outputs, modules, image.to(device), tuple(window), chosen)
@@ -51,8 +53,8 @@ def decoder_layers(
 
 
 @contextmanager
-def _outputs(network: nn.Module, modules: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """What the modules put out in the latest forward pass."""
+def _outputs(network: nn.Module, modules: Sequence[str], channels_last: bool) -> Iterator[dict[str, Tensor]]:
+    """What the modules put out in the latest forward pass, (n, C, ...)."""
     known = dict(network.named_modules())
     if missing := [name for name in modules if name not in known]:
         raise UserError(
@@ -63,7 +65,11 @@ def _outputs(network: nn.Module, modules: Sequence[str]) -> Iterator[dict[str, T
             next="choose the stages of its decoder",
         )
     seen: dict[str, Tensor] = {}
-    hooks = [known[name].register_forward_hook(lambda *io, name=name: seen.update({name: io[2]})) for name in modules]
+
+    def keep(name: str, output: Tensor) -> None:
+        seen[name] = output.movedim(-1, 1) if channels_last else output
+
+    hooks = [known[name].register_forward_hook(lambda *io, name=name: keep(name, io[2])) for name in modules]
     try:
         yield seen
     finally:
