@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import timm
 import torch
+from monai.networks.nets.basic_unet import BasicUNet
 from PIL import Image
 
 from tests.conftest import published_from
@@ -291,12 +292,15 @@ finetune: {{epochs: 1, steps_per_epoch: 2}}
 def test_tasks_transfers_few_patients_and_a_pool(tmp_path: Path) -> None:
     folder = copy_project(tmp_path / "project")
     files = ["--profile", "profiles/laptop", "--configfile", "configs/demo.yaml", ROOT / "tests/tasks.yaml"]
-    run = snakemake(folder, *files, "--", "transfer", "pool")
+    given = {"MEDSEG_GIVEN": str(tmp_path / "basic.pt")}
+    torch.save(BasicUNet(2, 1, 3, (4,) * 6).state_dict(), given["MEDSEG_GIVEN"])
+    run = snakemake(folder, *files, "--", "transfer", "pool", **given)
     assert run.returncode == 0, run.stdout[-4000:]
     place = folder / "results/tasks"
     scores = pd.read_csv(place / "transfer_scores.csv", keep_default_na=False)
     # Two targets, on all and on two patients: random weights, and of either task the encoder, and encoder and decoder.
-    assert scores.groupby("transfer").size().to_dict() == {"none": 4, "encoder": 8, "both": 8}
+    # Of the given network both, on all patients.
+    assert scores.groupby("transfer").size().to_dict() == {"none": 4, "encoder": 8, "both": 10}
     assert set(scores["source"]) == {"", "ImageNet", "COVID-QU"}
     card = json.loads((folder / "results/demo/pretrain/narrow/infection/seed1/epoch1.json").read_text())
     start = json.loads((folder / "results/demo/pretrain/narrow/shapes/seed1/epoch1.json").read_text())
@@ -312,10 +316,13 @@ def test_tasks_transfers_few_patients_and_a_pool(tmp_path: Path) -> None:
     trial = pd.read_csv(folder / f"results/demo/pretrain/narrow/shapes.rate{tried['chosen']:g}/seed1/history.csv")
     assert history["loss"].tolist() == trial["loss"].tolist(), "the chosen rate is the one that is trained with"
     pool = pd.read_csv(place / "tables/pool.csv", comment="#")
-    assert set(pool["dataset"]) == {"IDRiD"}, "COVID-QU has a single network that was not trained on it"
+    own, whole = (pool[pool["encoder"] == name] for name in ("narrow", "all encoders"))
+    assert set(own["dataset"]) == {"IDRiD"}, "COVID-QU has a single network that was not trained on it"
+    assert dict(zip(whole["dataset"], whole["n_models"], strict=True)) == {"IDRiD": 3, "COVID-QU": 2, "all targets": 5}
+    assert "cc_fv_published" in set(whole["score"]), "scored by the decoder, the given network too"
     assert {"decoder", "encoder"} <= set(pool["features"].dropna())
     for figure in ("transfer_gain", "dice_vs_patients", "convergence", "pool_matrix", "pool_regret"):
         pixels = np.asarray(Image.open(place / f"figures/{figure}.png").convert("L"))
         assert (pixels < 128).mean() > 0.001, figure
-    again = snakemake(folder, *files, "-n", "--", "transfer", "pool")
+    again = snakemake(folder, *files, "-n", "--", "transfer", "pool", **given)
     assert "Nothing to be done" in again.stdout

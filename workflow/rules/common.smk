@@ -18,6 +18,7 @@ from workflow.lib.networks.inputs import weights_inputs
 from workflow.lib.rank.candidates import rank_candidates, to_confirm
 from workflow.lib.study.checkpoints import (
     GIVEN,
+    GIVEN_RUN,
     RANDOM,
     WAY,
     Way,
@@ -25,6 +26,7 @@ from workflow.lib.study.checkpoints import (
     all_finetunings,
     brings_weights,
     checkpoints_of,
+    given_to_finetune,
     is_trained_here,
     released_runs,
     seeds_in,
@@ -57,6 +59,7 @@ PROTOCOL = protocol_of(config)
 VARIANT = data_variant(config)
 GPUS = int(config["device"] == "cuda")  # per job that runs a network
 DEPOSITED = config["deposited"]
+GIVEN_NETWORKS = config["pool"]["given"]
 DATASETS = config["sources"] | config["targets"]
 CLAIMS = os.path.relpath(f"{workflow.basedir}/workflow/registry/claims.tsv")
 REGISTRY = os.path.relpath(f"{workflow.basedir}/workflow/registry/datasets.tsv")
@@ -108,12 +111,15 @@ def encoder_settings(wildcards):
 
 
 def settings_of(encoder):
-    """What an encoder's network is built from, and the inputs of its weights where the config names them."""
+    """What an encoder's network is built from, and the inputs of its weights where the config names them; or the settings of a
+    given network."""
+    if encoder in GIVEN_NETWORKS:
+        return {key: value for key, value in GIVEN_NETWORKS[encoder].items() if key != "weights"}
     return network_settings(config["encoders"][encoder]) | weights_inputs(encoder, config["encoders"][encoder])
 
 
 def network_inputs(wildcards):
-    return inputs_of(config, wildcards.encoder)
+    return "standardised" if wildcards.encoder in GIVEN_NETWORKS else inputs_of(config, wildcards.encoder)
 
 
 def source_file(name):

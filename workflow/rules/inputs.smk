@@ -62,9 +62,11 @@ def masks_to_learn(wildcards):
 
 
 def starting_weights(suffix):
-    """Input function: the checkpoint that all seeds start from, or each seed's random weights."""
+    """Input function: the checkpoint that all seeds start from, or each seed's random weights; of a given network its file."""
 
     def files(wildcards):
+        if wildcards.encoder in GIVEN_NETWORKS:
+            return [GIVEN_NETWORKS[wildcards.encoder]["weights"]] if suffix == ".safetensors" else []
         if wildcards.pretraining == RANDOM:
             seeds = seeds_in(wildcards.seeds)
             # Drawn again for more seeds, they are the same.

@@ -84,6 +84,16 @@ def pool_pairs():
     ]
 
 
+def pool_decoders():
+    """The scores of decoders of all members of the pool, by target and network."""
+    files = {f"{target}/{model}": f"<run>/pool/{target}/{model}.csv" for target, model in pool_pairs()}
+    return files | {
+        f"{target}/{name}/{GIVEN_RUN}": f"<run>/pool/{target}/given/{name}.csv"
+        for target in GRID["targets"]
+        for name in given_to_finetune(config)
+    }
+
+
 def pool_encoder_scores():
     return [f"<run>/scores/{target}/{model}.csv" for target, model in pool_pairs()]
 

@@ -6,7 +6,7 @@ REQUIRED INPUTS:
     <data>/{target}/{variant}/card.json, items.csv, images.npy, masks.npy
     <pretrain>/{encoder}/{scheme}/seed{pretrain_seed}/epoch{epochs}.safetensors, .json     schemes of task segmentation
     <run>/transfer_scores.csv, <run>/scores/{target}/{encoder}/{pretraining}.csv
-    config = pool.given: other networks, for scores alone
+    config = pool.given: other networks
 
 OUTPUTS:
 
@@ -60,7 +60,7 @@ use rule score_model as score_given with:
         table=f"<data>/{{target}}/{VARIANT}/items.csv",
         images=ancient(f"<data>/{{target}}/{VARIANT}/images.npy"),
         masks=ancient(masks_to_learn),
-        weights=lambda wildcards: config["pool"]["given"][wildcards.model]["weights"],
+        weights=lambda wildcards: GIVEN_NETWORKS[wildcards.model]["weights"],
         code=code("pool/score_model.py"),
     output:
         scores="<run>/pool/{target}/given/{model}.csv",
@@ -72,7 +72,7 @@ use rule score_model as score_given with:
         model="[A-Za-z0-9._-]+",
     params:
         names=lambda wildcards: {"target": wildcards.target, "model": wildcards.model, "pretrain_seed": 0},
-        network=lambda wildcards: {k: v for k, v in config["pool"]["given"][wildcards.model].items() if k != "weights"},
+        network=lambda wildcards: settings_of(wildcards.model),
         images=config["score"]["images"],
         pixels=config["score"]["pixels"],
         components=config["score"]["components"],
@@ -84,7 +84,7 @@ rule judge_pool:
     """Compare every score with Dice over the networks of each target's pool, beside blind and simple choices."""
     input:
         transfer="<run>/transfer_scores.csv",
-        decoders=[f"<run>/pool/{target}/{model}.csv" for target, model in pool_pairs()],
+        decoders=list(pool_decoders().values()),
         encoders=lambda wildcards: pool_encoder_scores(),
         code=code("pool/judge_pool.py"),
     output:
@@ -99,6 +99,6 @@ rule judge_pool:
     conda:
         "../../envs/paper.yaml"
     params:
-        names=[f"{target}/{model}" for target, model in pool_pairs()],
+        names=list(pool_decoders()),
     script:
         "../scripts/pool/judge_pool.py"

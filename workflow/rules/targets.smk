@@ -153,8 +153,8 @@ def transfer_products(run):
 
 def pool_products(wildcards):
     """What `snakemake pool` makes; an error where there is no network to choose."""
-    given = collect("<run>/pool/{target}/given/{model}.csv", target=GRID["targets"], model=config["pool"]["given"])
-    if not pool_pairs():
+    given = collect("<run>/pool/{target}/given/{model}.csv", target=GRID["targets"], model=GIVEN_NETWORKS)
+    if not pool_decoders():
         if given:
             return given
         raise UserError(
@@ -164,7 +164,7 @@ def pool_products(wildcards):
             where="config: study.schemes, pool.given",
             next="see configs/realdata_pool.yaml for an example",
         )
-    if "both" not in GRID["transfer"]:
+    if pool_pairs() and "both" not in GRID["transfer"]:
         raise UserError(
             "the networks of a pool are not fine-tuned",
             found=f"study.transfer {GRID['transfer']}",
@@ -227,8 +227,7 @@ def files_for(target):
         needed += ["<run>/transfer_scores.csv"]
         if target == "transfer":
             return [*needed, *transfer_products(config["run"])]
-        scored = [f"<run>/pool/{name}/{model}.csv" for name, model in pool_pairs()]
-        return [*needed, *pool_encoder_scores(), *scored, *pool_products(None)]
+        return [*needed, *pool_encoder_scores(), *pool_decoders().values(), *pool_products(None)]
     if needed:
         needed += score_files()
     return [*needed, "<run>/downstream_scores.csv", *run_products(config["run"])]

@@ -56,7 +56,10 @@ if config["run"] not in config["deposited"]:
             "../../envs/paper.yaml"
         params:
             names=["/".join(map(str, checkpoint)) for checkpoint in all_checkpoints(config)],
-            networks={name: config["encoders"][name]["network"] for name in GRID["encoders"]},
+            networks={
+                **{name: config["encoders"][name]["network"] for name in GRID["encoders"]},
+                **{name: name for name in given_to_finetune(config)},
+            },
             tasks={
                 **{
                     name: (s["task"], s["source"] or config["pretraining"]["source"])

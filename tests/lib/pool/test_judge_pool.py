@@ -38,6 +38,20 @@ def test_networks_are_not_judged_on_what_they_were_trained_on() -> None:
     assert members.loc[members["source"] == "A", "images"].unique().tolist() == [5]
 
 
+def test_given_networks_join_the_pool_of_all_encoders() -> None:
+    table = transfer()
+    mine = table[(table["dataset"] == "A") & (table["source"] == "B")].head(1)
+    mine = mine.assign(
+        encoder="mine", scheme="pretrained", task="given", source="", pretrain_seed=0, images_seen=np.nan
+    )
+    members = pool_members(pd.concat([table, mine.assign(seconds=np.nan, epochs=0, dice=0.99)]))
+    assert members.loc[members["encoder"] == "mine", ["source", "dice"]].values.tolist() == [["mine", 0.99]]
+    found = judge_pool(members, scores(members, good=members["dice"])).set_index(["dataset", "encoder", "score"])
+    assert found.loc[("A", "all encoders", "good"), ["n_models", "n_sources", "regret"]].tolist() == [5, 3, 0]
+    assert ("A", "all encoders", LARGEST) not in found.index, "nobody knows how many images it was trained on"
+    assert found.loc[("A", "unet", "good"), "n_models"] == 4 and ("A", "mine", "good") not in found.index
+
+
 def test_good_and_bad_orders() -> None:
     members = pool_members(transfer())
     found = judge_pool(members, scores(members, good=members["dice"], bad=-members["dice"], flat=1.0))

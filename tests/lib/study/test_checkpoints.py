@@ -41,7 +41,7 @@ def test_random_weights_have_the_seed_of_their_finetuning(tmp_path: Path) -> Non
         "train_patients": ["all"],
         "subset_draws": 1,
     }
-    config = {"study": study, "encoders": {"unet": {}}, "pretraining": {"weights": "train"}}
+    config = {"study": study, "encoders": {"unet": {}}, "pretraining": {"weights": "train"}, "pool": {"given": {}}}
     paths = [finetuning.path for finetuning in all_finetunings(config, tmp_path)]
     assert paths == ["ACDC/frozen/unet/random/epoch0-seeds1-2", "ACDC/frozen/unet/simple/seed9/epoch1-seeds1-2"]
     assert [c.path for c in checkpoints_of(config, "unet", "random")] == [f"unet/random/seed{n}/epoch0" for n in (1, 2)]
@@ -62,7 +62,7 @@ def test_finished_seeds_stay_as_they_are_and_later_ones_get_a_job_of_their_own(t
     study = {"encoders": ["unet"], "schemes": ["s"], "lengths": [1], "targets": ["T"], "freeze": [False]}
     study |= {"pretrain_seeds": [9], "finetune_seeds": [1, 2, 4]}
     study |= {"transfer": ["encoder"], "train_patients": ["all"], "subset_draws": 1}
-    config = {"study": study, "encoders": {"unet": {}}, "pretraining": {"weights": "train"}}
+    config = {"study": study, "encoders": {"unet": {}}, "pretraining": {"weights": "train"}, "pool": {"given": {}}}
     names = ("T/tuned/unet/s/seed9/epoch1-seeds1-3", "T/tuned/unet/s/seed9/epoch1-seeds4")
     assert [job.seeds for job in all_finetunings(config, tmp_path)] == [(1, 2, 4)]
     for name in (names[0], f"{names[1]}.resume", "T/tuned/unet/s/seed9/epoch10-seeds1-4"):

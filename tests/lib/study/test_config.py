@@ -350,3 +350,20 @@ def test_learning_rates_are_chosen_fairly_and_elsewhere(
     with pytest.raises(UserError, match="learning rates cannot be chosen") as error:
         check_config(merged(tuned(study), change), SCHEMA)
     assert found in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "name, change, found",
+    [
+        ("swin", {}, "the name of an encoder too"),
+        ("mine", {"window": [8, 8, 8]}, "window [8, 8, 8], dimensions 2"),
+        ("mine", {"window": [8, 8, 8], "dimensions": 3, "head": "last"}, "head with dimensions 3"),
+    ],
+)
+def test_given_networks_that_cannot_be_used_are_refused(
+    study: dict[str, Any], name: str, change: dict[str, Any], found: str
+) -> None:
+    network = {"class": "a.B", "weights": "net.pt", "modules": ["up"], "window": [8, 8]} | change
+    with pytest.raises(UserError, match=f"network {name} cannot be used") as error:
+        check_config(merged(study, {"pool": {"given": {name: network}}}), SCHEMA)
+    assert found in str(error.value) and f"pool.given.{name}" in str(error.value)

@@ -15,9 +15,10 @@ from workflow.lib.data.prepared import Prepared, load_prepared, truths_of
 from workflow.lib.finetune.batches import TrainItems, items_per_epoch, training_patches
 from workflow.lib.finetune.evaluate import evaluate, evaluation_tiles, selection_dice
 from workflow.lib.finetune.subsets import training_patients
-from workflow.lib.job.run import UserError, atomic_path, derive_seed, hash_of, read_json, write_json
+from workflow.lib.job.run import UserError, atomic_path, derive_seed, hash_of, read_json, sha256_of, write_json
 from workflow.lib.networks.build import Segmenter, build_classifier, build_segmenter, load_decoder, load_encoder
 from workflow.lib.networks.checkpoint import provenance, trained_as
+from workflow.lib.networks.given import starting_network
 from workflow.lib.networks.norms import calibrate
 from workflow.lib.study.checkpoints import DECODER, ENCODER, Finetuning, written
 from workflow.lib.study.protocol import Protocol
@@ -138,6 +139,7 @@ def finetune_seed(
 
     `names`: target, freeze (frozen | tuned), encoder, scheme, pretrain_seed, epochs, seed, transfer, patients and draw (see
     `Way`); they go into the card.
+    encoder: what its network is built from; or, of a given network, `class`, `arguments`, `head` and `channels`.
     `inputs`: what the network sees (unchanged | standardised). precision: as asked for (auto | ...), and as it is `computed_in`.
     of, slot_used: as for `train`.
     The epoch with the highest validation Dice is evaluated on the test split; where the protocol's validation is
@@ -147,7 +149,7 @@ def finetune_seed(
     torch.set_num_threads(threads)
     place, seed = device_named(device), int(names["seed"])
     data = load_prepared(data_folder)
-    checkpoint = read_json(weights.with_suffix(".json"))
+    checkpoint = starting_card(encoder, weights)
     settings: dict[str, Any] = {"names": dict(names), "encoder": dict(encoder), "recipe": dict(recipe)}
     settings |= {"image_size": image_size, "protocol": dict(protocol), "inputs": inputs, "precision": precision}
     settings |= {
@@ -159,16 +161,14 @@ def finetune_seed(
         return False
     # Opened before the training, as a missing file should not end it.
     truth = truths_of(data) if protocol["evaluation"] == "whole" else None
-    use = "downstream" if protocol["stochastic_depth"] == "study" else trained_as(checkpoint)
-    outputs = outputs_for(len(data.card["classes"]))
-    network = build_segmenter(encoder, outputs, image_size=image_size, use=use, seed=derive_seed(seed, "weights"))
-    if names["transfer"] != DECODER:
-        load_encoder(network.encoder, weights)
-    else:  # the random encoder of this seed, as it is for length 0
-        drawn = build_classifier(encoder, 1, image_size=image_size, use="simple", seed=derive_seed(seed, "weights"))
-        network.encoder.load_state_dict(drawn.encoder.state_dict())
-    if names["transfer"] != ENCODER:
-        load_decoder(network.decoder, weights)
+    outputs, drawn_from = outputs_for(len(data.card["classes"])), derive_seed(seed, "weights")
+    network: Any  # a Segmenter, or a given network of any class
+    if "class" in encoder:
+        network = starting_network(encoder, weights, outputs, drawn_from, image_size)
+    else:
+        use = "downstream" if protocol["stochastic_depth"] == "study" else trained_as(checkpoint)
+        network = build_segmenter(encoder, outputs, image_size=image_size, use=use, seed=drawn_from)
+        transfer(network, names["transfer"], weights, encoder, drawn_from, image_size)
     move_network(network, place, computed_in)
     patients = training_patients(data, int(names["patients"]), int(names["draw"]), data_folder)
     patches = _training_patches(data, data_folder)
@@ -218,6 +218,27 @@ def finetune_seed(
     _write_results(output_folder, seed, table, history, card)
     discard_resume(resume)
     return True
+
+
+def transfer(
+    network: Segmenter, what: str, weights: Path, encoder: Mapping[str, Any], seed: int, image_size: int
+) -> None:
+    """Load `what` a fine-tuning takes from a checkpoint (encoder | decoder | both); the encoder of a decoder alone
+    is the random one of the seed, as for length 0. Raises `UserError` for a checkpoint that does not fit."""
+    if what != DECODER:
+        load_encoder(network.encoder, weights)
+    else:
+        drawn = build_classifier(encoder, 1, image_size=image_size, use="simple", seed=seed)
+        network.encoder.load_state_dict(drawn.encoder.state_dict())
+    if what != ENCODER:
+        load_decoder(network.decoder, weights)
+
+
+def starting_card(encoder: Mapping[str, Any], weights: Path) -> dict[str, Any]:
+    """The card beside a checkpoint; of a given network, which has none, the same entries."""
+    if "class" in encoder:
+        return {"sha256": sha256_of(weights), "epoch": None, "accuracy": None}
+    return read_json(weights.with_suffix(".json"))
 
 
 def _is_finished(card: Path, config_hash: str) -> bool:

@@ -110,8 +110,8 @@ def work(job: Job, study: Study) -> float | None:
     An architecture that the table of costs does not know counts as one with 1 GFLOP per image: of use only to compare jobs.
     A pretraining with early stopping counts as its whole schedule, a fold of a cross-validation as the whole target.
     """
-    encoder = study.config["encoders"][job.wildcards["encoder"]]
-    kind, costs = encoder["architecture"], study.costs
+    encoder, costs = encoder_of(study.config, job), study.costs
+    kind = encoder["architecture"]
     scale = (study.config["image_size"] / 224) ** 2 / 1000
     if f"{kind}.encoder" in costs:
         scale *= (encoder["width"] / costs[f"{kind}.width"]) ** 2
@@ -137,6 +137,11 @@ def work(job: Job, study: Study) -> float | None:
     training = forward * (1 if Way.of(job.wildcards["way"]).frozen else both) + decoder * both
     evaluation = (values["epochs"] * target.validation + target.test) * (forward + decoder)
     return (values["epochs"] * images * training + evaluation) * len(seeds_in(job.wildcards["seeds"]))
+
+
+def encoder_of(config: Config, job: Job) -> Mapping[str, Any]:
+    """The settings of a job's encoder; those of a given network name no architecture that costs are known of."""
+    return config["encoders"].get(job.wildcards["encoder"], {"architecture": "given"})
 
 
 def seconds_taken(job: Job) -> float | None:
@@ -191,6 +196,6 @@ class Estimator:
             settings = {**config["sources"], **config["targets"]}.get(name, {})
             small = config["data"]["generate"] or settings.get("folder") or self._rules[job.rule].stage != "data"
             return costs["small_job" if small else "data_job"]
-        known = f"{config['encoders'][job.wildcards['encoder']]['architecture']}.encoder" in costs
+        known = f"{encoder_of(config, job)['architecture']}.encoder" in costs
         speed = costs[config["device"]] * max(1, self._rules[job.rule].gpus)
         return costs["start"] + units / speed if known and units is not None else None

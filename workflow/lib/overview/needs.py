@@ -6,7 +6,7 @@ from typing import Any
 
 from workflow.lib.data.geometry import geometry
 from workflow.lib.data.registry import Dataset, token_for
-from workflow.lib.overview.costs import Study
+from workflow.lib.overview.costs import Study, encoder_of
 from workflow.lib.overview.jobs import Job
 from workflow.lib.study.checkpoints import released_runs
 from workflow.lib.study.protocol import protocol_of
@@ -78,8 +78,8 @@ def bytes_there(jobs: Iterable[Job]) -> int:
 def bytes_to_come(job: Job, study: Study) -> float:
     """About the bytes that a job which is not done will store: checkpoints, arrays and downloads; 0 for all small files."""
     config, costs = study.config, study.costs
-    if encoder := job.wildcards.get("encoder"):
-        settings = config["encoders"][encoder]
+    if job.wildcards.get("encoder"):
+        settings = encoder_of(config, job)
         kind, width = settings["architecture"], settings.get("width", 1)
         width /= costs.get(f"{kind}.width", 1)
         copies = {".safetensors": 1, ".pt": 3}  # a training state holds two moments of every weight, too

@@ -20,7 +20,8 @@ from workflow.lib.transfer.effects import EVERYWHERE, at_budget
 MEMBER = ["dataset", "encoder", "scheme", "pretrain_seed"]
 MEASURES = ["pearson", "kendall", "regret"]
 LARGEST, RANDOM = "largest source", "random"
-HEAD = """\
+EVERY_ENCODER = "all encoders"
+HEAD = f"""\
 Scores as a ranking of the pool: for every target the networks that were trained to segment other data (n_models, of n_sources
 data sets: networks of one source are not independent). dice: after fine-tuning encoder and decoder, a mean over seeds.
 features: of the decoder or the encoder; level: of the decoder, 1 the deepest; empty, all layers.
@@ -28,14 +29,17 @@ pearson, kendall (weighted): of score and Dice over the networks. regret: Dice o
 highest score. random: what a blind choice would lose on average; largest source: the most training images.
 Rows of all targets: means, low and high the 95 % t interval of the regret over targets. With few networks Pearson and Kendall are
 near -1 or 1 by chance: chance is the probability that a random order has a weighted Kendall as high (500 orders; up to 5
-networks all). No number here speaks of other targets, sources or architectures."""
+networks all). {EVERY_ENCODER}: all networks of a target, given ones among them, each of which counts as a source of its own.
+No number here speaks of other targets, sources or architectures."""
 
 
 def pool_members(transfer: pd.DataFrame) -> pd.DataFrame:
     """Dice of every network of the pool on every target but its own source, from the table of `read_transfer`: columns of
-    `MEMBER`, source, images (of its source), dice; a trainable encoder where there is one, all training patients."""
+    `MEMBER`, source, images (of its source), dice; a trainable encoder where there is one, all training patients. The source of
+    a given network is the network itself, with an unknown number of images."""
     rows = at_budget(transfer, "images")
-    rows = rows[(rows["task"] == "segmentation") & (rows["transfer"] == BOTH) & (rows["patients"] == ALL)]
+    rows = rows[rows["task"].isin(["segmentation", "given"]) & (rows["transfer"] == BOTH) & (rows["patients"] == ALL)]
+    rows = rows.assign(source=rows["source"].where(rows["task"] == "segmentation", rows["encoder"]))
     rows = rows[rows["freeze"] == rows["freeze"].min()]
     rows = rows.assign(images=rows["images_seen"] / rows["epochs"])
     members = rows.groupby([*MEMBER, "source"], as_index=False)[["dice", "images"]].mean()
@@ -45,16 +49,19 @@ def pool_members(transfer: pd.DataFrame) -> pd.DataFrame:
 def judge_pool(members: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     """The rows of tables/pool.csv, see `HEAD`. scores: `MEMBER`, features, score, level, value (higher is better)."""
     rows: list[dict[str, Any]] = []
-    for (dataset, encoder), pool in members.groupby(["dataset", "encoder"]):
+    pools = [(*names, pool) for names, pool in members.groupby(["dataset", "encoder"])]
+    whole = [(name, EVERY_ENCODER, pool) for name, pool in members.groupby("dataset") if pool["encoder"].nunique() > 1]
+    for dataset, encoder, pool in [*pools, *whole]:
         if len(pool) < 2:
             continue
         truth = pool["dice"].to_numpy()
         place = {"dataset": dataset, "encoder": encoder, "n_models": len(pool), "n_sources": pool["source"].nunique()}
         blind = {"regret": float(truth.max() - truth.mean()), "pearson": 0.0, "kendall": 0.0}
         rows.append(place | {"score": RANDOM, "features": ""} | blind)
-        rows.append(place | {"score": LARGEST, "features": ""} | _measured(pool["images"].to_numpy(float), truth))
+        if pool["images"].notna().all():
+            rows.append(place | {"score": LARGEST, "features": ""} | _measured(pool["images"].to_numpy(float), truth))
         keys = [*MEMBER[1:]]
-        known = scores[(scores["dataset"] == dataset) & (scores["encoder"] == encoder)]
+        known = scores[(scores["dataset"] == dataset) & ((scores["encoder"] == encoder) | (encoder == EVERY_ENCODER))]
         for (features, score, level), part in known.groupby(["features", "score", "level"], dropna=False):
             values = pool[keys].merge(part, on=keys, how="left")["value"].to_numpy(float)
             if np.isfinite(values).all():

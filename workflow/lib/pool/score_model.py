@@ -1,6 +1,5 @@
 """Scores of a segmentation network as a start for a target, from its decoder: CC-FV as its authors mean it, and label scores."""
 
-import importlib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from workflow.lib.data.prepared import Prepared, load_prepared
-from workflow.lib.job.run import UserError, atomic_path, derive_seed, reason
+from workflow.lib.job.run import atomic_path, derive_seed
 from workflow.lib.networks.build import build_segmenter
-from workflow.lib.networks.fit import prefixes
-from workflow.lib.networks.weights import mismatches, read_checkpoint, read_weights
+from workflow.lib.networks.given import check_output, fill, given_network
+from workflow.lib.networks.weights import read_checkpoint
 from workflow.lib.score.applies import Array, NotApplicable
 from workflow.lib.score.ccfv import Layer, ccfv_code, ccfv_published
 from workflow.lib.score.decoder import decoder_layers
@@ -69,7 +68,7 @@ def score_model(
     seen, masks, groups = as_volumes(data) if three else as_images(data, images, seed, own)
     if channels == 1:
         seen = [picture.mean(dim=0, keepdim=True) for picture in seen]
-    _check_output(model, seen[0], window, place, names["model"])
+    check_output(model, len(seen[0]), window, place, names["model"])
     points = [*POINTS[:1] * max(0, len(modules) - len(POINTS)), *POINTS[-len(modules) :]]
     layers = decoder_layers(
         model,
@@ -141,71 +140,9 @@ def own_network(encoder: Mapping[str, Any], weights: Path, image_size: int) -> t
     tensors = read_checkpoint(weights)
     head = tensors.get("decoder.head.weight")
     model = build_segmenter(encoder, len(head) if head is not None else 1, use="simple", seed=0, image_size=image_size)
-    _load(model, {name: t for name, t in tensors.items() if name.startswith(("encoder.", "decoder."))}, weights)
+    fill(model, {name: t for name, t in tensors.items() if name.startswith(("encoder.", "decoder."))}, weights)
     stages = [name for name, _ in model.named_modules() if name.rpartition(".")[0] in STAGE_LISTS]
     return model.eval(), stages[-STAGES:]
-
-
-def given_network(network: Mapping[str, Any], weights: Path) -> nn.Module:
-    """Any network class with its weights. Raises `UserError` as `score_model`."""
-    module, _, name = network["class"].rpartition(".")
-    try:
-        model = getattr(importlib.import_module(module), name)(**network["arguments"])
-        problem = "" if isinstance(model, nn.Module) else f"a {type(model).__name__}"
-    except Exception as error:  # imports and constructors can raise anything
-        problem = reason(error)
-    if problem:
-        raise UserError(
-            f"network {network['class']} cannot be built",
-            found=problem,
-            expected="an importable torch module and its keyword arguments",
-            where="config: pool.given",
-            next="correct `class` and `arguments`, or install the package",
-        )
-    tensors = read_weights(weights, next="save the network's state_dict again")
-    places = [
-        prefix
-        for prefix in prefixes(tensors, len(model.state_dict()))
-        if f"{prefix}{next(iter(model.state_dict()))}" in tensors
-    ]
-    place = places[0] if places else ""
-    _load(model, {name.removeprefix(place): t for name, t in tensors.items() if name.startswith(place)}, weights)
-    return model.eval()
-
-
-def _load(model: nn.Module, tensors: Mapping[str, Tensor], weights: Path) -> None:
-    wanted = model.state_dict()
-    if problems := mismatches(tensors, wanted):
-        raise UserError(
-            "weights do not fit the network",
-            found=f"{len(problems)} of {len(wanted)} tensors differ: {'; '.join(problems[:5])}",
-            expected=f"the tensors of this {type(model).__name__}, encoder and decoder",
-            where=weights,
-            next="give the class and arguments that the weights were trained with; a pool holds networks with a decoder",
-        )
-    model.load_state_dict(dict(tensors))
-
-
-def _check_output(model: nn.Module, image: Tensor, window: Sequence[int], place: torch.device, name: str) -> None:
-    """Raises `UserError` unless the network makes a map of the window's size from a window."""
-    with torch.inference_mode():
-        try:
-            found = model(torch.zeros(1, len(image), *window, device=place))
-            problem = (
-                ""
-                if isinstance(found, Tensor) and found.shape[2:] == tuple(window)
-                else str(getattr(found, "shape", type(found)))
-            )
-        except Exception as error:  # networks can raise anything
-            problem = reason(error)
-    if problem:
-        raise UserError(
-            f"network {name} does not segment windows of {list(window)}",
-            found=problem,
-            expected=f"logits (1, classes, {', '.join(map(str, window))})",
-            where="config: pool.given",
-            next="correct `window`, `dimensions` or `channels`, or choose a network that returns one tensor of logits",
-        )
 
 
 def as_images(data: Prepared, count: int, seed: int, inputs: str) -> tuple[list[Tensor], list[Array], list[str]]:

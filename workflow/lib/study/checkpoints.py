@@ -12,6 +12,7 @@ RANDOM = "random"  # the "scheme" of untrained weights; their pretraining seed i
 GIVEN = "pretrained"  # the "scheme" of weights that an encoder of the config brings along
 ENCODER, BOTH, DECODER, NONE = "encoder", "both", "decoder", "none"  # what is transferred
 WAY = r"(frozen|tuned)(?:-(both|decoder))?(?:-(\d+)patients-draw(\d+))?"
+GIVEN_RUN = f"{GIVEN}/seed0"  # the "pretraining" of a given network of a pool
 ELSEWHERE = 0  # the pretraining seed of weights that were not trained here
 
 
@@ -231,7 +232,7 @@ def ways_of(config: dict[str, Any], checkpoint: Checkpoint) -> list[Way]:
 
 
 def all_finetunings(config: dict[str, Any], folder: str | Path) -> list[Finetuning]:
-    """Every fine-tuning of the grid: targets x checkpoints x ways, all seeds in one job.
+    """Every fine-tuning of the grid: targets x checkpoints x ways, all seeds in one job; and of given networks with a head.
 
     folder: <run>/finetune. What is finished there stays as it is: seeds that were added later are trained in a job of their own.
     """
@@ -245,11 +246,18 @@ def all_finetunings(config: dict[str, Any], folder: str | Path) -> list[Finetuni
         for way in ways_of(config, checkpoint)
         if way.frozen == freeze
     ]
+    given = [(Way(False, BOTH).name, name, GIVEN_RUN, 0) for name in given_to_finetune(config)]
+    cells += [(target, *cell) for target in study["targets"] for cell in given]
     return [
         Finetuning(*cell, seeds)
         for cell in cells
         for seeds in _jobs_of_seeds(study["finetune_seeds"], _finished_seeds(Path(folder, *cell[:4]), cell[4]))
     ]
+
+
+def given_to_finetune(config: dict[str, Any]) -> list[str]:
+    """The given networks of the pool that are fine-tuned as well as scored."""
+    return [name for name, network in config["pool"]["given"].items() if "head" in network]
 
 
 def _jobs_of_seeds(wanted: Iterable[int], finished: Iterable[tuple[int, ...]]) -> list[tuple[int, ...]]:

@@ -199,6 +199,23 @@ def check_finetune(config: dict[str, Any]) -> None:
         )
 
 
+def check_pool(config: dict[str, Any]) -> None:
+    """Raises `UserError` for a given network whose name or keys do not go with the rest."""
+    for name, network in config["pool"]["given"].items():
+        wrong = ""
+        if name in config["encoders"]:
+            wrong, expected = "the name of an encoder too", "a name that no encoder has"
+        elif len(network["window"]) != network["dimensions"]:
+            wrong, expected = (
+                f"window {network['window']}, dimensions {network['dimensions']}",
+                "a size for each dimension",
+            )
+        elif network["dimensions"] == 3 and "head" in network:
+            wrong, expected = "head with dimensions 3", "no head: networks in 3-D are scored, not fine-tuned"
+        if wrong:
+            raise _wrong_entry("network", name, "used", wrong, expected, where=f"pool.given.{name}")
+
+
 def check_encoders(config: dict[str, Any]) -> None:
     """Raises `UserError` for an encoder that can't be built, or not for this image size."""
     for name in config["study"]["encoders"]:
@@ -286,12 +303,12 @@ def check_targets(config: dict[str, Any]) -> None:
             raise _wrong_entry("target", name, "used", wrong, expected)
 
 
-def _wrong_entry(kind: str, name: str, done: str, wrong: str, expected: str) -> UserError:
+def _wrong_entry(kind: str, name: str, done: str, wrong: str, expected: str, where: str | None = None) -> UserError:
     return UserError(
         f"{kind} {name} cannot be {done}",
         found=wrong,
         expected=expected,
-        where=f"config: {kind}s.{name}",
+        where=f"config: {where or f'{kind}s.{name}'}",
         next=f"correct this {kind} in the config",
     )
 
@@ -306,6 +323,7 @@ def expand_paths(config: dict[str, Any]) -> None:
         for section in ("sources", "targets", "deposited", "encoders")
         for name, entry in config[section].items()
     }
+    entries |= {f"pool.given.{name}": entry for name, entry in config["pool"]["given"].items()}
     for where, entry in (entries | {"released": config["released"]}).items():
         for key in ("folder", "weights"):
             path = entry.get(key)

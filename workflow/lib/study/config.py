@@ -16,6 +16,7 @@ from workflow.lib.study.checks import (
     check_encoders,
     check_finetune,
     check_lengths,
+    check_pool,
     check_schemes,
     check_score,
     check_sources,
@@ -55,6 +56,7 @@ def check_config(config: Config, schema_path: str | Path) -> Config:
     check_schemes(config)
     check_development(config)
     check_finetune(config)
+    check_pool(config)
     fill_recipe(config)
     expand_paths(config)
     check_targets(config)

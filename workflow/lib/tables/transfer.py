@@ -39,7 +39,8 @@ def gather_transfer(
             if int(names["seed"]) not in wanted:
                 continue
             random = names["scheme"] == RANDOM
-            start = checkpoints["/".join([names["encoder"], names["scheme"], names["pretrain_seed"], names["epochs"]])]
+            place = "/".join([names["encoder"], names["scheme"], names["pretrain_seed"], names["epochs"]])
+            start = checkpoints.get(place, {})  # nothing is known of given networks
             curve = history.loc[history["seed"] == int(names["seed"]), "validation dice"]
             rows.append(
                 {
