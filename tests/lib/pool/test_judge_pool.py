@@ -58,6 +58,7 @@ def test_good_and_bad_orders() -> None:
     table = found[found["dataset"] == "A"].set_index("score")
     assert table.loc["good", ["pearson", "kendall", "regret"]].tolist() == pytest.approx([1, 1, 0])
     assert table.loc["bad", "regret"] == pytest.approx(0.11) and table.loc["bad", "kendall"] == pytest.approx(-1)
+    assert table["pearson_low"].isna().all(), "two sources allow no interval"
     assert table.loc["flat", "regret"] == pytest.approx(table.loc[RANDOM, "regret"])
     assert table.loc["good", "chance"] == pytest.approx(1 / 24) and table.loc["good", "n_sources"] == 2
     # On B and C the largest source is A, the worst.

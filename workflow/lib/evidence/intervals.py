@@ -1,9 +1,9 @@
-"""Student's t: every interval and p-value of the results that rests on it."""
+"""Student's t and Fisher's z: every interval and p-value of the results that rests on them."""
 
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
+from scipy.special import ndtri, stdtr, stdtrit
 
 
 def half_width(df: Any, spread: Any, n: Any = 1, tail: float = 0.025) -> Any:
@@ -18,6 +18,14 @@ def t_interval(values: np.ndarray) -> tuple[float, float]:
         return float("nan"), float("nan")
     half = half_width(len(values) - 1, np.std(values, ddof=1), len(values))
     return float(np.mean(values) - half), float(np.mean(values) + half)
+
+
+def correlation_interval(r: float, n: int) -> tuple[float, float]:
+    """95 % interval of a Pearson correlation over n independent pairs, by Fisher's z; (nan, nan) for n < 4."""
+    if n < 4:
+        return float("nan"), float("nan")
+    z, half = np.arctanh(np.clip(r, -1 + 1e-12, 1 - 1e-12)), ndtri(0.975) / np.sqrt(n - 3)
+    return float(np.tanh(z - half)), float(np.tanh(z + half))
 
 
 def two_sided(difference: float, error: float, df: float) -> float:
