@@ -27,7 +27,8 @@ data sets: networks of one source are not independent). dice: after fine-tuning 
 features: of the decoder or the encoder; level: of the decoder, 1 the deepest; empty, all layers.
 pearson, kendall (weighted): of score and Dice over the networks. pearson_low, pearson_high: 95 % interval by Fisher's z with the
 sources as units, empty below 4 of them (simulated coverage 94 to 97 % with one network a source, 94 to 100 % with three).
-regret: Dice of the best network minus that of the one with the highest score. random: what a blind choice would lose on average; largest source: the most training images.
+regret: Dice of the best network minus that of the one with the highest score. random: what a blind choice
+would lose on average; largest source: the most training images.
 Rows of all targets: means, low and high the 95 % t interval of the regret over targets. With few networks Pearson and Kendall are
 near -1 or 1 by chance: chance is the probability that a random order has a weighted Kendall as high (500 orders; up to 5
 networks all). {EVERY_ENCODER}: all networks of a target, given ones among them, each of which counts as a source of its own.
