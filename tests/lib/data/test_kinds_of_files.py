@@ -223,7 +223,10 @@ def test_equal_images_of_two_patients_are_named(
         Image.fromarray(np.zeros((8, 8), np.uint8)).save(folder / name)  # equal, but of one value: no copies
     Image.open(folder / "images/a.png").save(folder / "images/b.png", compress_level=1)  # other bytes, equal pixels
     verified(make_source(folder, "folder"))
-    assert "1 images are stored under two or more patients or splits: images/a.png = images/b.png" in caplog.text
+    assert (
+        "1 images of target own are stored under two or more patients or splits: images/a.png = images/b.png"
+        in caplog.text
+    )
 
 
 def test_a_picture_and_a_volume_are_no_pair(tmp_path: Path, make_source: Callable[..., Path]) -> None:
