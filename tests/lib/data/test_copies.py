@@ -153,5 +153,5 @@ def test_real_images_are_no_copies_of_others_and_their_jpegs_are() -> None:
             middle = image[len(image) // 2].mean(axis=0)
             grey = Image.fromarray((middle / np.percentile(middle, 99.5) * 255).clip(0, 255).astype(np.uint8))
             again = np.asarray(as_jpeg(grey.resize((224, 224)), 75))[None, None]
-            found = copies(prints_of([("again", print_of(again))]), prints)
-            assert found == [("again", str(path))]
+            found = {name for _, name in copies(prints_of([("again", print_of(again))]), prints)}
+            assert str(path) in found and {group[name] for name in found} == {group[str(path)]}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from workflow.lib.job.run import UserError
-from workflow.lib.study.checkpoints import WITH_DECODER, brings_weights, is_trained_here, weights_from
+from workflow.lib.study.checkpoints import LOCAL_DIR, WITH_DECODER, brings_weights, is_trained_here, weights_from
 from workflow.lib.study.protocol import SCORE, protocol_of
 
 # Input pixels per position of the deepest level: the image size must be a multiple of it.
@@ -261,7 +261,7 @@ def _wrong_entry(kind: str, name: str, done: str, wrong: str, expected: str) -> 
 
 
 def expand_paths(config: dict[str, Any]) -> None:
-    """Expand ~ and environment variables in every `folder`, and in the `weights` of encoders.
+    """Expand ~ and environment variables in every `folder`, and in the `weights` and local-dir: of encoders.
 
     Raises `UserError` for a variable that is not set, and for weights of the grid that are not there.
     """
@@ -271,7 +271,7 @@ def expand_paths(config: dict[str, Any]) -> None:
         for name, entry in config[section].items()
     }
     for where, entry in (entries | {"released": config["released"]}).items():
-        for key in ("folder", "weights"):
+        for key in ("folder", "weights", "architecture"):
             path = entry.get(key)
             if path is None:
                 continue
@@ -285,7 +285,9 @@ def expand_paths(config: dict[str, Any]) -> None:
                     next="export the variable, or write the path into the config",
                 )
     for name in config["study"]["encoders"]:
-        _check_exists(f"encoders.{name}.weights", config["encoders"][name].get("weights"))
+        encoder = config["encoders"][name]
+        _check_exists(f"encoders.{name}.weights", encoder.get("weights"))
+        _check_exists(f"encoders.{name}.architecture", encoder["architecture"].partition(LOCAL_DIR)[2] or None)
     _check_exists("released.folder", config["released"]["folder"])
 
 
