@@ -127,8 +127,12 @@ def test_two_different_files_of_one_name_are_refused(weights: Path, tmp_path: Pa
 
 
 def test_a_blank_line_in_the_list_of_hashes(tmp_path: Path) -> None:
-    (tmp_path / "lock").write_text("1  a\n\n")
-    refuse_changes(tmp_path / "lock", {"a": "1"})
+    lock = tmp_path / "lock"
+    lock.write_text("1  a\n\n2  b\n")
+    refuse_changes(lock, {"a": "1", "c": "3"})
+    assert lock.read_text() == "1  a\n2  b\n3  c\n"
+    with pytest.raises(UserError, match="not the one that was seen first"):
+        refuse_changes(lock, {"b": "1"})
 
 
 @pytest.mark.parametrize("page", ["<html>", "absent"])
