@@ -81,6 +81,15 @@ def test_16_bits_with_colour_or_alpha_are_refused(colour: int, channels: int, tm
             read(tmp_path / "a.png")
 
 
+def test_a_fourth_channel_that_would_be_dropped_is_refused(tmp_path: Path) -> None:
+    Image.new("RGBX", (8, 8), (1, 2, 3, 4)).save(tmp_path / "a.tif")
+    with pytest.raises(ValueError, match="4 channels, of which Pillow reads 3: save the three to use as RGB"):
+        read_image(tmp_path / "a.tif")
+    for mode in ("RGB", "RGBA", "CMYK", "L", "LA"):
+        Image.new(mode, (8, 8)).save(tmp_path / "a.tif")
+        assert read_image(tmp_path / "a.tif")[0].shape[2:] == (8, 8)
+
+
 def test_16_bits_of_grey_are_kept(tmp_path: Path) -> None:
     for name in ("a.png", "a.tif"):
         Image.fromarray((RAMP * 16).astype(np.uint16)).save(tmp_path / name)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from workflow.lib.data.cases import image_place
 from workflow.lib.data.images import is_image, read_image
 from workflow.lib.data.other_files import is_rubbish
 from workflow.lib.data.pictures import shortened
@@ -28,7 +29,6 @@ SIDE = 16  # of the thumbnail, in pixels
 EQUAL = 0.98  # least correlation of copies; measured: docs/own-data.md
 MANY = 50_000  # images of a source: more are compared byte by byte only, as reading them takes hours
 ROWS = 256  # compared at a time
-MASKS = ("masks", "labelsTr")
 
 Pairs = list[tuple[str, str]]
 
@@ -88,7 +88,7 @@ def images_of(folder: str | Path) -> list[Path]:
 
 def images_below(folder: str | Path) -> list[Path]:
     """All images of a target's folder, masks apart."""
-    return [path for path in images_of(folder) if path.relative_to(folder).parts[0] not in MASKS]
+    return images_of(image_place(Path(folder)))
 
 
 def warn_of_copies(target: str, prints: Prints, source: str, folder: str | Path) -> None:

@@ -12,6 +12,7 @@ from workflow.lib.study.protocol import SCORE, protocol_of
 
 # Input pixels per position of the deepest level: the image size must be a multiple of it.
 STRIDES = {"unet": 16, "resnet50": 32, "swin": 32}
+MASKS = ("masks", "labelsTr")  # beside images/ and imagesTr/ in folders of anyone's own
 
 
 def unknown_names(config: dict[str, Any]) -> Iterator[tuple[str, str, str, list[str]]]:
@@ -232,9 +233,9 @@ def check_targets(config: dict[str, Any]) -> None:
                 f"{', '.join(sorted(own))} with layout {target['layout']}",
                 "these with layout folder only",
             )
-        elif not has_masks(target) and os.path.isdir(f"{target['folder']}/masks"):
-            wrong = "no classes, but masks/ in its folder"
-            expected = "classes: [names of labels 1..K]; or no masks/, to use the images without labels"
+        elif not has_masks(target) and any(os.path.isdir(f"{target['folder']}/{masks}") for masks in MASKS):
+            wrong = "no classes, but masks in its folder"
+            expected = "classes: [names of labels 1..K]; or no masks/ (labelsTr/), to use the images without labels"
         elif not has_masks(target) and target.get("slices") == "labelled":
             wrong, expected = "slices: labelled without classes", "a number of slices, as there are no labels"
         elif isinstance(labels := target.get("classes"), dict) and len(set(labels.values())) < len(labels):
