@@ -168,12 +168,21 @@ def test_repositories_that_cannot_be_had(
     name = f"{HUB}me/net"
     hub(status=401, error="RepoNotFound")
     refused(name, ["no such repository or revision, or a private one", "HF_TOKEN"])
+    refused(f"{HUB}me/net/x", ["no such repository or revision"])
     hub(status=0)
     (folder / "config.json").write_text('{"architectures": ["ResNetForImageClassification"], "model_type": "resnet"}')
-    refused(name, ["a config.json that is not of a timm model", "name a file of weights and timm's architecture"])
+    refused(name, ["a config.json that is not of a timm model", "a file of weights and timm's architecture"])
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "empty"))
-    refused(name, ["not available", f"{huggingface_hub.constants.ENDPOINT}/me/net", "on a machine with internet"])
+    refused(
+        name,
+        [
+            "not available",
+            f"{huggingface_hub.constants.ENDPOINT}/me/net",
+            "find the requested files in the local cache",
+            "on a machine with internet",
+        ],
+    )
 
 
 def refused(name: str, words: list[str]) -> None:

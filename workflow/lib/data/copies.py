@@ -44,8 +44,9 @@ class Prints(NamedTuple):
 def print_of(image: np.ndarray) -> np.ndarray:
     """The rows of `Prints.values` of an image (slices, C, H, W)."""
     rows = []
-    for grey in image.mean(axis=1, dtype=np.float32):
-        small = np.asarray(Image.fromarray(grey).resize((SIDE, SIDE), Image.Resampling.BOX))
+    for picture in image:
+        grey = Image.fromarray(picture.mean(axis=0, dtype=np.float32))
+        small = np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BOX))
         row = np.stack([np.diff(small, axis=0)[:, 1:], np.diff(small, axis=1)[1:]]).ravel()
         length = float(np.linalg.norm(row))
         rows.append(row / length if length > 1e-5 * np.abs(small).max() else 0 * row)

@@ -4,7 +4,7 @@ import pickle
 from typing import Any
 
 from huggingface_hub import HfApi, constants
-from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
 from workflow.lib.job.run import UserError, reason
 from workflow.lib.study.checkpoints import LOCAL_DIR
@@ -19,9 +19,7 @@ def terms_of(config: Any) -> str | None:
     hub, _, revision = config.hf_hub_id.partition("@")
     try:
         info = HfApi().model_info(hub, revision=revision or None, timeout=constants.HF_HUB_ETAG_TIMEOUT)
-    except (
-        Exception
-    ):  # the hub's client and its HTTP library have errors of their own; the weights are here all the same
+    except Exception:  # the weights are here all the same
         return licence
     licence = licence or getattr(info.card_data, "license", None)
     return f"{licence or 'no licence stated'}, gated: its terms are at {page_of(hub)}" if info.gated else licence
@@ -36,9 +34,7 @@ def unavailable(name: str, hub: str | None, error: Exception) -> UserError:
     """The error about a timm encoder whose config.json or weights cannot be had; hub: the repository that should hold them. Of
     `error`, only the first line is shown, which holds no token."""
     expected, where = "a timm model of that name on its hub", page_of(hub) if hub else name
-    download = (
-        "or download the model's file on a machine with internet, and name its path as `weights` instead of 'timm'"
-    )
+    download = "or download the model's file on a machine with internet, and give its path instead of 'timm'"
     if name.startswith(LOCAL_DIR):
         found, expected = reason(error), "a folder with timm's config.json, which names an `architecture`, and weights"
         where, download = name.removeprefix(LOCAL_DIR), "correct the folder, or let timm.models.save_for_hf write it"
@@ -46,14 +42,12 @@ def unavailable(name: str, hub: str | None, error: Exception) -> UserError:
         found = "a gated repository, whose terms this account has not accepted, or no token"
         token = "export HF_TOKEN=<a token of yours that may read it, from the settings of your account>"
         download = f"sign in, accept the terms at {where}; then {token} and run again; {download}"
-    elif isinstance(error, RepositoryNotFoundError | RevisionNotFoundError):
+    elif isinstance(error, RepositoryNotFoundError | RevisionNotFoundError | HFValidationError):
         found = "no such repository or revision, or a private one"
         download = f"correct the name; for a private one, export HF_TOKEN=<a token of yours>; {download}"
     elif isinstance(error, KeyError | ValueError | TypeError):
         found = f"a config.json that is not of a timm model ({type(error).__name__}: {reason(error)})"
-        download = (
-            "name a repository of the library timm; of other libraries, name a file of weights and timm's architecture"
-        )
+        download = "name a repository of the library timm; or, of others, a file of weights and timm's architecture"
     elif isinstance(error, pickle.UnpicklingError):
         found = "a file of weights that holds code beside tensors"
         download = "take a repository with .safetensors"

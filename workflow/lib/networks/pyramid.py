@@ -281,7 +281,7 @@ def _found(name: str) -> tuple[Any, str, dict[str, Any]]:
         raise _refused(
             "unknown timm encoder",
             found=name,
-            expected=f"a name that timm knows{near}; or hf-hub:<owner>/<name>, or local-dir:<folder>",
+            expected=f"a name that timm knows{near}; or one that begins with {HUB} or {LOCAL_DIR}",
             next="correct the name; python -c 'import timm; print(*timm.list_models())' lists all",
         )
     where, is_folder = name.partition(":")[2], name.startswith(LOCAL_DIR)
