@@ -158,14 +158,19 @@ def test_missing_archive_on_the_command_line(project: Path) -> None:
 
 
 def test_every_rule_says_what_it_does_and_needs(project: Path) -> None:
+    checked = []
     for path in sorted((ROOT / "workflow/rules").glob("*.smk")):
-        for block in re.split(r"^ *rule\b", path.read_text(), flags=re.MULTILINE)[1:]:
+        for block in re.split(r"^ *(?:rule|checkpoint)\b", path.read_text(), flags=re.MULTILINE)[1:]:
             name = block.split(":")[0]
             if "output:" not in block:  # plan and status only print
                 continue
             needs = [] if "localrule: True" in block else ["threads:", "resources:", "mem=", "runtime="]
             for word in ('"""', "log:", "benchmark:", "conda:", "script:", *needs):
                 assert word in block, f"{path.name}, rule {name}: no {word}"
+            checked.append(name.strip())
+    assert len(set(checked)) == len(checked) > 40 and {"prepare_target", "finetune_network", "rank_target"} <= {
+        *checked
+    }
 
 
 HOOKS = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
@@ -180,7 +185,7 @@ def test_style(command: str) -> None:
 def test_rule_files_import_nothing_heavy() -> None:
     code = (
         "import sys; import workflow.lib.study.config, workflow.lib.study.guards, workflow.lib.job.code;"
-        "import workflow.lib.rank.candidates, workflow.lib.networks.inputs;"
+        "import workflow.lib.rank.candidates, workflow.lib.networks.inputs, workflow.lib.networks.file_kinds;"
         "print([name for name in ('torch', 'pandas', 'numpy', 'scipy', 'matplotlib') if name in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -199,6 +204,7 @@ def test_rule_files_import_nothing_heavy() -> None:
         "workflow.lib.study.guards",
         "workflow.lib.study.checkpoints",
         "workflow.lib.study.protocol",
+        "workflow.lib.networks.file_kinds",
         "workflow.lib.networks.inputs",
         "workflow.lib.rank.candidates",
         "workflow.lib.job.run",

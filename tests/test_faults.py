@@ -427,6 +427,7 @@ def test_flipped_bytes_raise_nothing_but_the_readers_own_error(tmp_path: Path, s
             nib.save(nib.Nifti1Image(pixels[..., None].astype(np.int16), np.eye(4)), path)
         else:
             Image.fromarray(pixels).save(path)
+        assert read_image(path)[0].shape == (1, 1, 12, 12) and read_mask(path, binary=False).any()  # undamaged
         content = bytearray(path.read_bytes())
         for place in rng.integers(0, min(len(content), 400), 4):
             content[place] = rng.integers(0, 256)

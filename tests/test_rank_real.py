@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import torch
 import yaml
 
-from tests.real_weights import LITE, lite_state
+from tests.real_weights import LITE, save_lite
 from tests.workflow_copy import copy_project, snakemake
 
 OWN, IMAGENET = {"mean": 0.5, "std": 0.5}, {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
@@ -43,9 +42,7 @@ def ranking(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     for part in ("images", "masks"):
         for path in (folder / "raw/fundus_more" / part).iterdir():
             path.rename(folder / "raw/fundus_chasedb1" / part / path.name)
-    (folder / "weights").mkdir()
-    for lite in LITE:
-        torch.save({"state_dict": lite_state(lite)}, folder / f"weights/lite{lite}.pth")
+    save_lite(folder / "weights")
     target = {"layout": "folder", "folder": "raw/fundus_chasedb1", "classes": ["vessel"]}
     config = {
         "run": "real",

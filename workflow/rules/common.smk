@@ -14,11 +14,13 @@ from functools import cache
 
 from workflow.lib.job.code import code_files
 from workflow.lib.job.run import UserError, read_json
+from workflow.lib.networks.file_kinds import weights_in
 from workflow.lib.networks.inputs import weights_inputs
 from workflow.lib.rank.candidates import rank_candidates, to_confirm
 from workflow.lib.study.checkpoints import (
     GIVEN,
     GIVEN_RUN,
+    LOCAL_DIR,
     RANDOM,
     WAY,
     Way,

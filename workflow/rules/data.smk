@@ -205,6 +205,10 @@ rule list_training_images:
         data="<data>/{target}/{variant}/card.json",
         table="<data>/{target}/{variant}/items.csv",
         arrays=["<data>/{target}/{variant}/images.npy", "<data>/{target}/{variant}/masks.npy"],
+        # Of this target and all others: they are compared only, and repeat nothing.
+        sources=ancient(of_targets("source.json")),
+        cases=ancient(of_targets("images.csv")),
+        splits=ancient(of_targets("{variant}/split.csv")),
     output:
         source="<data>/{target}/{variant}/pretraining/source.json",
         index="<data>/{target}/{variant}/pretraining/index.csv.gz",

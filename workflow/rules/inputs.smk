@@ -34,6 +34,14 @@ def of_target(key):
     return lambda wildcards: config["targets"][wildcards.target].get(key)
 
 
+def of_targets(file):
+    """Input function: a file of the rule's target, then those of the run's other targets."""
+    return lambda wildcards: [
+        f"<data>/{target}/{file}".format(**dict(wildcards.items()))
+        for target in dict.fromkeys([wildcards.target, *GRID["targets"]])
+    ]
+
+
 def own_folders(kind):
     """{name: folder} of the user's own sources or targets: each is searched for images of the other kind."""
     return {name: entry["folder"] for name, entry in config[kind].items() if entry["folder"]}

@@ -158,8 +158,11 @@ def adopted_settings(wildcards):
 
 
 def given_sha256(wildcards):
-    source = given_weights(wildcards)
-    return None if source == "timm" else cached_sha256(source)
+    source, architecture = given_weights(wildcards), config["encoders"][wildcards.encoder]["architecture"]
+    if source == "timm":
+        _, _, folder = architecture.partition(LOCAL_DIR)
+        return cached_sha256(str(weights_in(folder))) if folder else None
+    return cached_sha256(source)
 
 
 def stopped_folder(wildcards):

@@ -190,12 +190,15 @@ def test_rubbish_is_passed_over_and_other_files_are_counted(
 def test_images_of_a_target_in_the_source_are_named(
     tmp_path: Path, make_source: Callable[..., Path], caplog: pytest.LogCaptureFixture
 ) -> None:
+    def noise(seed: int) -> Image.Image:
+        return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (16, 16), np.uint8)).resize((64, 64))
+
     folder = tmp_path / "target" / "images"
     folder.mkdir(parents=True)
-    (folder / "p1.jpg").write_bytes(picture(90))
-    (folder / "p2.jpg").write_bytes(picture(91))
+    for number in (1, 2):
+        noise(number).save(folder / f"p{number}.png")
     class_folders(tmp_path / "raw")
-    (tmp_path / "raw/train/n01/copy.JPEG").write_bytes(picture(90))
+    noise(1).save(tmp_path / "raw/train/n01/copy.JPEG")
     source = make_source(tmp_path / "raw", "imagenet")
     target = make_source(tmp_path / "target", "folder", "target")
 
@@ -208,10 +211,10 @@ def test_images_of_a_target_in_the_source_are_named(
         index_source(source=source, index=source.parent / "index.csv.gz", registry=REGISTRY, targets=targets)
 
     for check in (check_target, check_source):
-        (tmp_path / "raw/train/n01/copy.JPEG").write_bytes(picture(90))
+        noise(1).save(tmp_path / "raw/train/n01/copy.JPEG")
         check()
         assert "leakage: 1 images of target xrays are in the pretraining source" in caplog.text
-        assert f"{folder / 'p1.jpg'} = {tmp_path / 'raw/train/n01/copy.JPEG'}" in caplog.text
+        assert f"{folder / 'p1.png'} = {tmp_path / 'raw/train/n01/copy.JPEG'}" in caplog.text
         (tmp_path / "raw/train/n01/copy.JPEG").unlink()
         caplog.clear()
         check()

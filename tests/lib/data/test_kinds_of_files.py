@@ -81,6 +81,15 @@ def test_16_bits_with_colour_or_alpha_are_refused(colour: int, channels: int, tm
             read(tmp_path / "a.png")
 
 
+def test_a_fourth_channel_that_would_be_dropped_is_refused(tmp_path: Path) -> None:
+    Image.new("RGBX", (8, 8), (1, 2, 3, 4)).save(tmp_path / "a.tif")
+    with pytest.raises(ValueError, match="4 channels, of which Pillow reads 3: save the three to use as RGB"):
+        read_image(tmp_path / "a.tif")
+    for mode in ("RGB", "RGBA", "CMYK", "L", "LA"):
+        Image.new(mode, (8, 8)).save(tmp_path / "a.tif")
+        assert read_image(tmp_path / "a.tif")[0].shape[2:] == (8, 8)
+
+
 def test_16_bits_of_grey_are_kept(tmp_path: Path) -> None:
     for name in ("a.png", "a.tif"):
         Image.fromarray((RAMP * 16).astype(np.uint16)).save(tmp_path / name)
@@ -223,7 +232,10 @@ def test_equal_images_of_two_patients_are_named(
         Image.fromarray(np.zeros((8, 8), np.uint8)).save(folder / name)  # equal, but of one value: no copies
     Image.open(folder / "images/a.png").save(folder / "images/b.png", compress_level=1)  # other bytes, equal pixels
     verified(make_source(folder, "folder"))
-    assert "1 images are stored under two or more patients or splits: images/a.png = images/b.png" in caplog.text
+    assert (
+        "1 images of target own are stored under two or more patients or splits: images/a.png = images/b.png"
+        in caplog.text
+    )
 
 
 def test_a_picture_and_a_volume_are_no_pair(tmp_path: Path, make_source: Callable[..., Path]) -> None:

@@ -2,10 +2,12 @@
 
 import logging
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
@@ -246,6 +248,62 @@ def test_other_formats_of_volumes_come_with_the_command(
     path.write_bytes(b"\0" * 128 + b"DICM")
     message = problems_of(make_source(tmp_path / "raw", "folder"))
     assert found in message and "convert to NIfTI" in message and step in message
+
+
+# --- nnU-Net's folders, and several channels
+
+
+def save_volumes(folder: Path, place: str, names: list[str], top: int) -> None:
+    (folder / place).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name in names:
+        volume = rng.integers(0, top, (20, 20, 3)).astype(np.int16)
+        nib.save(nib.Nifti1Image(volume, np.eye(4)), folder / place / f"{name}.nii.gz")
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_a_data_set_of_nnunet_with_one_channel(
+    labelled: bool, tmp_path: Path, make_source: Callable[..., Path], run_stage: Callable[..., Prepared]
+) -> None:
+    folder, names = tmp_path / "Dataset001_Heart", [f"la_{i:03}" for i in range(6)]
+    save_volumes(folder, "imagesTr", [f"{name}_0000" for name in names], 99)
+    save_volumes(folder, "imagesTs", ["la_100_0000"], 99)
+    (folder / "dataset.json").write_text("{}")
+    if labelled:
+        save_volumes(folder, "labelsTr", names, 2)
+    source = make_source(folder, "folder")
+    data = run_stage(source, "sound", classes=["atrium"] if labelled else None, group={"pattern": r"^(la_\d+)"})
+    assert sorted(set(data.items["group"])) == names and len(data.items) == 18
+    if labelled:
+        (source.parent / "images.csv").unlink()
+        assert "labelsTr/, but no `classes`" in problems_of(source)
+
+
+@pytest.mark.parametrize("masks", [["p1", "p2"], []])
+def test_several_channels_come_with_the_command_that_takes_one(
+    masks: list[str], tmp_path: Path, make_source: Callable[..., Path]
+) -> None:
+    folder, channels = tmp_path / "raw", [f"p{i}_000{c}" for i in (1, 2) for c in range(3)]
+    save_volumes(folder, "imagesTr", channels, 99)
+    if masks:
+        save_volumes(folder, "labelsTr", masks, 2)
+    message = problems_of(make_source(folder, "folder"), ["lesion"] if masks else None)
+    assert "3 channels of one image, p1_0000, p1_0001, p1_0002; and of 1 other images" in message
+    command = message.partition("shows most: ")[2].partition("; then")[0]
+    subprocess.run(command, shell=True, cwd=tmp_path, check=True)
+    table = verified(make_source(tmp_path / "NEW", "folder"), ["lesion"] if masks else None)
+    assert table["image"].tolist() == ["images/p1_0000.nii.gz", "images/p2_0000.nii.gz"]
+    assert table["mask"].tolist() == ([f"masks/{name}.nii.gz" for name in masks] or ["", ""])
+
+
+def test_numbered_pictures_and_visits_are_no_channels(tmp_path: Path, make_source: Callable[..., Path]) -> None:
+    names = ["p1_0000", "p1_0001", "p2_0000"]
+    save_pictures(tmp_path / "raw", names, "images", "masks")
+    assert verified(make_source(tmp_path / "raw", "folder"), ["lesion"])["case"].tolist() == names
+    save_pictures(tmp_path / "bare", names, "images")
+    assert len(verified(make_source(tmp_path / "bare", "folder", "bare"))) == 3
+    save_volumes(tmp_path / "visits", "images", ["p1_2019", "p1_2020"], 99)
+    assert len(verified(make_source(tmp_path / "visits", "folder", "visits"))) == 2
 
 
 # --- patients

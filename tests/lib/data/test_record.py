@@ -24,7 +24,9 @@ def weights(tmp_path: Path) -> Path:
     return folder
 
 
-def record(folder: Path, names: list[str], *, inveniordm: bool = False, md5: str | None = None) -> str:
+def record(
+    folder: Path, names: list[str], *, inveniordm: bool = False, md5: str | None = None, licence: str | None = None
+) -> str:
     """A record of these files in Zenodo's description; returns its address."""
     entries = [
         {
@@ -37,7 +39,10 @@ def record(folder: Path, names: list[str], *, inveniordm: bool = False, md5: str
     ]
     path = folder / "record.json"
     path.write_text(
-        json.dumps({"id": 1, "files": {"entries": {e["key"]: e for e in entries}} if inveniordm else entries})
+        json.dumps(
+            {"id": 1, "files": {"entries": {e["key"]: e for e in entries}} if inveniordm else entries}
+            | ({"metadata": {"license": {"id": licence}}} if licence else {})
+        )
     )
     return path.as_uri()
 
@@ -45,9 +50,11 @@ def record(folder: Path, names: list[str], *, inveniordm: bool = False, md5: str
 @pytest.mark.parametrize("inveniordm", [False, True])
 def test_single_files_of_a_record(weights: Path, tmp_path: Path, inveniordm: bool) -> None:
     (weights / "README.md").write_text("not wanted")
-    url = record(weights, [*NAMES, "README.md"], inveniordm=inveniordm)
+    licence = "cc-by-4.0" if inveniordm else None
+    url = record(weights, [*NAMES, "README.md"], inveniordm=inveniordm, licence=licence)
     fetch_released(url=url, folder=None, files=tmp_path / "data/files.json")
     found = read_json(tmp_path / "data/files.json")["weights"]
+    assert read_json(tmp_path / "data/files.json")["licence"] == licence
     assert sorted(found) == NAMES
     for name, entry in found.items():
         assert Path(entry["path"]).read_bytes() == name.encode()
@@ -127,8 +134,12 @@ def test_two_different_files_of_one_name_are_refused(weights: Path, tmp_path: Pa
 
 
 def test_a_blank_line_in_the_list_of_hashes(tmp_path: Path) -> None:
-    (tmp_path / "lock").write_text("1  a\n\n")
-    refuse_changes(tmp_path / "lock", {"a": "1"})
+    lock = tmp_path / "lock"
+    lock.write_text("1  a\n\n2  b\n")
+    refuse_changes(lock, {"a": "1", "c": "3"})
+    assert lock.read_text() == "1  a\n2  b\n3  c\n"
+    with pytest.raises(UserError, match="not the one that was seen first"):
+        refuse_changes(lock, {"b": "1"})
 
 
 @pytest.mark.parametrize("page", ["<html>", "absent"])

@@ -102,11 +102,12 @@ def test_a_part_without_foreground_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "split.csv").exists()
 
 
-def split_with_a_rare_class(tmp_path: Path, carriers: set[int], seed: int) -> pd.DataFrame:
-    rows = [
-        {"case": f"c{i}", "group": f"g{i}", "part": "", "labels": "0 1 2" if i in carriers else "0 1"}
-        for i in range(10)
-    ]
+def split_with_rare_classes(tmp_path: Path, carriers: list[set[int]], seed: int, groups: int = 10) -> pd.DataFrame:
+    """The split of `groups` patients of one case each, all with class 1; carriers: patients with class 2, 3, ..."""
+    rows = []
+    for i in range(groups):
+        rare = [str(label) for label, some in enumerate(carriers, 2) if i in some]
+        rows.append({"case": f"c{i}", "group": f"g{i}", "part": "", "labels": " ".join(["0", "1", *rare])})
     pd.DataFrame(rows).to_csv(tmp_path / "images.csv", index=False)
     options: dict[str, Any] = {
         "validation": "held_out",
@@ -118,18 +119,52 @@ def split_with_a_rare_class(tmp_path: Path, carriers: set[int], seed: int) -> pd
     return pd.read_csv(tmp_path / "split.csv")
 
 
-def test_a_class_that_a_part_lacks_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    parts = {seed: split_with_a_rare_class(tmp_path, set(range(10)), seed) for seed in range(20)}
-    where = {seed: table.set_index("case")["part"]["c4"] for seed, table in parts.items()}
-    caplog.clear()
-    seed = next(seed for seed, part in where.items() if part == "train")
-    split_with_a_rare_class(tmp_path, {4}, seed)
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    "carriers", [[{0, 1, 2}], [{7, 8, 9}], [{1, 5, 6}, {2, 3, 4}], [{0, 1, 2}, {2, 3, 4}, {4, 5, 6}]]
+)
+def test_classes_that_three_patients_show_are_in_all_parts(carriers: list[set[int]], seed: int, tmp_path: Path) -> None:
+    table = split_with_rare_classes(tmp_path, carriers, seed, groups=20)
+    assert table["part"].value_counts().to_dict() == {"train": 13, "test": 4, "validation": 3}
+    parts = {part: {int(name[1:]) for name in names} for part, names in groups(table).items()}
+    assert all(some & names for some in carriers for names in parts.values())
+    assert table.equals(split_with_rare_classes(tmp_path, carriers, seed, groups=20))
+
+
+def test_a_split_with_all_classes_is_drawn_by_the_seed_alone(tmp_path: Path) -> None:
+    common = split_with_rare_classes(tmp_path, [set(range(10))], seed=0)
+    parts = {part: sorted(int(name[1:]) for name in names) for part, names in groups(common).items()}
+    assert parts == {"test": [5, 7], "train": [0, 3, 4, 6, 8, 9], "validation": [1, 2]}  # as before stratification
+    one_of_each = [{names[-1] for names in parts.values()}]
+    assert split_with_rare_classes(tmp_path, one_of_each, seed=0).equals(common)
+
+
+def test_of_two_patients_training_gets_one_and_the_test_split_the_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for seed in range(5):
+        where = split_with_rare_classes(tmp_path, [{3, 4}], seed).set_index("case")["part"]
+        assert {where["c3"], where["c4"]} == {"train", "test"}
+    assert "no mask of the validation split shows label 2" in caplog.text and "of 2 groups" in caplog.text
+
+
+def test_a_class_of_one_patient_is_for_training_and_the_other_parts_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for seed in range(5):
+        assert split_with_rare_classes(tmp_path, [{4}], seed).set_index("case")["part"]["c4"] == "train"
     for part in ("test", "validation"):
         assert f"no mask of the {part} split shows label 2" in caplog.text
-    assert "1 of all 10 cases show it, c4" in caplog.text
-    seed = next(seed for seed, part in where.items() if part == "test")
-    (tmp_path / "split.csv").unlink()
+    assert "1 of all 10 cases show it, c4 for example, of 1 groups" in caplog.text
+
+
+def test_a_training_split_without_a_class_is_refused(tmp_path: Path) -> None:
+    rows = [{"case": f"c{i}", "group": f"g{i}", "part": "train", "labels": "0 1"} for i in range(6)]
+    rows += [{"case": "t", "group": "t", "part": "test", "labels": "0 1 2"}]
+    pd.DataFrame(rows).to_csv(tmp_path / "images.csv", index=False)
+    options: dict[str, Any] = {"validation": "held_out", "split_seed": 0}
+    options |= {"test_fraction": 0.2, "validation_fraction": 0.25}
     with pytest.raises(UserError, match="training split of target own lacks a class") as error:
-        split_with_a_rare_class(tmp_path, {4}, seed)
-    assert "no mask with label 2 in 6 training cases; 1 of all 10 cases show it, c4" in str(error.value)
+        split_target(cases=tmp_path / "images.csv", split=tmp_path / "split.csv", target="own", **options)
+    assert "no mask with label 2 in the training cases; 1 of all 7 cases show it, t" in str(error.value)
     assert not (tmp_path / "split.csv").exists()

@@ -119,3 +119,13 @@ def test_a_job_that_lost_its_lease_stops(tmp_path: Path, content: str) -> None:
     assert job.wait(30) != 0
     assert not output.exists() and lease_path(output).read_text() == content
     assert "taken over" in output.with_suffix(".log").read_text()
+
+
+def test_a_slow_end_is_no_loss_of_the_lease(tmp_path: Path) -> None:
+    """On a busy machine, seconds pass between the release and the end of the process, while the thread goes on."""
+    slow = "import atexit, sys, time\natexit.register(time.sleep, 0.5)\n"  # runs after the release, which is registered later
+    code = JOB.replace("import sys, time\n", f"{slow}from workflow.lib.job import lease\nlease.BEAT = 0.05\n")
+    output = tmp_path / "out.csv"
+    run = subprocess.run([sys.executable, "-c", code, str(output), "0.1"], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0 and "taken over" not in run.stderr
+    assert notes(output) == ["begin", "end"] and not lease_path(output).exists()

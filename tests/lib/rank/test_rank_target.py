@@ -231,3 +231,6 @@ def test_licences_of_weights_from_elsewhere_are_in_the_answer(tmp_path: Path, li
     _, facts, text = ranked(tmp_path, {FAIR: noise(1), GOOD: noise(2), BAD: noise(3)}, licence=licence)
     assert f"Licences of weights from elsewhere: {words}. Whether these images were" in text
     assert "Licences" not in ranked(tmp_path / "own", {FAIR: noise(1), BAD: noise(3)})[2]
+    released = Checkpoint("unet", "simple", 0, 20)  # of the study
+    text = ranked(tmp_path / "released", {released: noise(1), BAD: noise(3)}, licence="cc-by-4.0, gated: its terms")[2]
+    assert "Licences of weights from elsewhere: cc-by-4.0, gated: its terms (unet)." in text

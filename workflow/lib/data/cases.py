@@ -22,6 +22,8 @@ class Case:
     mask: str
 
 
+PLACES = {"images": "masks", "imagesTr": "labelsTr"}  # of layout folder; the second pair is nnU-Net's
+
 Listing = tuple[list[Case], list[str]]  # cases sorted by name; problems, one line each
 
 
@@ -29,6 +31,23 @@ def make_case(folder: Path, case: str, group: str, part: str, image: Path, mask:
     """The case of these files; mask None: the target has none."""
     names = [file.relative_to(folder).as_posix() if file else "" for file in (image, mask)]
     return Case(case, group, part, *names)
+
+
+def image_place(folder: Path) -> Path:
+    """Where the images of a folder of anyone's own are: images/ or imagesTr/, else the folder itself."""
+    return next((folder / name for name in PLACES if (folder / name).is_dir()), folder)
+
+
+def mask_place(folder: Path) -> Path | None:
+    """Where its masks are: beside images/, masks/; beside imagesTr/, labelsTr/; None without any."""
+    masks = folder / PLACES.get(image_place(folder).name, "masks")
+    return masks if masks.is_dir() else None
+
+
+def below_images(name: str) -> str:
+    """A path relative to a target's folder as one below its folder of images."""
+    first, _, rest = name.partition("/")
+    return rest if first in PLACES and rest else name
 
 
 def unmatched(folder: Path, images: dict[str, Path], masks: dict[str, Path]) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.io import loadmat
 
-from workflow.lib.data.copies import images_below, warn_of_copies
+from workflow.lib.data.copies import images_below, read_prints, warn_of_copies
 from workflow.lib.data.other_files import described, is_rubbish
 from workflow.lib.data.pictures import open_picture
 from workflow.lib.data.registry import read_registry
@@ -63,7 +63,7 @@ def index_source(
     table = table.sort_values(["part", "label", "file", "offset"])[columns]
     if card["dataset"] not in read_registry(registry):
         for name, place in (targets or {}).items():
-            warn_of_copies(name, images_below(place), card["dataset"], folder)
+            warn_of_copies(name, read_prints(images_below(place)), card["dataset"], folder)
     with atomic_path(index) as temporary:
         table.to_csv(temporary, index=False, compression={"method": "gzip", "mtime": 0})
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from workflow.lib.data.cases import Case, Listing, glimpse, make_case, no_layout, unmatched
+from workflow.lib.data.cases import Case, Listing, glimpse, make_case, mask_place, no_layout, unmatched
 from workflow.lib.data.images import stem_of
 from workflow.lib.data.other_files import is_rubbish
 from workflow.lib.data.own_folder import list_folder, named_by
@@ -36,13 +36,13 @@ def class_labels(classes: Classes) -> list[int] | None:
 def class_names(target: str, layout: str, classes: Classes, folder: Path) -> list[str]:
     """Names of classes 1..K: fixed by the official layouts, given in the config for layout folder; [] if it has no masks."""
     names = CLASSES.get(layout) or list(classes or [])
-    if not names and (folder / "masks").is_dir():
+    if not names and (masks := mask_place(folder)):
         raise UserError(
             f"target {target} has no classes",
-            found="masks/, but no `classes`",
+            found=f"{masks.name}/, but no `classes`",
             expected="the names of labels 1..K, for example classes: [lesion]",
             where=f"config: targets.{target}",
-            next="add `classes`; or move masks/ away, to use the images without labels",
+            next=f"add `classes`; or move {masks.name}/ away, to use the images without labels",
         )
     return names
 

@@ -9,8 +9,17 @@ from typing import Any
 
 import pandas as pd
 
-from workflow.lib.data.cases import Listing, glimpse, make_case, no_layout, unmatched
-from workflow.lib.data.images import is_image, stem_of
+from workflow.lib.data.cases import (
+    Listing,
+    below_images,
+    glimpse,
+    image_place,
+    make_case,
+    mask_place,
+    no_layout,
+    unmatched,
+)
+from workflow.lib.data.images import is_image, is_nifti, stem_of
 from workflow.lib.data.other_files import conversion, described, is_rubbish
 from workflow.lib.data.pictures import shortened
 from workflow.lib.job.run import reason
@@ -19,6 +28,7 @@ log = logging.getLogger("medseg")
 
 BLANKS = " \u00a0\u200b\ufeff"  # around the ids of tables
 SUFFIX = re.compile(r"[_. -]\w+")  # of names of masks, or of images: _mask, -seg, _0000
+CHANNEL = re.compile(r"(.+)_(\d{4})")  # nnU-Net's names of the channels of an image: p1_0000, p1_0001
 
 
 def named_by(group: dict[str, Any] | None, images: Iterable[str]) -> str:
@@ -26,11 +36,12 @@ def named_by(group: dict[str, Any] | None, images: Iterable[str]) -> str:
     where every image counts as its own patient."""
     if group:
         return "table" if "table" in group else "pattern"
-    return "sub-folders" if any("/" in name.removeprefix("images/") for name in images) else "unknown"
+    return "sub-folders" if any("/" in below_images(name) for name in images) else "unknown"
 
 
 def list_folder(folder: Path, group: dict[str, Any] | None, *, labelled: bool) -> Listing:
-    """images/ and masks/ with equal names, in sub-folders or not; without masks images/, or images in the folder itself.
+    """images/ and masks/ (or nnU-Net's imagesTr/ and labelsTr/) with equal names, in sub-folders or not; without masks images/,
+    or images in the folder itself.
 
     All masks, or all images, may have one suffix more, such as _mask or _0000. Files of other types are named.
     `group` is {"table", "key", "column"}, {"pattern"}, or None: the first sub-folder below images/, where there are any.
@@ -43,6 +54,7 @@ def list_folder(folder: Path, group: dict[str, Any] | None, *, labelled: bool) -
         if len(files) > 1
     ]
     images, masks = ({name: files[-1] for name, files in found.get(what, {}).items()} for what in ("images", "masks"))
+    _refuse_channels(folder, images, masks)
     masks = _by_image(images, masks)
     lonely = unmatched(folder, images, masks) if labelled else []
     if others:
@@ -71,6 +83,28 @@ def list_folder(folder: Path, group: dict[str, Any] | None, *, labelled: bool) -
             "%s: the %d sub-folders of images/ are treated as patients", folder, len({case.group for case in cases})
         )
     return cases, problems
+
+
+def _refuse_channels(folder: Path, images: dict[str, Path], masks: dict[str, Path]) -> None:
+    """Raises `UserError` where several files are the channels of one image: of volumes by their names, of pictures where they
+    share a mask too."""
+    channels: dict[str, list[str]] = {}
+    for name, file in images.items():
+        if (match := CHANNEL.fullmatch(name)) and (match[1] in masks or (is_nifti(file) and name not in masks)):
+            channels.setdefault(match[1], []).append(name)
+    several = [names for names in channels.values() if len(names) > 1 and min(names).endswith("_0000")]
+    if several:
+        first, others = images[min(several[0])], len(several) - 1
+        place, masked = folder / first.relative_to(folder).parts[0], mask_place(folder)
+        suffix = first.name[first.name.index("_0000") :]
+        link = f" && ln -s '{masked.absolute()}' NEW/masks" if masked else ""
+        raise no_layout(
+            place,
+            f"{len(several[0])} channels of one image, {', '.join(sorted(several[0]))}; and of {others} other images",
+            "images of one channel, or of red, green and blue in one file",
+            f"use the one that shows most: mkdir -p NEW/images && ln -s '{place.absolute()}'/*{suffix} NEW/images/{link}; then "
+            "`folder: NEW` in the config",
+        )
 
 
 def _by_image(images: dict[str, Path], masks: dict[str, Path]) -> dict[str, Path]:
@@ -120,8 +154,8 @@ def _plain(patient: str) -> str:
 def _found(folder: Path, labelled: bool) -> tuple[dict[str, dict[str, list[Path]]], list[Path]]:
     """The files of images and (`labelled`) masks by name, and what else lies there. Raises `UserError` where the folder has no
     such layout."""
-    place = folder / "images" if (folder / "images").is_dir() else folder
-    if labelled and (place == folder or not (folder / "masks").is_dir()):
+    place, masked = image_place(folder), mask_place(folder)
+    if labelled and (place == folder or masked is None):
         expected = "images/ and masks/ with equal stems (png, jpg, tif, gif, nii.gz); or no `classes`, without masks"
         raise no_layout(folder, glimpse(folder), expected)
     # Not below the folder itself, where anything may lie, masks of another name too.
@@ -130,9 +164,9 @@ def _found(folder: Path, labelled: bool) -> tuple[dict[str, dict[str, list[Path]
         expected = "images (png, jpg, tif, gif, nii.gz) in images/, in its sub-folders" + ", or here" * (not labelled)
         found = described(path for path in others if not path.is_dir()) or glimpse(place)
         raise no_layout(place, found, expected, conversion(others))
-    if not labelled:
+    if not (labelled and masked):
         return {"images": images}, others
-    masks, more = _images_of(folder / "masks")
+    masks, more = _images_of(masked)
     return {"images": images, "masks": masks}, others + more
 
 
@@ -196,7 +230,7 @@ def _group_table(folder: Path, name: str, key: str, column: str) -> dict[str, st
     if absent := [wanted for wanted in (key, column) if wanted not in table]:
         raise no_layout(folder / name, f"columns {list(table)}", f"column {absent[0]!r}")
     rows = table[[key, column]].apply(lambda values: values.str.strip(BLANKS)).replace("", None).dropna()
-    paths = [file.replace("\\", "/").removeprefix("images/") for file in rows[key]]
+    paths = [below_images(file.replace("\\", "/")) for file in rows[key]]
     rows = rows.assign(path=[_without_suffix(Path(file)) if is_image(file) else file for file in paths])
     several = rows.groupby("path")[column].nunique()
     if (several > 1).any():

@@ -9,9 +9,12 @@ from PIL import ExifTags, Image
 
 from workflow.lib.job.run import reason
 
+SAMPLES = 277  # a tag of TIFF: SamplesPerPixel
+
 
 def open_picture(file: Path | BinaryIO) -> Image.Image:
-    """The decoded picture of a file. Raises `ValueError` for a damaged one, several pages, and bits that Pillow would drop."""
+    """The decoded picture of a file. Raises `ValueError` for a damaged one, several pages, and for bits or channels that
+    Pillow would drop."""
     try:
         with Image.open(file) as picture:
             pages = getattr(picture, "n_frames", 1)
@@ -20,6 +23,11 @@ def open_picture(file: Path | BinaryIO) -> Image.Image:
             if re.search(";16[BLN]", str(picture.tile)) and picture.mode[0] not in "IF":
                 raise ValueError(
                     "16 bits a channel in colour or with alpha, of which Pillow reads 8: save as 16-bit grey, or 8 bits"
+                )
+            samples, read = getattr(picture, "tag_v2", {}).get(SAMPLES, 1), len(picture.getbands())
+            if samples > read:
+                raise ValueError(
+                    f"{samples} channels, of which Pillow reads {read}: save the three to use as RGB, or one"
                 )
             picture.load()
             return picture

@@ -25,7 +25,7 @@ class RecordFile(NamedTuple):
 
 
 def fetch_released(*, url: str, folder: str | None, files: str | Path) -> None:
-    """Fetch the study's encoder weights and write `files`: {"from", "weights": {file name: {"path", "sha256"}}}.
+    """Fetch the study's encoder weights and write `files`: {"from", "licence", "weights": {file name: {"path", "sha256"}}}.
 
     They come from the record at `url` (Zenodo's API: single files, else archives of them) and stay beside `files`; or
     from `folder`, where they stay. `hashes.sha256` beside `files` keeps the hashes seen first (readable by sha256sum -c).
@@ -52,7 +52,16 @@ def fetch_released(*, url: str, folder: str | None, files: str | Path) -> None:
             )
     refuse_changes(place / "hashes.sha256", hashes)
     weights = {path.name: {"path": str(path), "sha256": hashes[path.name]} for path in found}
-    write_json(files, {"from": folder or url, "weights": weights})
+    licence = None if folder else _licence_of(read_json(place / "record.json"))
+    write_json(files, {"from": folder or url, "licence": licence, "weights": weights})
+
+
+def _licence_of(record: Any) -> str | None:
+    """The licence of a record, as Zenodo states it."""
+    try:
+        return str(record["metadata"]["license"]["id"])
+    except (KeyError, TypeError):
+        return None
 
 
 def record_files(record: dict[str, Any], url: str) -> list[RecordFile]:

@@ -1,25 +1,35 @@
 """The training images of a target as a pretraining source: its test images are never among them."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
+from workflow.lib.data.copies import copies, prints_of_parts, warn_of_pairs
 from workflow.lib.data.prepared import load_prepared
-from workflow.lib.job.run import UserError, atomic_path, write_json
+from workflow.lib.job.run import UserError, atomic_path, read_json, write_json
 
 PARTS = {"train": "train", "validation": "val"}  # of the target, and of the source
 
 
-def list_training_images(*, data_folder: str | Path, images: str | Path, source: str | Path, index: str | Path) -> None:
+def list_training_images(
+    *,
+    data_folder: str | Path,
+    images: str | Path,
+    source: str | Path,
+    index: str | Path,
+    others: Sequence[tuple[str, str, str]] = (),
+) -> None:
     """Write the images of a prepared target that are not in its test split, with their masks, to the folder `images`, and the
     source's card and index.
 
     Images have 8 bits: they are divided by their range, as for scores. Without a validation split, training images are those
-    of validation too, where nothing but the loss is shown. The class of an image is of no use: it is the target's name. Raises
-    `UserError` for a target without training images.
+    of validation too, where nothing but the loss is shown. The class of an image is of no use: it is the target's name. Warns of
+    those that are in the test split of another target too; others: source.json, images.csv and split.csv of this one and of
+    these. Raises `UserError` for a target without training images.
     """
     data, folder = load_prepared(data_folder), Path(images)
     labelled = bool(data.card["classes"])
@@ -47,12 +57,23 @@ def list_training_images(*, data_folder: str | Path, images: str | Path, source:
         )
     if not (table["part"] == "val").any():
         table = pd.concat([table, table.assign(part="val")], ignore_index=True)
+    _warn_of_tested(data.card["target"], others)
     with atomic_path(index) as temporary:
         table.drop(columns=[] if labelled else "mask").to_csv(
             temporary, index=False, compression={"method": "gzip", "mtime": 0}
         )
     card = {"dataset": data.card["target"], "origin": "target", "layout": "target", "folder": os.path.abspath(folder)}
     write_json(source, card | {"files": [], "mask_classes": data.card["classes"]})
+
+
+def _warn_of_tested(target: str, others: Sequence[tuple[str, str, str]]) -> None:
+    """Warn of images to pretrain on that another target is evaluated on; others: as of `list_training_images`."""
+    if len(others) > 1:
+        trained = prints_of_parts(*others[0], [*PARTS])
+    for files in others[1:]:
+        name, pairs = read_json(files[0])["dataset"], copies(prints_of_parts(*files, ["test"]), trained)
+        what = f"test images of target {name} are training images of target {target}, a pretraining source, too"
+        warn_of_pairs(what, pairs, f"remove them from one of the two, or take another source for {name}")
 
 
 def _save(picture: np.ndarray, path: Path) -> None:

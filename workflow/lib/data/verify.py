@@ -1,6 +1,5 @@
 """All checks of a target's raw data, before anything is trained. Nothing here imports torch."""
 
-import hashlib
 import logging
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from workflow.lib.data.cases import Case
-from workflow.lib.data.copies import warn_of_copies
+from workflow.lib.data.copies import Prints, copies, print_of, prints_of, warn_of_copies, warn_of_pairs
 from workflow.lib.data.images import is_nifti, read_image, read_mask
 from workflow.lib.data.layouts import BINARY, Classes, class_labels, class_names, list_cases
 from workflow.lib.data.orientation import common_axes, mask_shift
@@ -66,12 +65,13 @@ def verify_target(
         problems += _wrong_counts(listed, read_registry(registry)[target].counts)
     if problems or not rows:
         raise _broken_target(target, folder, problems or ["no case at all"], labelled=bool(names))
-    _warn_of_copies(target, listed, [seen["content"] for seen in facts])
+    prints = prints_of((str(folder / case.image), seen["prints"]) for case, seen in zip(listed, facts, strict=True))
+    _warn_of_copies(target, folder, listed, prints)
     _warn_of_shifts(target, listed, [seen["shift"] for seen in facts])
     public = read_registry(registry)  # of these, ImageNet's million photographs are not listed for each target
     for name, place in (sources or {}).items():
         if name not in public:
-            warn_of_copies(target, [folder / case.image for case in listed], name, place)
+            warn_of_copies(target, prints, name, place)
     with atomic_path(cases) as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False)
     kind = "" if names else ", without masks"
@@ -82,22 +82,19 @@ def check_case(
     folder: Path, case: Case, classes: int, labels: list[int] | None, axes: str, *, binary: bool
 ) -> tuple[dict[str, Any], list[str], dict[str, Any]]:
     """The row of a case in the table; its problems, one line each: unreadable, unequal sizes, label out of range; and facts
-    that are compared between cases: content (a hash of the image, "" for an image of one value), shift (of the mask, in voxels).
+    that are compared between cases: prints (see `copies.Prints`) and shift (of the mask, in voxels).
 
     A case without a mask has no labels, not even the background's.
     """
     problems, row = [], vars(case).copy()
-    facts: dict[str, Any] = {"content": "", "shift": 0.0}
+    facts: dict[str, Any] = {"shift": 0.0}
     image = mask = None
     try:
         image, spacing = read_image(folder / case.image, axes)
         slices, _, height, width = image.shape
         row |= {"height": height, "width": width, "slices": slices, "labels": ""}
         row |= {f"spacing_{axis}": round(value, 6) for axis, value in zip("zyx", spacing, strict=True)} | {"axes": axes}
-        if image.min() < image.max():
-            content = hashlib.sha256(f"{image.shape} {image.dtype}".encode())
-            content.update(np.ascontiguousarray(image).data)
-            facts["content"] = content.hexdigest()
+        facts["prints"] = print_of(image)
     except ValueError as error:
         problems.append(f"{case.image}: {error}")
     if not case.mask:
@@ -186,20 +183,13 @@ def _absent_classes(rows: list[dict[str, Any]], names: list[str]) -> list[str]:
     return absent
 
 
-def _warn_of_copies(target: str, cases: list[Case], contents: list[str]) -> None:
-    """Equal images of two patients, or on both sides of an official split."""
-    same: dict[str, list[Case]] = {}
-    for case, content in zip(cases, contents, strict=True):
-        same.setdefault(content, []).append(case)
-    copies = [
-        found for content, found in same.items() if content and len({(case.group, case.part) for case in found}) > 1
-    ]
-    if copies:
-        log.warning(
-            "%s: leakage: %d images are stored under two or more patients or splits: %s; next: remove the copies, or give them "
-            "one patient",
-            *(target, len(copies), shortened([" = ".join(case.image for case in found) for found in copies])),
-        )
+def _warn_of_copies(target: str, folder: Path, cases: list[Case], prints: Prints) -> None:
+    """The same image of two patients, or on both sides of an official split."""
+    found = {str(folder / case.image): case for case in cases}
+    pairs = [(found[one], found[other]) for one, other in copies(prints, prints) if one < other]
+    apart = [(one.image, other.image) for one, other in pairs if (one.group, one.part) != (other.group, other.part)]
+    what = f"images of target {target} are stored under two or more patients or splits"
+    warn_of_pairs(what, apart, "remove the copies, or give them one patient")
 
 
 def _warn_of_shifts(target: str, cases: list[Case], shifts: list[float]) -> None:

@@ -45,8 +45,9 @@ def hold_lease(outputs: Sequence[str | Path]) -> bool:
     if waited and all(Path(output).exists() for output in outputs):
         path.unlink()
         return False
-    atexit.register(_release, path, mine["token"])
-    threading.Thread(target=_beat, args=(path, mine["token"]), daemon=True).start()
+    released = threading.Event()
+    atexit.register(_release, path, mine["token"], released)
+    threading.Thread(target=_beat, args=(path, mine["token"], released), daemon=True).start()
     return True
 
 
@@ -117,9 +118,8 @@ def _remove(path: Path, token: str | None) -> None:
     aside.unlink()
 
 
-def _beat(path: Path, token: str) -> None:
-    while True:
-        time.sleep(BEAT)
+def _beat(path: Path, token: str, released: threading.Event) -> None:
+    while not released.wait(BEAT):
         try:
             os.utime(path)
             lost = json.loads(path.read_text())["token"] != token
@@ -127,12 +127,13 @@ def _beat(path: Path, token: str) -> None:
             lost = True
         except OSError:  # the file system does not answer well: that says nothing about the lease
             continue
-        if lost:
+        if lost and not released.is_set():  # this thread may outlive the release
             log.error("another job has taken over %s, as this one did not renew its lease: stopping", path)
             os._exit(1)  # nothing more may be written; an interrupt would wait for the end of a child, or be ignored
 
 
-def _release(path: Path, token: str) -> None:
+def _release(path: Path, token: str, released: threading.Event) -> None:
+    released.set()
     if read_lease(path).get("token") == token:
         path.unlink(missing_ok=True)
 

@@ -81,3 +81,18 @@ def whole_model(foreign: Sequence[str]) -> Kind:
     return f"objects that are code beside the tensors ({shown})", (
         f"in the program that made it, save the tensors alone: {SAVE}; name that file"
     )
+
+
+def weights_in(folder: str | Path) -> Path:
+    """The file of weights in a folder of timm's. Raises `UserError` where there is none, or several."""
+    found = [path for path in sorted(Path(folder).iterdir()) if path.suffix in (".safetensors", ".bin", ".pth")]
+    found = [path for path in found if path.stem in ("model", "pytorch_model")][:1] or found
+    if len(found) != 1:
+        raise UserError(
+            "not one file of weights in the folder of an encoder",
+            found=", ".join(path.name for path in found) or "none",
+            expected="model.safetensors or pytorch_model.bin, as timm saves them, or one file .safetensors, .bin or .pth",
+            where=folder,
+            next="put it there, or name the file itself as `weights`",
+        )
+    return found[0]

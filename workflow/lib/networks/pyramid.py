@@ -7,20 +7,25 @@ import difflib
 import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from itertools import zip_longest
 from typing import Any
 from unittest.mock import patch
 
 import timm
 import torch
-from timm.models import load_state_dict_from_hf
+from timm.models import load_model_config_from_hf, load_state_dict_from_hf, resolve_pretrained_cfg
+from timm.models._hub import load_model_config_from_path
 from torch import Tensor, nn
 from torch.nn import functional
 
 from workflow.lib.job.run import UserError
 from workflow.lib.networks.families import family
+from workflow.lib.networks.file_kinds import weights_in
 from workflow.lib.networks.fit import COUNTER, Fit, Tensors, equal, fit, prefixes
+from workflow.lib.networks.hub import unavailable
 from workflow.lib.networks.weights import read_weights
+from workflow.lib.study.checkpoints import HUB, LOCAL_DIR
 
 log = logging.getLogger("medseg")
 
@@ -47,6 +52,7 @@ class TimmEncoder(nn.Module):
     ) -> None:
         super().__init__()
         config, info = config_of(name), _feature_info(name, image_size)
+        own = {key: (getattr(config, key) * 3)[:3] for key in ("mean", "std")}  # weights of one channel have one number
         levels = {reduction: level for level, reduction in enumerate(info.reduction())}  # the deepest of each size
         self.levels, self.reductions = list(levels.values()), list(levels)
         self.channels = [info.channels()[level] for level in self.levels]
@@ -56,8 +62,8 @@ class TimmEncoder(nn.Module):
             self.blocks = [(info.out_indices[-1] + 1) * (i + 1) // 4 - 1 for i in range(4)]
             patch = info.reduction()[0]
             self.side = image_size if patch.bit_count() == 1 else image_size // 16 * patch
-        self.register_buffer("mean", torch.tensor(mean or config.mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std or config.std).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(mean or own["mean"]).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std or own["std"]).view(3, 1, 1), persistent=False)
         sizes = [(c, image_size // r, image_size // r) for c, r in zip(self.channels, self.reductions, strict=True)]
         # timm's tables know neither which sizes a model's attention can take nor how its convolutions round them.
         other_size = ""
@@ -241,30 +247,60 @@ def _refused(what: str, *, found: object, expected: str, next: str) -> UserError
 
 def config_of(name: str) -> Any:
     """timm's record of a model. Raises `UserError` when there is no such model."""
-    known = [*timm.list_models(), *timm.list_models(include_tags=True)]
-    if name in known:
-        return timm.get_pretrained_cfg(name)
-    close = difflib.get_close_matches(name, known, n=SHOWN)
-    raise _refused(
-        "unknown timm encoder",
-        found=name,
-        expected="a name that timm knows" + (f", such as {', '.join(close)}" if close else ""),
-        next="correct the name; python -c 'import timm; print(*timm.list_models())' lists all",
-    )
+    return _found(name)[0]
 
 
 def _create(name: str, image_size: int, **arguments: Any) -> Any:
     """A model of timm, for the image size if it needs one."""
     if config_of(name).fixed_input_size:
         arguments["img_size"] = image_size
-    return timm.create_model(name, **arguments)
+    return create(name, **arguments)
+
+
+def create(name: str, **arguments: Any) -> Any:
+    """A model of timm for images of three channels."""
+    architecture, own = call_of(name)
+    return timm.create_model(architecture, **own | arguments)
+
+
+def call_of(name: str) -> tuple[str, dict[str, Any]]:
+    """The name by which timm builds a model without its config.json, and the arguments from there."""
+    return _found(name)[1:]
+
+
+@cache
+def _found(name: str) -> tuple[Any, str, dict[str, Any]]:
+    """timm's record of a model, its name without a place, and its own arguments. Those of hf-hub:<owner>/<name>[@<revision>] and
+    local-dir:<folder> are in the config.json there, in timm's format."""
+    if not name.startswith((HUB, LOCAL_DIR)):
+        known = [*timm.list_models(), *timm.list_models(include_tags=True)]
+        if name in known:
+            return timm.get_pretrained_cfg(name), name, {}
+        close = difflib.get_close_matches(name, known, n=SHOWN)
+        near = f", such as {', '.join(close)}" if close else ""
+        raise _refused(
+            "unknown timm encoder",
+            found=name,
+            expected=f"a name that timm knows{near}; or one that begins with {HUB} or {LOCAL_DIR}",
+            next="correct the name; python -c 'import timm; print(*timm.list_models())' lists all",
+        )
+    where, is_folder = name.partition(":")[2], name.startswith(LOCAL_DIR)
+    try:
+        read = load_model_config_from_path if is_folder else load_model_config_from_hf
+        config, architecture, arguments = read(where)
+        record = resolve_pretrained_cfg(architecture, config)
+        if not timm.is_model(architecture):
+            raise ValueError(f"{architecture} is no architecture of timm")
+    except Exception as error:  # the hub's client and its HTTP library have errors of their own
+        raise unavailable(name, None if is_folder else where, error) from error
+    return record, architecture, {key: value for key, value in arguments.items() if key != "in_chans"}
 
 
 def _feature_info(name: str, image_size: int) -> Any:
     """timm's table of a model's maps. Raises `UserError` when the pyramid or the image size is not supported."""
     try:
         with torch.device("meta"):  # no memory, and no draws from the generator
-            info: Any = timm.create_model(name, features_only=True).feature_info
+            info: Any = create(name, features_only=True).feature_info
     except Exception as error:  # timm has no one error for it
         raise _refused(
             f"timm's encoder {name} gives no feature maps",
@@ -325,14 +361,11 @@ def _classifier(name: str, image_size: int) -> tuple[nn.Module, Callable[[Tensor
 
 
 def _download(name: str) -> dict[str, Tensor]:
-    hub = config_of(name).hf_hub_id
+    if name.startswith(LOCAL_DIR):
+        return read_weights(weights_in(name.removeprefix(LOCAL_DIR)))
+    config = config_of(name)
     try:
-        return load_state_dict_from_hf(hub, weights_only=True)
+        filename = {"filename": config.hf_hub_filename} if config.hf_hub_filename else {}
+        return load_state_dict_from_hf(config.hf_hub_id, weights_only=True, **filename)
     except Exception as error:  # the hub's client and its HTTP library have errors of their own beside OSError
-        raise UserError(
-            f"timm's weights of {name} are not available",
-            found=error if hub else "no weights on its hub",
-            expected=f"a download from https://huggingface.co/{hub or 'timm'}",
-            where="the timm encoder's weights in the config",
-            next="download the model's file on a machine with internet, and give its path instead of 'timm'",
-        ) from error
+        raise unavailable(name, config.hf_hub_id, error) from error

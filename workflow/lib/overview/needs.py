@@ -8,7 +8,7 @@ from workflow.lib.data.geometry import geometry
 from workflow.lib.data.registry import Dataset, token_for
 from workflow.lib.overview.costs import Study, encoder_of
 from workflow.lib.overview.jobs import Job
-from workflow.lib.study.checkpoints import released_runs
+from workflow.lib.study.checkpoints import LOCAL_DIR, released_runs
 from workflow.lib.study.protocol import protocol_of
 
 
@@ -64,7 +64,9 @@ def weights_lines(config: Mapping[str, Any]) -> list[str]:
         lines.append(f"weights of the study: {'your folder ' + folder if folder else 'will be downloaded from ' + url}")
     for name in config["study"]["encoders"]:
         if weights := config["encoders"][name].get("weights"):
-            source = "downloaded by timm (see the model's card for the licence)" if weights == "timm" else weights
+            _, _, folder = config["encoders"][name]["architecture"].partition(LOCAL_DIR)
+            of_timm = folder or "downloaded by timm (see the model's card for the licence)"
+            source = of_timm if weights == "timm" else weights
             lines.append(f"weights of {name}: {source}")
     return lines
 

@@ -47,6 +47,7 @@ def convert_released(
         )
     network.load_state_dict(found)
     card = {"epoch": epochs, "accuracy": float(row["accuracy"]), "recipe": {"augmentation": scheme}, "seconds": None}
+    card |= {"licence": read_json(files).get("licence")}
     write_checkpoint(network, weights, card | {"encoder": dict(encoder), "from": row["file"], "from_sha256": sha256})
 
 
@@ -59,6 +60,7 @@ def adopt_weights(
     The card says where in the file they were found (`taken`), and how far batch norm's statistics are off (`shift`). Raises
     `UserError` as `find_pretrained`, `check_inputs_known` and `check_statistics` do.
     """
+    from workflow.lib.networks.hub import terms_of
     from workflow.lib.networks.pyramid import config_of, find_pretrained  # here, as timm takes a second to import
     from workflow.lib.networks.sanity import check_inputs_known, check_statistics
 
@@ -77,8 +79,9 @@ def adopt_weights(
     network = torch.nn.ModuleDict({"encoder": build_encoder(encoder, image_size=image_size, use="simple")})
     network["encoder"].load_state_dict(tensors)
     shift = {} if source == "timm" else check_statistics(name, network["encoder"], image_size)  # type: ignore[arg-type]
-    card = {"epoch": epochs, "accuracy": None, "seconds": None, "encoder": dict(encoder), "from": source}
-    card |= {"licence": config_of(name).license if source == "timm" else None}  # of a file, only its owner knows it
+    card: dict[str, Any] = {"epoch": epochs, "accuracy": None, "seconds": None, "encoder": dict(encoder)}
+    card |= {"from": name if source == "timm" and ":" in name else source}
+    card |= {"licence": terms_of(config_of(name)) if source == "timm" else None}  # of a file, only its owner knows it
     write_checkpoint(network, weights, card | {"from_sha256": sha256, "taken": taken, "shift": shift})
 
 

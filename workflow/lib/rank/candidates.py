@@ -23,8 +23,9 @@ def rank_candidates(config: dict[str, Any]) -> list[Checkpoint]:
     networks: dict[str, str] = {}
     for encoder in study["encoders"]:
         network = network_settings(config["encoders"][encoder])
-        # timm: what follows names weights, not another network.
-        architecture, _, _ = network["architecture"].partition(".")
+        architecture = network["architecture"]
+        if ":" not in architecture:  # timm: what follows names weights, not another network
+            architecture, _, _ = architecture.partition(".")
         networks.setdefault(str(network | {"architecture": architecture}), encoder)
     found = [Checkpoint(encoder, RANDOM, seed, 0) for encoder in networks.values()] + trained_checkpoints(config)
     if config["rank"]["default"] is not None:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from workflow.lib.job.run import atomic_folder, read_json, write_json
 from workflow.lib.networks.build import TIMM, build_encoder, load_encoder
 from workflow.lib.networks.checkpoint import trained_as
-from workflow.lib.networks.pyramid import config_of
+from workflow.lib.networks.pyramid import call_of, config_of, create
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")  # which MONAI builds with timm's names
 OWN = "a network of the study, which no other software builds: load `encoder.safetensors` into the class named here"
@@ -87,12 +86,14 @@ def _after(inputs: str) -> str:
     )
 
 
-def _export_timm(network: nn.Module, name: str, image_size: int, place: Path) -> dict[str, Any]:
+def _export_timm(network: nn.Module, place_name: str, image_size: int, place: Path) -> dict[str, Any]:
     """Write the files for timm and segmentation_models_pytorch; the notes on them."""
     maps: dict[str, Tensor] = network.network.state_dict()  # type: ignore[union-attr]
-    _save(model_names(name, maps), place / "timm.safetensors")
+    _save(model_names(place_name, maps), place / "timm.safetensors")
     mean, std = (getattr(network, key).flatten().tolist() for key in ("mean", "std"))
-    size = f"img_size={network.side}, " if config_of(name).fixed_input_size else ""
+    name, own = call_of(place_name)
+    sized = {"img_size": network.side} if config_of(place_name).fixed_input_size else {}
+    size = "".join(f"{key}={value!r}, " for key, value in {**own, **sized}.items())
     loading = f"timm.create_model('{name}', {size}features_only=True, pretrained=True, pretrained_cfg_overlay="
     loading += "{'file': 'timm.safetensors'}); without features_only: num_classes=0"
     note = {
@@ -126,7 +127,7 @@ def model_names(name: str, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors of timm's extractor of feature maps under the names of timm's whole model (the inverse of what
     `pretrained_tensors` does)."""
     with torch.device("meta"):
-        known = timm.create_model(name, num_classes=0).state_dict()
+        known = create(name, num_classes=0).state_dict()
     names = {alias: key for key in known for alias in (f"model.{key}", key.replace(".", "_", 1), key)}
     return {names.get(key, key): tensor for key, tensor in maps.items()}
 

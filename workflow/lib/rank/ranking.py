@@ -10,7 +10,7 @@ from workflow.lib.job.run import UserError
 from workflow.lib.rank.candidates import PROBE, ROBUSTNESS, default_of, label
 from workflow.lib.rank.resolve import FOLDS, Comparison, compare, groups_needed
 from workflow.lib.rank.table import KEY, Scored
-from workflow.lib.study.checkpoints import GIVEN
+from workflow.lib.study.checkpoints import is_from_elsewhere
 
 FEW = 10  # groups, below which intervals are wide and lean on the normal distribution
 WHAT = {
@@ -89,7 +89,7 @@ def rank(
             float(found.gain[found.best]), float(found.power * found.gain_half[found.best]), len(scored.groups)
         ),
         "inputs": _by_kind(scored, scored.inputs),
-        "licences": _by_kind(scored, [of or UNKNOWN if c.scheme == GIVEN else "" for c, of in licences]),
+        "licences": _by_kind(scored, [of or UNKNOWN if is_from_elsewhere(c) else "" for c, of in licences]),
         "seconds_per_candidate": round(float(np.median(scored.seconds)), 1),
         "notes": notes,
     }

@@ -15,6 +15,11 @@ WAY = r"(frozen|tuned)(?:-(both|decoder))?(?:-(\d+)patients-draw(\d+))?"
 GIVEN_RUN = f"{GIVEN}/seed0"  # the "pretraining" of a given network of a pool
 ELSEWHERE = 0  # the pretraining seed of weights that were not trained here
 
+HUB, LOCAL_DIR = (
+    "hf-hub:",
+    "local-dir:",
+)  # timm's names begin so where config.json and weights are in a repository, or a folder
+
 
 class Checkpoint(NamedTuple):
     """Encoder weights after `epochs` epochs of one pretraining run; `epochs` 0 and scheme `random`: no pretraining."""
@@ -33,6 +38,11 @@ class Checkpoint(NamedTuple):
     def pretraining(self) -> str:
         """What one job scores, and of one length fine-tunes: a pretraining run, or all random weights of the encoder."""
         return RANDOM if self.scheme == RANDOM else f"{self.scheme}/seed{self.pretrain_seed}"
+
+
+def is_from_elsewhere(checkpoint: Checkpoint) -> bool:
+    """Whether its weights were trained by others: the study's released ones, and those that an encoder brings along."""
+    return checkpoint.scheme != RANDOM and checkpoint.pretrain_seed == ELSEWHERE
 
 
 class Way(NamedTuple):

@@ -8,6 +8,7 @@ from typing import Any
 
 from workflow.lib.job.run import UserError
 from workflow.lib.study.checkpoints import (
+    LOCAL_DIR,
     WITH_DECODER,
     brings_weights,
     is_trained_here,
@@ -19,6 +20,7 @@ from workflow.lib.study.protocol import SCORE, protocol_of
 
 # Input pixels per position of the deepest level: the image size must be a multiple of it.
 STRIDES = {"unet": 16, "resnet50": 32, "swin": 32}
+MASKS = ("masks", "labelsTr")  # beside images/ and imagesTr/ in folders of anyone's own
 
 
 def unknown_names(config: dict[str, Any]) -> Iterator[tuple[str, str, str, list[str]]]:
@@ -285,9 +287,9 @@ def check_targets(config: dict[str, Any]) -> None:
                 f"{', '.join(sorted(own))} with layout {target['layout']}",
                 "these with layout folder only",
             )
-        elif not has_masks(target) and os.path.isdir(f"{target['folder']}/masks"):
-            wrong = "no classes, but masks/ in its folder"
-            expected = "classes: [names of labels 1..K]; or no masks/, to use the images without labels"
+        elif not has_masks(target) and any(os.path.isdir(f"{target['folder']}/{masks}") for masks in MASKS):
+            wrong = "no classes, but masks in its folder"
+            expected = "classes: [names of labels 1..K]; or no masks/ (labelsTr/), to use the images without labels"
         elif not has_masks(target) and target.get("slices") == "labelled":
             wrong, expected = "slices: labelled without classes", "a number of slices, as there are no labels"
         elif isinstance(labels := target.get("classes"), dict) and len(set(labels.values())) < len(labels):
@@ -314,7 +316,7 @@ def _wrong_entry(kind: str, name: str, done: str, wrong: str, expected: str, whe
 
 
 def expand_paths(config: dict[str, Any]) -> None:
-    """Expand ~ and environment variables in every `folder`, and in the `weights` of encoders.
+    """Expand ~ and environment variables in every `folder`, and in the `weights` and local-dir: of encoders.
 
     Raises `UserError` for a variable that is not set, and for weights of the grid that are not there.
     """
@@ -325,7 +327,7 @@ def expand_paths(config: dict[str, Any]) -> None:
     }
     entries |= {f"pool.given.{name}": entry for name, entry in config["pool"]["given"].items()}
     for where, entry in (entries | {"released": config["released"]}).items():
-        for key in ("folder", "weights"):
+        for key in ("folder", "weights", "architecture"):
             path = entry.get(key)
             if path is None:
                 continue
@@ -339,7 +341,9 @@ def expand_paths(config: dict[str, Any]) -> None:
                     next="export the variable, or write the path into the config",
                 )
     for name in config["study"]["encoders"]:
-        _check_exists(f"encoders.{name}.weights", config["encoders"][name].get("weights"))
+        encoder = config["encoders"][name]
+        _check_exists(f"encoders.{name}.weights", encoder.get("weights"))
+        _check_exists(f"encoders.{name}.architecture", encoder["architecture"].partition(LOCAL_DIR)[2] or None)
     _check_exists("released.folder", config["released"]["folder"])
 
 

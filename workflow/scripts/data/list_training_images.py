@@ -11,4 +11,5 @@ list_training_images(
     images=snakemake.output.images,
     source=snakemake.output.source,
     index=snakemake.output.index,
+    others=list(zip(snakemake.input.sources, snakemake.input.cases, snakemake.input.splits, strict=True)),
 )
