@@ -46,7 +46,12 @@ def test_study_config_is_valid(study: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
-def test_shipped_configs_are_valid(study: dict[str, Any], path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shipped_configs_are_valid(
+    study: dict[str, Any], path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDSEG_LITE", str(tmp_path))
+    for lite in range(3):
+        (tmp_path / f"lite{lite}.pth").touch()
     monkeypatch.setenv("MEDSEG_REALDATA", "/data")
     monkeypatch.setenv("MEDSEG_IMAGES", "/data")
     below = [path.with_name(path.stem.split("_")[0] + ".yaml")] if "_" in path.stem else []
@@ -147,7 +152,7 @@ def test_a_target_without_masks_is_for_scores_alone(study: dict[str, Any], tmp_p
         check_labelled(config, "bare")
     assert "config: targets.bare" in str(error.value) and "snakemake scores" in str(error.value)
     (tmp_path / "masks").mkdir()
-    with pytest.raises(UserError, match="no classes, but masks/ in its folder"):
+    with pytest.raises(UserError, match="no classes, but masks in its folder"):
         check_config(merged(study, change), SCHEMA)
 
 
