@@ -45,7 +45,12 @@ def test_study_config_is_valid(study: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
-def test_shipped_configs_are_valid(study: dict[str, Any], path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shipped_configs_are_valid(
+    study: dict[str, Any], path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for lite in range(3):
+        (tmp_path / f"lite{lite}.pth").touch()
+    monkeypatch.setenv("MEDSEG_LITE", str(tmp_path))
     monkeypatch.setenv("MEDSEG_REALDATA", "/data")
     monkeypatch.setenv("MEDSEG_IMAGES", "/data")
     below = [path.with_name(path.stem.split("_")[0] + ".yaml")] if "_" in path.stem else []
@@ -132,6 +137,21 @@ def test_one_encoder_does_not_mix_released_weights_with_other_inputs(study: dict
         check_released(check_config(merged(study, change), SCHEMA), RELEASED)
     assert "switches: {inputs: unchanged}" in str(error.value)
     check_released(check_config(merged(study, change | {"switches": {"inputs": "unchanged"}}), SCHEMA), RELEASED)
+
+
+def test_an_encoder_in_a_folder(study: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLACE", str(tmp_path))
+    study["encoders"]["mine"] = {
+        "architecture": "timm/local-dir:$PLACE",
+        "network": "mine",
+        "weights": "timm",
+        "epochs": 1,
+    }
+    study["study"]["encoders"] = ["mine"]
+    assert check_config(study, SCHEMA)["encoders"]["mine"]["architecture"] == f"timm/local-dir:{tmp_path}"
+    study["encoders"]["mine"]["architecture"] += "/none"
+    with pytest.raises(UserError, match=r"encoders\.mine\.architecture is absent"):
+        check_config(study, SCHEMA)
 
 
 def test_a_target_without_masks_is_for_scores_alone(study: dict[str, Any], tmp_path: Path) -> None:
