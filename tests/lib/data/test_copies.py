@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.lib.data.conftest import REGISTRY
 from workflow.lib.data import copies as copies_module
-from workflow.lib.data.copies import copies, images_of, print_of, prints_of, read_prints, warn_of_copies
+from workflow.lib.data.copies import copies, copies_apart, images_of, print_of, prints_of, read_prints, warn_of_copies
 from workflow.lib.data.images import read_image
 from workflow.lib.data.prepared import Prepared
 from workflow.lib.data.training_images import list_training_images
@@ -66,6 +66,15 @@ def test_a_volume_is_a_copy_where_one_slice_is(tmp_path: Path) -> None:
     prints = read_prints(images_of(tmp_path))
     pairs = [(Path(a).stem, Path(b).stem) for a, b in copies(prints, prints) if a < b]
     assert pairs == [("a", "b")] and len(prints.names) == 12
+
+
+def test_frames_of_a_film_are_no_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = print_of(np.random.default_rng(0).random((1, 1, 16, 16)))
+    prints = prints_of([(f"f{i}", frame) for i in range(300)])
+    assert copies_apart(prints, dict.fromkeys(prints.names, "p")) == []  # of one patient
+    monkeypatch.setattr(copies_module, "ENOUGH", 5)
+    found = copies_apart(prints, {name: name for name in prints.names})
+    assert found == [("f0", f"f{i}") for i in range(1, 6)]
 
 
 def own(folder: Path, **images: Image.Image) -> Path:

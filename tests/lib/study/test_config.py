@@ -140,6 +140,21 @@ def test_one_encoder_does_not_mix_released_weights_with_other_inputs(study: dict
     check_released(check_config(merged(study, change | {"switches": {"inputs": "unchanged"}}), SCHEMA), RELEASED)
 
 
+def test_an_encoder_in_a_folder(study: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLACE", str(tmp_path))
+    study["encoders"]["mine"] = {
+        "architecture": "timm/local-dir:$PLACE",
+        "network": "mine",
+        "weights": "timm",
+        "epochs": 1,
+    }
+    study["study"]["encoders"] = ["mine"]
+    assert check_config(study, SCHEMA)["encoders"]["mine"]["architecture"] == f"timm/local-dir:{tmp_path}"
+    study["encoders"]["mine"]["architecture"] += "/none"
+    with pytest.raises(UserError, match=r"encoders\.mine\.architecture is absent"):
+        check_config(study, SCHEMA)
+
+
 def test_a_target_without_masks_is_for_scores_alone(study: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     change = {

@@ -6,7 +6,7 @@ rounding to bits, which makes noise of dark, flat regions.
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import suppress
 from functools import cache
 from itertools import zip_longest
@@ -29,6 +29,7 @@ SIDE = 16  # of the thumbnail, in pixels
 EQUAL = 0.98  # least correlation of copies; measured: docs/own-data.md
 MANY = 50_000  # images of a source: more are compared byte by byte only, as reading them takes hours
 ROWS = 256  # compared at a time
+ENOUGH = 10_000  # pairs for a warning
 
 Pairs = list[tuple[str, str]]
 
@@ -64,10 +65,26 @@ def prints_of(images: Iterable[tuple[str, np.ndarray]]) -> Prints:
 
 def copies(one: Prints, other: Prints) -> Pairs:
     """The pairs of names, sorted, whose images are copies of each other; of volumes it is enough that two slices are."""
+    return _pairs(one, other, lambda start: np.True_)
+
+
+def copies_apart(prints: Prints, places: Mapping[str, Hashable]) -> Pairs:
+    """The pairs of names of different places (a patient, a part) whose images are copies, each pair once."""
+    numbers = {place: number for number, place in enumerate(dict.fromkeys(places.values()))}
+    place = np.array([numbers[places[name]] for name in prints.names])
+    pairs = _pairs(prints, prints, lambda start: place[start : start + ROWS, None] < place)
+    return sorted((min(pair), max(pair)) for pair in pairs)
+
+
+def _pairs(one: Prints, other: Prints, counts: Callable[[int], np.ndarray | np.bool_]) -> Pairs:
+    """See `copies`; counts: which pairs of `ROWS` rows, from the given one on, do so. About `ENOUGH` are looked for: frames of
+    films are alike by millions."""
     found = set[tuple[str, str]]()
     for start in range(0, len(one.names), ROWS):
-        alike = np.argwhere(one.values[start : start + ROWS] @ other.values.T > EQUAL)
-        found |= {(one.names[start + i], other.names[j]) for i, j in alike.tolist()}
+        alike = np.argwhere((one.values[start : start + ROWS] @ other.values.T > EQUAL) & counts(start))
+        found |= {(one.names[start + i], other.names[j]) for i, j in alike[:ENOUGH].tolist()}
+        if len(found) >= ENOUGH:
+            break
     return sorted(found)
 
 
@@ -112,7 +129,8 @@ def warn_of_pairs(what: str, pairs: Pairs, next: str) -> None:
     """The warning about copies, unless there are none; the first of each pair is counted."""
     if pairs:
         shown = shortened([f"{one} = {other}" for one, other in pairs], 3)
-        log.warning("leakage: %d %s: %s; next: %s", len({one for one, _ in pairs}), what, shown, next)
+        more = " or more" * (len(pairs) >= ENOUGH)
+        log.warning("leakage: %d%s %s: %s; next: %s", len({one for one, _ in pairs}), more, what, shown, next)
 
 
 def _equal_files(names: Iterable[str], files: Iterable[Path]) -> Pairs:

@@ -1,6 +1,7 @@
 """All checks of a target's raw data, before anything is trained. Nothing here imports torch."""
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from workflow.lib.data.cases import Case
-from workflow.lib.data.copies import Prints, copies, print_of, prints_of, warn_of_copies, warn_of_pairs
+from workflow.lib.data.copies import Prints, copies_apart, print_of, prints_of, warn_of_copies, warn_of_pairs
 from workflow.lib.data.images import is_nifti, read_image, read_mask
 from workflow.lib.data.layouts import BINARY, Classes, class_labels, class_names, list_cases
 from workflow.lib.data.orientation import common_axes, mask_shift
@@ -185,11 +186,10 @@ def _absent_classes(rows: list[dict[str, Any]], names: list[str]) -> list[str]:
 
 def _warn_of_copies(target: str, folder: Path, cases: list[Case], prints: Prints) -> None:
     """The same image of two patients, or on both sides of an official split."""
-    found = {str(folder / case.image): case for case in cases}
-    pairs = [(found[one], found[other]) for one, other in copies(prints, prints) if one < other]
-    apart = [(one.image, other.image) for one, other in pairs if (one.group, one.part) != (other.group, other.part)]
+    pairs = copies_apart(prints, {str(folder / case.image): (case.group, case.part) for case in cases})
+    within = [(os.path.relpath(one, folder), os.path.relpath(other, folder)) for one, other in pairs]
     what = f"images of target {target} are stored under two or more patients or splits"
-    warn_of_pairs(what, apart, "remove the copies, or give them one patient")
+    warn_of_pairs(what, within, "remove the copies, or give them one patient")
 
 
 def _warn_of_shifts(target: str, cases: list[Case], shifts: list[float]) -> None:

@@ -287,9 +287,9 @@ def check_targets(config: dict[str, Any]) -> None:
                 f"{', '.join(sorted(own))} with layout {target['layout']}",
                 "these with layout folder only",
             )
-        elif not has_masks(target) and any(os.path.isdir(f"{target['folder']}/{masks}") for masks in MASKS):
-            wrong = "no classes, but masks in its folder"
-            expected = "classes: [names of labels 1..K]; or no masks/ (labelsTr/), to use the images without labels"
+        elif not has_masks(target) and (masks := [m for m in MASKS if os.path.isdir(f"{target['folder']}/{m}")]):
+            wrong = f"no classes, but {masks[0]}/ in its folder"
+            expected = f"classes: [names of labels 1..K]; or no {masks[0]}/, to use the images without labels"
         elif not has_masks(target) and target.get("slices") == "labelled":
             wrong, expected = "slices: labelled without classes", "a number of slices, as there are no labels"
         elif isinstance(labels := target.get("classes"), dict) and len(set(labels.values())) < len(labels):
