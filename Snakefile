@@ -41,6 +41,7 @@ include: "workflow/rules/curves.smk"  # means, effects of length, noise, correla
 include: "workflow/rules/selection.smk"  # which checkpoint every rule and score would choose; the answer
 include: "workflow/rules/claims.smk"  # which claims hold
 include: "workflow/rules/paper.smk"  # every figure; the names of all products of a run
+include: "workflow/rules/gallery.smk"  # contact sheets: what networks see, and what they segment
 include: "workflow/rules/page.smk"  # the page of a run: its answer, figures and tables in one file
 include: "workflow/rules/rank.smk"  # what to start from on your own data, from scores alone
 include: "workflow/rules/overview.smk"  # plan and status: what a run will cost, and how far it is
@@ -96,6 +97,11 @@ rule stats:
 rule figures:
     input:
         run_figures(config["run"]),
+
+
+rule gallery:
+    input:
+        gallery("images", "segmentations"),
 
 
 rule tables:

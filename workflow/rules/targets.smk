@@ -91,10 +91,12 @@ def score_files():
     )
 
 
-def finetune_files(*, everything=True):
-    """The cards of all fine-tunings, or of those that the tables of a run hold: from the encoder, on all training patients."""
+def finetune_files(*, everything=True, target=None):
+    """The cards of all fine-tunings, or of those that the tables of a run hold: from the encoder, on all training patients; of
+    every target, or of one."""
     jobs = all_finetunings(config, workflow.pathvars.apply("<run>/finetune"))
     wanted = [job for job in jobs if everything or Way.of(job.way)[1:] == Way(True)[1:]]
+    wanted = [job for job in wanted if target in (None, job.target)]
     return [f"<run>/finetune/{job.path}/card.json" for job in wanted]
 
 
@@ -165,13 +167,31 @@ def pool_products(wildcards):
     return [*given, *figures, "<run>/tables/pool.csv"]
 
 
+def gallery(*sheets):
+    """Contact sheets of every target: images, segmentations."""
+    sheet = "<run>/gallery/{target}-{sheet}.{kind}"
+    return collect(sheet, target=GRID["targets"], sheet=sheets, kind=["pdf", "png", "csv"])
+
+
+def run_gallery(run):
+    """The contact sheets of a run; none where it begins with deposited tables, as there are no images."""
+    return gallery("images", "segmentations") if run == config["run"] and run not in DEPOSITED else []
+
+
 def run_files(run):
     """What the page of a run shows and links to."""
     names = ["downstream_scores.csv", "robustness_scores.csv"]
     if run not in DEPOSITED:
         names += ["transferability_scores.csv", "patient_scores.csv.gz"]
     tables = collect("<results>/{run}/{name}", run=run, name=names)
-    return [*tables, *run_figures(run), *run_tables(run), *run_stats(run), f"<results>/{run}/answer.txt"]
+    return [
+        *tables,
+        *run_figures(run),
+        *run_tables(run),
+        *run_stats(run),
+        *run_gallery(run),
+        f"<results>/{run}/answer.txt",
+    ]
 
 
 def run_products(run):

@@ -23,6 +23,9 @@ WIDTH = 7.2  # inches: two columns of a journal page
 ENCODER_COLOURS = {"unet": "#0072B2", "resnet50": "#D55E00", "swin": "#009E73"}
 SCHEME_COLOURS = {"simple": "#332288", "advanced": "#CC6677"}
 MORE_COLOURS = ["#999933", "#56B4E9", "#882255", "#000000", "#E69F00", "#44AA99", "#AA4499"]
+# Of masks, by label, and of what a prediction has wrong: Okabe and Ito, without black.
+CLASS_COLOURS = ["#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#0072B2", "#D55E00"]
+ERROR_COLOURS = {"correct": "#FFFFFF", "missed": "#D55E00", "extra": "#0072B2", "another class": "#F0E442"}
 DASHES = ["-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (4, 1.2, 1, 1.2))]
 MARKERS = ["o", "s", "^", "D", "v", "P"]
 FILLS = ["full", "none", "left", "bottom"]  # of markers, the rest of them white
@@ -95,6 +98,30 @@ def grid(rows: int, columns: int, **options: Any) -> tuple[Figure, np.ndarray]:
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
+def sheet(rows: int, columns: int, *, shape: tuple[int, ...], left: float = 0.05) -> tuple[Figure, np.ndarray]:
+    """A page-wide figure of rows x columns pictures (object array of axes without ticks) of about this (height, width), with room
+    for titles, a line below each, and `legend_below`; left: inches for words beside the rows."""
+    matplotlib.rcParams.update(SETTINGS)  # type: ignore[arg-type]
+    wide, gap, top, below = (WIDTH - left) / columns, 0.2, 0.36, 0.62  # inches
+    high = min(wide * shape[0] / shape[1], 2 * wide)
+    height = top + rows * (high + gap) + below
+    figure = Figure(figsize=(WIDTH, height))  # no layout engine: with many pictures that takes seconds
+    FigureCanvasAgg(figure)
+    edges = {"left": left / WIDTH, "right": 0.995, "top": 1 - top / height, "bottom": (below + gap) / height}
+    axes = figure.subplots(rows, columns, squeeze=False, gridspec_kw={**edges, "wspace": 0.04, "hspace": gap / high})
+    for axis in axes.flat:
+        axis.set_xticks([])
+        axis.set_yticks([])
+        axis.grid(False)
+        axis.spines[:].set_visible(False)
+    return figure, axes
+
+
+def class_colour(label: int) -> str:
+    """The colour of a mask's label 1, 2, ...; after the last one they begin again."""
+    return CLASS_COLOURS[(label - 1) % len(CLASS_COLOURS)]
+
+
 def panels(axes: np.ndarray) -> Iterator[tuple[int, int, Axes]]:
     """Row, column and axes of every panel."""
     for (row, column), axis in np.ndenumerate(axes):
@@ -141,7 +168,8 @@ def legend_below(figure: Figure, handles: Sequence[Artist], note: str = "") -> N
     options: dict[str, Any] = {"ncols": -(-len(handles) // min(fit, default=len(handles))), "handlelength": 2.2}
     wrapped = "\n".join(textwrap.fill(line, int(figure.get_figwidth() / letter)) for line in note.splitlines())
     options |= {"title": wrapped, "title_fontsize": SETTINGS["legend.fontsize"]} if note else {}
-    figure.legend(handles=handles, loc="outside lower center", **options)
+    outside = "outside " if figure.get_layout_engine() else ""  # of figures that make room
+    figure.legend(handles=handles, loc=f"{outside}lower center", **options)
 
 
 def no_data(axis: Axes, words: str = "not in this run") -> None:
