@@ -10,6 +10,7 @@ min_version("9.27")
 configfile: "config.yaml"
 
 
+include: "workflow/rules/init.smk"  # the config for a folder of images
 include: "workflow/rules/common.smk"
 include: "workflow/rules/inputs.smk"
 include: "workflow/rules/inputs_pretrain.smk"

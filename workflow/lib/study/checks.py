@@ -263,20 +263,22 @@ def _wrong_entry(kind: str, name: str, done: str, wrong: str, expected: str) -> 
 def expand_paths(config: dict[str, Any]) -> None:
     """Expand ~ and environment variables in every `folder`, and in the `weights` of encoders.
 
-    Raises `UserError` for a variable that is not set, and for weights of the grid that are not there.
+    Raises `UserError` for a variable that is not set (that of a target which is not used may be), and for weights of the grid that are not there.
     """
     entries = {
         f"{section}.{name}": entry
         for section in ("sources", "targets", "deposited", "encoders")
         for name, entry in config[section].items()
     }
+    used = {*config["study"]["targets"], *(scheme.get("source") for scheme in config["schemes"].values())}
+    unused = {f"targets.{name}" for name in config["targets"] if name not in used}
     for where, entry in (entries | {"released": config["released"]}).items():
         for key in ("folder", "weights"):
             path = entry.get(key)
             if path is None:
                 continue
             entry[key] = os.path.expanduser(os.path.expandvars(path))
-            if "$" in entry[key]:
+            if "$" in entry[key] and where not in unused:
                 raise UserError(
                     f"environment variable in {where}.{key} is not set",
                     found=path,
