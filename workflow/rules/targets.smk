@@ -100,6 +100,11 @@ def finetune_files(*, everything=True, target=None):
     return [f"<run>/finetune/{job.path}/card.json" for job in wanted]
 
 
+def rank_files(names):
+    """Files of every target's ranking."""
+    return collect("<run>/rank/{target}/{name}", target=GRID["targets"], name=names)
+
+
 def rankings(wildcards):
     """What is reported for every target; an error where a ranking is to be confirmed on one without masks."""
     names = ["ranking.csv", "answer.txt", "finetune.yaml", "encoder"]
@@ -107,7 +112,7 @@ def rankings(wildcards):
         names.append("confirm.txt")
         for target in GRID["targets"]:
             check_labelled(config, target)
-    return collect("<run>/rank/{target}/{name}", target=GRID["targets"], name=names)
+    return [*rank_files(names), "<run>/rank.html"]
 
 
 def run_stats(run):
@@ -135,7 +140,12 @@ def one_product(run, name):
 
 
 def transfer_products(run):
-    """What `snakemake transfer` makes: tables and figures of tasks, of what is transferred, and of few patients."""
+    """What `snakemake transfer` makes."""
+    return [*transfer_files(run), f"<results>/{run}/transfer.html"]
+
+
+def transfer_files(run):
+    """Tables and figures of tasks, of what is transferred, and of few patients."""
     return [
         *collect("<results>/{run}/figures/{name}.{kind}", run=run, name=TRANSFER_FIGURES, kind=["pdf", "png", "csv"]),
         *collect("<results>/{run}/tables/{name}.{kind}", run=run, name=TRANSFER_TABLES, kind=["csv", "tex"]),
@@ -163,8 +173,13 @@ def pool_products(wildcards):
             where="config: study.transfer",
             next="add both",
         )
+    return [*given, *pool_files(), "<run>/pool.html"]
+
+
+def pool_files():
+    """Tables and figures of a pool."""
     figures = collect("<run>/figures/{name}.{kind}", name=POOL_FIGURES, kind=["pdf", "png", "csv"])
-    return [*given, *figures, "<run>/tables/pool.csv"]
+    return [*figures, *collect("<run>/tables/{name}.csv", name=["pool", "pool_members"])]
 
 
 def gallery(*sheets):

@@ -39,6 +39,7 @@ def page_of(folder: Path, **grid: Any) -> str:
         template=str(REPORT / "index.html.j2"),
         captions=[str(path) for path in CAPTIONS],
         titles={path.stem: f"title of {path.stem}" for path in CAPTIONS},
+        gallery=[],
         protocol="sound",
         output=folder / "index.html",
     )
@@ -102,4 +103,4 @@ def test_files_are_links_by_folder_and_name(tmp_path: Path) -> None:
 def test_a_damaged_figure_is_reported(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"no image")
     with pytest.raises(UserError, match=r"(?s)no PNG.*rm .*a\.png"):
-        figure(tmp_path, "a", "title", "caption")
+        figure(tmp_path / "a", "title", "caption")

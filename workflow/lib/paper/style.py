@@ -168,8 +168,9 @@ def legend_below(figure: Figure, handles: Sequence[Artist], note: str = "") -> N
     options: dict[str, Any] = {"ncols": -(-len(handles) // min(fit, default=len(handles))), "handlelength": 2.2}
     wrapped = "\n".join(textwrap.fill(line, int(figure.get_figwidth() / letter)) for line in note.splitlines())
     options |= {"title": wrapped, "title_fontsize": SETTINGS["legend.fontsize"]} if note else {}
-    outside = "outside " if figure.get_layout_engine() else ""  # of figures that make room
-    figure.legend(handles=handles, loc=f"{outside}lower center", **options)
+    # A sheet, which has no layout engine, has room for it.
+    options["loc"] = "outside lower center" if figure.get_layout_engine() else "lower center"
+    figure.legend(handles=handles, **options)
 
 
 def no_data(axis: Axes, words: str = "not in this run") -> None:

@@ -90,17 +90,23 @@ one target); 'best in hindsight': the highest of all settings on this very row, 
 
 
 def set_table(table: str, csv: str | Path, tex: str | Path) -> None:
-    """Set `csv` in LaTeX; of long tables a digest: correlations and selection without the single settings of the score."""
+    """Set the `digest` of a table in LaTeX."""
+    _write(*digest(table, csv), tex)
+
+
+def digest(table: str, csv: str | Path) -> tuple[pd.DataFrame, str]:
+    """A table as text, by the titles of `COLUMNS`, and the lines above it; of long ones a part: correlations and selection
+    without the single settings of the score."""
     head, frame = head_of(csv), read_table(csv)
     if table == "correlations":
-        return _write(correlations_digest(frame), head + CORRELATIONS, tex)
+        return correlations_digest(frame), head + CORRELATIONS
     if table.startswith("selection"):
         frame = frame[~frame["selector"].isin(["robustness", ANALYST]) & (frame["pool"] == "within_run")]
         head += "\nSet here: without the single settings of the score, and choices within runs only."
         frame = frame[frame["selector"] == OTHERS] if table == "selection" else frame
     columns = {column: title for column, title in COLUMNS[table].items() if column in frame}
     body = pd.DataFrame({column: frame[column].map(_format(column)) for column in columns})
-    _write(body.set_axis(list(columns.values()), axis=1), head, tex)
+    return body.set_axis(list(columns.values()), axis=1), head
 
 
 def correlations_digest(table: pd.DataFrame) -> pd.DataFrame:

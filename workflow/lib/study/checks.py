@@ -263,7 +263,8 @@ def _wrong_entry(kind: str, name: str, done: str, wrong: str, expected: str) -> 
 def expand_paths(config: dict[str, Any]) -> None:
     """Expand ~ and environment variables in every `folder`, and in the `weights` of encoders.
 
-    Raises `UserError` for a variable that is not set (that of a target which is not used may be), and for weights of the grid that are not there.
+    Raises `UserError` for a variable that is not set, and for weights of the grid that are not there; the folder of a target that
+    is not used may have such a variable.
     """
     entries = {
         f"{section}.{name}": entry
