@@ -49,7 +49,7 @@ rule write_rank_page:
     """Write one HTML file with the rankings of all targets, and their images as networks see them."""
     input:
         files=lambda wildcards: [
-            *rank_files(["ranking.csv", "ranking.png", "ranking.pdf", "answer.txt", "finetune.yaml"]),
+            *rank_files(["ranking.csv", "ranking.json", "ranking.png", "ranking.pdf", "answer.txt", "finetune.yaml"]),
             *(rank_files(["confirm.csv", "confirm.txt"]) if config["rank"]["confirm"] else []),
             *gallery("images"),
         ],

@@ -25,8 +25,9 @@ NOT_KEPT = "not kept by\nthis fine-tuning"
 def draw_images(*, data: str | Path, names: bool, pdf: str, png: str, csv: str) -> None:
     """A sheet of training images as networks see them, their masks outlined; `csv`: what each panel shows.
 
-    Twelve pictures of evenly spaced patients; of volumes two slices each (`shown_rows`), of pictures that are cut into windows
-    each picture and its window with most labelled pixels. data: a folder of `load_prepared`; names: whether cases are named.
+    Twelve pictures, evenly spaced, of a patient each where there are as many; of six volumes two slices each (`shown_rows`), of
+    six pictures that are cut into windows each picture and its window with most labelled pixels. data: a folder of
+    `load_prepared`; names: whether cases are named.
     """
     prepared = load_prepared(data)
     classes = prepared.card["classes"]
@@ -53,10 +54,14 @@ def draw_images(*, data: str | Path, names: bool, pdf: str, png: str, csv: str) 
 
 def _panels_of_images(data: Prepared) -> list[tuple[str, View]]:
     """What each panel of a sheet of images shows, in words, and where."""
-    training = data.items[data.items["part"] == "train"].drop_duplicates("group")
+    training = data.items[data.items["part"] == "train"].drop_duplicates("case")
     several = bool(data.card["windows"]) or data.items["case"].duplicated().any()
-    number = min(COLUMNS * ROWS // (2 if several else 1), len(training))
-    chosen = training["case"].iloc[np.linspace(0, len(training) - 1, number).astype(int)]
+    number = COLUMNS * ROWS // (2 if several else 1)
+    patients = training.drop_duplicates("group")
+    if len(patients) >= number:
+        training = patients
+    places = np.linspace(0, len(training) - 1, min(number, len(training))).astype(int)
+    chosen = training["case"].iloc[places]
     panels = []
     for case in chosen:
         for what, row in _named_rows(data, case):
@@ -88,7 +93,7 @@ def _about_images(data: Prepared) -> str:
         said.append(f"black to white: 0 to {training['range'].iat[0]:g}")
     else:
         low, high = training["range"].min(), training["range"].max()
-        said.append(f"black to white: 0 to a case's own maximum, {low:.4g} to {high:.4g}")
+        said.append(f"black to white: 0 to a value of each case, {low:.4g} to {high:.4g}")
     lost = [f"{name} in {count} cases" for name, count in card["vanished"].items()]
     return "; ".join(said) + "." + (f"\nLost in the resize: {', '.join(lost)}." if lost else "")
 

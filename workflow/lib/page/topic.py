@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from workflow.lib.job.run import read_json
 from workflow.lib.page import content
 from workflow.lib.page.page import SHEETS, as_table, captions_of, figure, linked, sheets, write_html
 from workflow.lib.paper.tables import digest
@@ -80,10 +81,13 @@ def write_rank(
             content.candidates(read_table(place / "ranking.csv")),
             {"In the confidence set": ""},
         ) | {"file": f"rank/{target}/ranking.csv"}
+        facts = read_json(place / "ranking.json")
+        choice, default = facts["choice"], facts["default"]
         sections.append(
             _section(
                 f"target-{target}",
                 target,
+                answer=f"Start from {choice['label']}{', the default' * (choice['path'] == default['path'])}.",
                 texts=[part for text in texts for part in text.strip().split("\n\n")],
                 figures=[ranked, *seen],
                 tables={f"candidates-{target}": f"Candidates for {target}"},
@@ -102,5 +106,5 @@ def write_rank(
 
 
 def _section(name: str, title: str, **parts: Any) -> dict[str, Any]:
-    """A part of a page; parts: texts, figures, tables {name: caption}."""
-    return {"id": name, "title": title, "texts": [], "figures": [], "tables": {}} | parts
+    """A part of a page; parts: answer (a sentence), texts, figures, tables {name: caption}."""
+    return {"id": name, "title": title, "answer": "", "texts": [], "figures": [], "tables": {}} | parts
