@@ -12,7 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.lib.page.test_write_page import rank_page
+from tests.lib.page.test_write_page import rank_page, topic_page
 
 pytestmark = pytest.mark.slow
 
@@ -75,9 +75,11 @@ def test_accessible(page: Page) -> None:
     assert found.violations_count == 0, found.generate_report()
 
 
-def test_rankings_and_contact_sheets(browser: Browser, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["rank", "transfer"])
+def test_pages_of_topics(browser: Browser, tmp_path: Path, kind: str) -> None:
+    path = rank_page(tmp_path, ["eyes", "hearts"]) if kind == "rank" else topic_page(tmp_path)
     page = browser.new_page(viewport={"width": 390, "height": 900})
-    page.goto(rank_page(tmp_path, ["eyes", "hearts"]).as_uri())
+    page.goto(path.as_uri())
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     assert all(page.locator("figure img").evaluate_all("images => images.map(image => image.naturalWidth > 0)"))
     found = Axe().run(page)

@@ -96,7 +96,7 @@ rule write_transfer_page:
         tables={
             "transfer_claims": "Claims and verdicts",
             "transfer_effects": "Gains of tasks and transfers",
-            "learning_curves": "Dice against training patients",
+            "learning_curves": "Learning curves, and patients saved",
         },
     script:
         "../scripts/page/write_topic.py"

@@ -144,16 +144,17 @@ def test_page_of_rankings(tmp_path: Path) -> None:
     assert page.count("data:image/webp") == 2 and page.count("data:image/png") == 2
 
 
-def test_page_of_a_topic(tmp_path: Path) -> None:
+def topic_page(folder: Path) -> Path:
+    """The page of a topic with one figure and one table."""
     table = pd.DataFrame(
         {"dataset": ["a"], "task": "masked", "estimate": 0.25, "low": 0.1, "high": 0.4, "verdict": "supported"}
     )
-    (tmp_path / "tables").mkdir()
-    (tmp_path / "figures").mkdir()
-    write_table(table, tmp_path / "tables/transfer_effects.csv", "What is compared.")
-    Image.new("RGB", (300, 200)).save(tmp_path / "figures/transfer_gain.png")
+    (folder / "tables").mkdir()
+    (folder / "figures").mkdir()
+    write_table(table, folder / "tables/transfer_effects.csv", "What is compared.")
+    Image.new("RGB", (300, 200)).save(folder / "figures/transfer_gain.png")
     for name in ("transfer_gain.pdf", "transfer_gain.csv"):
-        (tmp_path / "figures" / name).touch()
+        (folder / "figures" / name).touch()
     write_topic(
         run="mine",
         title="Which task?",
@@ -161,11 +162,15 @@ def test_page_of_a_topic(tmp_path: Path) -> None:
         figures={"transfer_gain": "what a task gains"},
         tables={"transfer_effects": "Gains"},
         captions=[str(REPORT / "transfer_gain.rst")],
-        files=[str(path) for path in tmp_path.rglob("*.*")],
+        files=[str(path) for path in folder.rglob("*.*")],
         template=str(REPORT / "topic.html.j2"),
-        output=tmp_path / "transfer.html",
+        output=folder / "transfer.html",
     )
-    page = (tmp_path / "transfer.html").read_text()
+    return folder / "transfer.html"
+
+
+def test_page_of_a_topic(tmp_path: Path) -> None:
+    page = topic_page(tmp_path).read_text()
     check_links(page, tmp_path)
     for text in ("Which task?", "What a task gains", "What is compared.", "masked", "0.2500", '<td class="supported">'):
         assert text in page

@@ -35,7 +35,7 @@ def write_topic(
         )
         for name, about in figures.items()
     ]
-    second = [_section(f"table-{name}", about, tables={name: about}) for name, about in tables.items()]
+    second = [_section(f"table-{name}", about, tables={name: f"Table: {about}"}) for name, about in tables.items()]
     write_html(
         output,
         template,
