@@ -1,6 +1,5 @@
 """The config of a folder of images: what was found, as comments, and what was guessed, as settings."""
 
-import json
 import logging
 import os
 import re
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from workflow.lib.data.images import NIFTI
 from workflow.lib.data.own_folder import named_by
@@ -39,19 +39,13 @@ def write_config(folder: str | Path, into: str | Path = ".") -> str:
             next=f"rm {path}, or rename it; then run the same command again",
         )
     logging.getLogger("medseg").setLevel(logging.ERROR)  # what it would warn of is in the comments
-    text = config_text(name, look(place))
+    found = look(place)
+    text = config_text(name, found)
     with atomic_path(path) as temporary:
         temporary.write_text(text)
-    settings = [line for line in text.splitlines() if not line.startswith("#")]
-    return "\n".join(
-        [f"wrote {path}: read it, its guesses are marked", *settings, *_next_steps(path, "classes:" in text)]
-    )
-
-
-def _next_steps(path: Path, labelled: bool) -> list[str]:
-    steps = [f"next: snakemake -c2 rank --configfile configs/rank.yaml {path}     # which encoder to start from"]
-    small = f"      snakemake -c2 --configfile configs/demo.yaml {path}          # the whole experiment, with small networks"
-    return steps + [small] * labelled
+    small = ["or the whole experiment, with small networks:", f"  {SMALL} {path}"] * found.labelled
+    first = f"This is {path} now. Correct the guesses, where they are wrong. Then, which encoder to start from:"
+    return "\n".join([text, first, f"  {RANK} {path}", *small])
 
 
 def config_text(name: str, found: Found) -> str:
@@ -92,8 +86,10 @@ def config_text(name: str, found: Found) -> str:
 
 
 def _plain(value: Any) -> str:
-    """A value in YAML, on one line; texts without quotes where they need none."""
-    return re.sub(r'(?<=[{ ])"(\w+)": ', r"\1: ", json.dumps(value, ensure_ascii=False))
+    """A value in YAML, on one line."""
+    return yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True, sort_keys=False).split("\n")[
+        0
+    ]
 
 
 def _about_files(found: Found) -> str:
