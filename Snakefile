@@ -110,6 +110,11 @@ rule tables:
         run_tables(config["run"]),
 
 
+rule paper:
+    input:
+        paper_files,
+
+
 rule transfer:
     input:
         transfer_products(config["run"]),

@@ -132,6 +132,17 @@ def run_tables(run):
     return collect("<results>/{run}/tables/{name}.{kind}", run=run, name=TABLES, kind=["tex", "csv"])
 
 
+def paper_files(wildcards):
+    """All figures and tables in one document, as LaTeX and, where that is installed, as PDF."""
+    run, latex = config["run"], shutil.which("pdflatex")
+    if not latex:
+        logger.warning(
+            "paper.pdf is skipped, as pdflatex is not installed (apt-get install texlive-latex-recommended texlive-latex-extra "
+            f"texlive-fonts-recommended lmodern). paper.tex is written: pdflatex in results/{run} makes the PDF anywhere."
+        )
+    return [f"<results>/{run}/paper.{kind}" for kind in (["tex", "pdf"] if latex else ["tex"])]
+
+
 def one_product(run, name):
     folder, kinds = (
         ("figures", ["pdf", "png", "csv"]) if name in {**FIGURES, **TRANSFER_FIGURES} else ("tables", ["tex", "csv"])

@@ -12,8 +12,9 @@ from tests.lib.claims.all_tables import write_judged, write_tables
 from tests.lib.paper.test_figures import GRIDS
 from tests.lib.tables.synthetic_run import write_run
 from workflow.lib.job.run import UserError, write_json
-from workflow.lib.page.page import PLACED, as_table, caption_text, figure, linked, render, write_page
+from workflow.lib.page.page import PLACED, as_table, figure, linked, render, write_page
 from workflow.lib.page.topic import write_rank, write_topic
+from workflow.lib.paper.captions import caption_text
 from workflow.lib.selection.answer import write_answer
 from workflow.lib.tables.headed import write_table
 

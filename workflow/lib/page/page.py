@@ -2,7 +2,6 @@
 
 import base64
 import io
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from PIL import Image
 
 from workflow.lib.job.run import UserError, atomic_path, read_json
 from workflow.lib.page import content
+from workflow.lib.paper.captions import captions_of
 from workflow.lib.tables.headed import head_of, read_table
 from workflow.lib.tables.read import read_downstream
 
@@ -85,11 +85,6 @@ def write_page(
     )
 
 
-def captions_of(paths: Sequence[str], run: str) -> dict[str, str]:
-    """{name: caption} of the report's captions name.rst."""
-    return {Path(path).stem: caption_text(Path(path).read_text(), run) for path in paths}
-
-
 def sheets(folder: Path, target: str, captions: Mapping[str, str], names: Mapping[str, str]) -> list[dict[str, Any]]:
     """The contact sheets of a target as the template shows them; names: {sheet: title}."""
     return [
@@ -114,12 +109,6 @@ def render(template: str | Path, **values: Any) -> str:
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.get_template(Path(template).name).render(values)
-
-
-def caption_text(rst: str, run: str) -> str:
-    """A caption of the report as plain text, its run named."""
-    text = Environment().from_string(rst).render(snakemake={"wildcards": {"run": run}})
-    return re.sub(r"\*+([^*]+)\*+|`+([^`]+)`+", r"\1\2", " ".join(text.split()))
 
 
 def as_table(path: Path, frame: pd.DataFrame, filters: Mapping[str, str]) -> dict[str, Any]:

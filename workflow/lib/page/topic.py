@@ -6,7 +6,8 @@ from typing import Any
 
 from workflow.lib.job.run import read_json
 from workflow.lib.page import content
-from workflow.lib.page.page import SHEETS, as_table, captions_of, figure, linked, sheets, write_html
+from workflow.lib.page.page import SHEETS, as_table, figure, linked, sheets, write_html
+from workflow.lib.paper.captions import captions_of
 from workflow.lib.paper.tables import digest
 from workflow.lib.tables.headed import read_table
 

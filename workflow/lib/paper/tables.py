@@ -140,8 +140,8 @@ def correlations_digest(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _write(body: pd.DataFrame, head: str, tex: str | Path) -> None:
-    rows = [" & ".join(_escape(cell) for cell in row) + r" \\" for row in body.to_numpy()]
-    titles = " & ".join(_escape(title) for title in body.columns) + r" \\"
+    rows = [" & ".join(escape(cell) for cell in row) + r" \\" for row in body.to_numpy()]
+    titles = " & ".join(escape(title) for title in body.columns) + r" \\"
     longest = [max(map(len, body.iloc[:, i]), default=0) for i in range(len(body.columns))]
     kinds = " ".join(rf"p{{{TEXT}}}" if length > 40 else "l" for length in longest)
     start = [rf"\begin{{longtable}}{{{kinds}}}", r"\toprule", titles, r"\midrule", r"\endhead"]
@@ -165,13 +165,17 @@ def _format(column: str) -> Callable[[object], str]:
     return text
 
 
-def _escape(value: object) -> str:
+SPECIAL = {character: "\\" + character for character in "&%$#_{}"}
+SPECIAL |= {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
+SPECIAL |= {"<": "$<$", ">": "$>$", "−": "$-$", "ρ": r"$\rho$"}
+
+
+def escape(value: object) -> str:
     """LaTeX text of a value: special characters escaped, a minus sign as such."""
-    text = str(value).replace("\\", r"\textbackslash ")
-    for character in "&%$#_":
-        text = text.replace(character, "\\" + character)
-    number = text[:1] in ("+", "-") and text[1:2].isdigit()
-    return f"${text}$" if number else text.replace("<", "$<$").replace(">", "$>$").replace("−", "$-$")
+    text = str(value)
+    if text[:1] in ("+", "-") and text[1:2].isdigit():
+        return f"${text}$"
+    return "".join(SPECIAL.get(character, character) for character in text)
 
 
 def _signed2(value: float | None) -> str:
