@@ -1,10 +1,15 @@
 """medseg-transfer: which pretraining checkpoint should a medical U-Net start from?"""
 
+import time
+
 from snakemake.utils import min_version
 
 from workflow.lib.job.slurm import register_main
+from workflow.lib.overview.summary import run_summary
 
 min_version("9.27")
+
+STARTED = time.time()
 
 
 configfile: "config.yaml"
@@ -52,6 +57,10 @@ onstart:
     register_main(log)  # and cancel what a killed run left in the queue
     # With a limit of jobs per second, the default, Snakemake 9.27 schedules once more a second for every job that has ended.
     workflow.scheduler.job_rate_limiter = None
+
+
+onsuccess:
+    print(run_summary(workflow.pathvars.apply("<results>"), STARTED, time.time()))
 
 
 rule all:
