@@ -205,7 +205,7 @@ def _class_keys(classes: Sequence[str]) -> list[Patch]:
 def _error_keys(classes: int) -> list[Patch]:
     kinds = [kind for kind in style.ERROR_COLOURS if classes > 1 or kind != "another class"]
     return [
-        Patch(facecolor=style.ERROR_COLOURS[kind], edgecolor="#666666", linewidth=0.5, label=f"errors: {kind}")
+        Patch(facecolor=style.ERROR_COLOURS[kind], edgecolor=style.INK, linewidth=0.5, label=f"errors: {kind}")
         for kind in kinds
     ]
 

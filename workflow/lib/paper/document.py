@@ -61,7 +61,14 @@ def write_document(
     parts.append(r"\clearpage")
     for name, title in tables.items():
         about = escape(" ".join(head_of(folder / "tables" / f"{name}.csv").split()))
-        parts += [rf"\section*{{{_sentence(title)}}}", about, "", r"{\tiny", rf"\input{{tables/{name}.tex}}", "}"]
+        parts += [
+            rf"\section*{{{_sentence(title)}}}",
+            about,
+            "",
+            r"{\tiny\sloppy",
+            rf"\input{{tables/{name}.tex}}",
+            "}",
+        ]
     with atomic_path(output) as temporary:
         temporary.write_text("\n".join([*parts, r"\end{document}"]) + "\n")
 

@@ -19,13 +19,26 @@ from workflow.lib.job.run import UserError, atomic_path
 from workflow.lib.paper.names import name as name  # also for the figures
 
 WIDTH = 7.2  # inches: two columns of a journal page
-# Okabe and Ito (2008) for encoders, Tol's muted scheme (2021) for schemes: distinguishable with any colour vision.
-ENCODER_COLOURS = {"unet": "#0072B2", "resnet50": "#D55E00", "swin": "#009E73"}
-SCHEME_COLOURS = {"simple": "#332288", "advanced": "#CC6677"}
-MORE_COLOURS = ["#999933", "#56B4E9", "#882255", "#000000", "#E69F00", "#44AA99", "#AA4499"]
-# Of masks, by label, and of what a prediction has wrong: Okabe and Ito, without black.
-CLASS_COLOURS = ["#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#0072B2", "#D55E00"]
-ERROR_COLOURS = {"correct": "#FFFFFF", "missed": "#D55E00", "extra": "#0072B2", "another class": "#F0E442"}
+# Every colour of every figure. Okabe and Ito (2008), distinguishable with any colour vision, and greys.
+BLUE, VERMILLION, GREEN, SKY = "#0072B2", "#D55E00", "#009E73", "#56B4E9"
+ORANGE, PINK, YELLOW, BLACK = "#E69F00", "#CC79A7", "#F0E442", "#000000"
+INK, DIM, GREY, SILVER = (
+    "#444444",
+    "#777777",
+    "#888888",
+    "#999999",
+)  # texts and keys; single points; lines at 0; references
+MARGINS, BAND, ABSENT_GREY, GRID = "#BBBBBB", "#DDDDDD", "#D9D9D9", "#E6E6E6"
+# Tol's muted scheme (2021), with any colour vision too.
+INDIGO, ROSE, FOREST, OLIVE = "#332288", "#CC6677", "#117733", "#999933"
+WINE, TEAL, PURPLE = "#882255", "#44AA99", "#AA4499"
+ENCODER_COLOURS = {"unet": BLUE, "resnet50": VERMILLION, "swin": GREEN}
+SCHEME_COLOURS = {"simple": INDIGO, "advanced": ROSE}
+MORE_COLOURS = [OLIVE, SKY, WINE, BLACK, ORANGE, TEAL, PURPLE]
+TASK_COLOURS = [INDIGO, ROSE, FOREST, OLIVE, WINE, SKY, BLACK]
+CLASS_COLOURS = [ORANGE, SKY, GREEN, YELLOW, PINK, BLUE, VERMILLION]  # of masks, by label
+ERROR_COLOURS = {"correct": "#FFFFFF", "missed": VERMILLION, "extra": BLUE, "another class": YELLOW}  # of a prediction
+HIGH, LOW = "#D6604D", "#92C5DE"  # of a diverging map
 DASHES = ["-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (4, 1.2, 1, 1.2))]
 MARKERS = ["o", "s", "^", "D", "v", "P"]
 FILLS = ["full", "none", "left", "bottom"]  # of markers, the rest of them white
@@ -43,7 +56,7 @@ SETTINGS: dict[str, Any] = {
     "axes.linewidth": 0.7,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "grid.color": "#E6E6E6",
+    "grid.color": GRID,
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.3,
     "lines.markersize": 3.2,
@@ -92,7 +105,7 @@ def schemes_of(frame: pd.DataFrame) -> list[str]:
 def grid(rows: int, columns: int, **options: Any) -> tuple[Figure, np.ndarray]:
     """A figure with rows x columns panels (object array of axes), its size fitted to their number."""
     matplotlib.rcParams.update(SETTINGS)  # type: ignore[arg-type]
-    width = max(min(WIDTH, 1.3 + 2.3 * columns), 2.0 * columns)
+    width = min(WIDTH, 1.3 + 2.3 * columns)
     figure = Figure(figsize=(width, 1.0 + 1.65 * rows), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
@@ -156,7 +169,7 @@ def length_axis(axis: Axes, lengths: Sequence[int]) -> None:
 
 def key(label: str, **style: Any) -> Line2D:
     """A legend entry."""
-    return Line2D([], [], label=label, **({"color": "#444444"} | style))
+    return Line2D([], [], label=label, **({"color": INK} | style))
 
 
 def legend_below(figure: Figure, handles: Sequence[Artist], note: str = "") -> None:
@@ -175,7 +188,7 @@ def legend_below(figure: Figure, handles: Sequence[Artist], note: str = "") -> N
 
 def no_data(axis: Axes, words: str = "not in this run") -> None:
     """Mark a panel for which the run has no results."""
-    axis.text(0.5, 0.5, words, transform=axis.transAxes, ha="center", va="center", color="#888888")
+    axis.text(0.5, 0.5, words, transform=axis.transAxes, ha="center", va="center", color=GREY)
     axis.tick_params(which="both", bottom=False, left=False, labelbottom=False, labelleft=False)
     axis.grid(False)
 
