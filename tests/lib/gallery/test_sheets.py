@@ -115,6 +115,13 @@ def test_sheet_of_images(data: Path, tmp_path: Path, names: bool) -> None:
         assert len(np.unique(np.asarray(image.convert("L")))) > 20
 
 
+def test_sheet_of_images_without_masks(data: Path, tmp_path: Path) -> None:
+    card = read_json(data / "card.json")
+    write_json(data / "card.json", card | {"classes": [], "vanished": {}})
+    draw_images(data=data, names=False, **drawn(tmp_path))
+    assert list(pd.read_csv(tmp_path / "sheet.csv")) == ["panel", "shows"]
+
+
 @pytest.mark.parametrize("names", [False, True])
 def test_sheet_of_segmentations(data: Path, tmp_path: Path, names: bool) -> None:
     cards = grid(tmp_path / "finetune")

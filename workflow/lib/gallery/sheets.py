@@ -48,7 +48,8 @@ def draw_images(*, data: str | Path, names: bool, pdf: str, png: str, csv: str) 
         rows.append({"panel": number, **({"case": case} if names else {}), "shows": what or "picture", **shares})
     for axis in axes.flat[len(shown) :]:
         axis.set_axis_off()
-    style.legend_below(figure, _class_keys(classes), _about_images(prepared))
+    keys = _class_keys(classes) or [style.key("without masks", color="none")]
+    style.legend_below(figure, keys, _about_images(prepared))
     style.save_figure(figure, pd.DataFrame(rows), pdf=pdf, png=png, csv=csv)
 
 
