@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch, Rectangle
 
@@ -199,11 +200,11 @@ def _dice_table(
     return pd.DataFrame(rows)
 
 
-def _class_keys(classes: Sequence[str]) -> list[Patch]:
+def _class_keys(classes: Sequence[str]) -> list[Artist]:
     return [Patch(color=style.class_colour(label), label=name) for label, name in enumerate(classes, 1)]
 
 
-def _error_keys(classes: int) -> list[Patch]:
+def _error_keys(classes: int) -> list[Artist]:
     kinds = [kind for kind in style.ERROR_COLOURS if classes > 1 or kind != "another class"]
     return [
         Patch(facecolor=style.ERROR_COLOURS[kind], edgecolor=style.INK, linewidth=0.5, label=f"errors: {kind}")
