@@ -263,23 +263,20 @@ def _wrong_entry(kind: str, name: str, done: str, wrong: str, expected: str) -> 
 def expand_paths(config: dict[str, Any]) -> None:
     """Expand ~ and environment variables in every `folder`, and in the `weights` of encoders.
 
-    Raises `UserError` for a variable that is not set, and for weights of the grid that are not there; the folder of a target that
-    is not used may have such a variable.
+    Raises `UserError` for a variable that is not set, and for weights of the grid that are not there.
     """
     entries = {
         f"{section}.{name}": entry
         for section in ("sources", "targets", "deposited", "encoders")
         for name, entry in config[section].items()
     }
-    used = {*config["study"]["targets"], *(scheme.get("source") for scheme in config["schemes"].values())}
-    unused = {f"targets.{name}" for name in config["targets"] if name not in used}
     for where, entry in (entries | {"released": config["released"]}).items():
         for key in ("folder", "weights"):
             path = entry.get(key)
             if path is None:
                 continue
             entry[key] = os.path.expanduser(os.path.expandvars(path))
-            if "$" in entry[key] and where not in unused:
+            if "$" in entry[key] and not _is_unused_target(config, where):
                 raise UserError(
                     f"environment variable in {where}.{key} is not set",
                     found=path,
@@ -290,6 +287,13 @@ def expand_paths(config: dict[str, Any]) -> None:
     for name in config["study"]["encoders"]:
         _check_exists(f"encoders.{name}.weights", config["encoders"][name].get("weights"))
     _check_exists("released.folder", config["released"]["folder"])
+
+
+def _is_unused_target(config: dict[str, Any], where: str) -> bool:
+    """Whether `where` is a target that the run does not know, as that of configs/rank.yaml below a config of one's own."""
+    used = {*config["study"]["targets"], *(scheme.get("source") for scheme in config["schemes"].values())}
+    section, _, name = where.partition(".")
+    return section == "targets" and name not in used
 
 
 def _check_exists(where: str, path: str | None) -> None:
