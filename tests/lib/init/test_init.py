@@ -123,10 +123,10 @@ def test_what_the_resize_loses_is_said_with_a_size_that_keeps_it(tmp_path: Path)
 
 
 def test_folders_of_other_names_and_unreadable_images_are_refused_with_what_helps(tmp_path: Path) -> None:
-    for name in ("imagesTr", "imagesTs", "labelsTr"):
-        (tmp_path / "nnunet" / name).mkdir(parents=True)
-    with pytest.raises(UserError, match=r"(?s)imagesTr/ and labelsTr/.*ln -s .*imagesTr mine/images"):
-        look(tmp_path / "nnunet")
+    for name in ("img", "annotations"):
+        (tmp_path / "others" / name).mkdir(parents=True)
+    with pytest.raises(UserError, match=r"(?s)img/ and annotations/.*ln -s .*img mine/images"):
+        look(tmp_path / "others")
     (tmp_path / "bad/images").mkdir(parents=True)
     (tmp_path / "bad/images/a.png").write_bytes(b"no picture")
     with pytest.raises(UserError, match=r"(?s)no image can be read.*a\.png: unreadable"):

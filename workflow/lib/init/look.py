@@ -92,19 +92,22 @@ def _listed(folder: Path) -> tuple[str, Listing, bool]:
         with suppress(UserError):
             if (listing := list_cases(folder, layout))[0]:
                 return layout, listing, True
-    labelled = (folder / "masks").is_dir()
-    if pair := _pair(folder):
-        images, masks = pair
-        raise UserError(
-            "images and masks are in folders of other names",
-            found=f"{images.name}/ and {masks.name}/",
-            expected="images/ and masks/, with equal file names",
-            where=folder,
-            next=f"mkdir mine; ln -s {images.absolute()} mine/images; ln -s {masks.absolute()} mine/masks; "
-            "snakemake init --config images=mine",
-        )
+    labelled = any((folder / name).is_dir() for name in ("masks", "labelsTr"))
     anyone = {"pattern": ".+"}  # who is whose is guessed later
-    return "folder", list_cases(folder, "folder", anyone, labelled=labelled), labelled
+    try:
+        return "folder", list_cases(folder, "folder", anyone, labelled=labelled), labelled
+    except UserError:
+        if not (pair := _pair(folder)):
+            raise
+    images, masks = pair
+    raise UserError(
+        "images and masks are in folders of other names",
+        found=f"{images.name}/ and {masks.name}/",
+        expected="images/ and masks/, with equal file names",
+        where=folder,
+        next=f"mkdir mine; ln -s {images.absolute()} mine/images; ln -s {masks.absolute()} mine/masks; "
+        "snakemake init --config images=mine",
+    )
 
 
 def _pair(folder: Path) -> tuple[Path, Path] | None:
@@ -116,11 +119,7 @@ def _pair(folder: Path) -> tuple[Path, Path] | None:
         [path for path in inside if path.name.lower().startswith(begins)]
         for begins in (("image", "img", "scan"), ("mask", "label", "seg", "annot", "gt", "ground"))
     )
-    train = [
-        [path for path in paths if path.name.lower().endswith(("tr", "train", "training"))] or paths
-        for paths in (images, masks)
-    ]
-    return (train[0][0], train[1][0]) if train[0] and train[1] else None
+    return (images[0], masks[0]) if images and masks else None
 
 
 def _spread(cases: Sequence[Case], number: int) -> Iterator[Case]:
