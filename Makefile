@@ -37,12 +37,9 @@ demo: install
 	@$(MAKE) --no-print-directory --silent results/demo/report.html
 	@echo
 	@sed '/^$$/q' results/demo/answer.txt
-	@echo "open     results/demo/index.html (the answer, every figure and table, in one file)"
-	@echo "details  results/demo/answer.txt"
-	@echo "figures  results/demo/figures/"
-	@echo "tables   results/demo/tables/"
-	@echo "report   results/demo/report.html"
-	@echo "tasks    results/demo_transfer/figures/ (which task to pretrain on, what to transfer, few patients)"
+	@echo "open     results/demo/index.html (the answer, what networks see and segment, every figure and table, in one file)"
+	@echo "tasks    results/demo_transfer/transfer.html (which task to pretrain on, what to transfer, few patients)"
+	@echo "report   results/demo/report.html (how every file was made)"
 
 results/demo/report.html: results/demo/answer.txt $(wildcard results/demo/figures/*.png)
 	$(SNAKEMAKE) --report $@ --quiet all

@@ -1,15 +1,21 @@
 """medseg-transfer: which pretraining checkpoint should a medical U-Net start from?"""
 
+import time
+
 from snakemake.utils import min_version
 
 from workflow.lib.job.slurm import register_main
+from workflow.lib.overview.summary import run_summary
 
 min_version("9.27")
+
+STARTED = time.time()
 
 
 configfile: "config.yaml"
 
 
+include: "workflow/rules/init.smk"  # the config for a folder of images
 include: "workflow/rules/common.smk"
 include: "workflow/rules/inputs.smk"
 include: "workflow/rules/inputs_pretrain.smk"
@@ -41,6 +47,7 @@ include: "workflow/rules/curves.smk"  # means, effects of length, noise, correla
 include: "workflow/rules/selection.smk"  # which checkpoint every rule and score would choose; the answer
 include: "workflow/rules/claims.smk"  # which claims hold
 include: "workflow/rules/paper.smk"  # every figure; the names of all products of a run
+include: "workflow/rules/gallery.smk"  # contact sheets: what networks see, and what they segment
 include: "workflow/rules/page.smk"  # the page of a run: its answer, figures and tables in one file
 include: "workflow/rules/rank.smk"  # what to start from on your own data, from scores alone
 include: "workflow/rules/overview.smk"  # plan and status: what a run will cost, and how far it is
@@ -50,6 +57,10 @@ onstart:
     register_main(log)  # and cancel what a killed run left in the queue
     # With a limit of jobs per second, the default, Snakemake 9.27 schedules once more a second for every job that has ended.
     workflow.scheduler.job_rate_limiter = None
+
+
+onsuccess:
+    print(run_summary(workflow.pathvars.apply("<results>"), STARTED, time.time()))
 
 
 rule all:
@@ -98,9 +109,19 @@ rule figures:
         run_figures(config["run"]),
 
 
+rule gallery:
+    input:
+        gallery("images", "segmentations"),
+
+
 rule tables:
     input:
         run_tables(config["run"]),
+
+
+rule paper:
+    input:
+        paper_files,
 
 
 rule transfer:

@@ -196,6 +196,7 @@ def test_rule_files_import_nothing_heavy() -> None:
     assert set(imports) <= {
         "os",
         "re",
+        "shutil",
         "sys",
         "functools",
         "workflow.lib.job.code",

@@ -1,5 +1,6 @@
 """README, docs and config comments: plain words, links and paths that exist, configs and commands that work."""
 
+import ast
 import re
 import shlex
 from pathlib import Path
@@ -10,6 +11,7 @@ from snakemake.utils import update_config
 
 from tests.workflow_copy import ROOT, copy_project, snakemake
 from workflow.lib.study.config import check_config
+from workflow.lib.study.reference import reference
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 WORDS = [
@@ -76,6 +78,25 @@ def test_links_and_paths_exist(path: Path) -> None:
         assert (ROOT / "workflow" / name).exists() or (ROOT / "workflow/lib" / name).exists(), name
 
 
+def test_the_reference_of_the_config_is_that_of_the_schema() -> None:
+    assert (ROOT / "docs/config.md").read_text() == reference(), (
+        "python -m workflow.lib.study.reference > docs/config.md"
+    )
+
+
+def test_every_figure_and_table_is_in_the_docs() -> None:
+    rules = ast.parse((ROOT / "workflow/rules/targets.smk").read_text()).body
+    lists = [
+        ast.literal_eval(node.value)
+        for node in rules
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).endswith(("FIGURES", "TABLES"))
+    ]
+    assert len(lists) == 5
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", (ROOT / "docs/outputs.md").read_text(), re.MULTILINE)
+    listed = set(re.findall(r"`(\w+)`", " ".join(rows)))
+    assert listed == {"pool", "pool_members", "reproduction"}.union(*lists)
+
+
 def test_tests_named_in_the_docs_exist() -> None:
     files = {path.name: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
     rows = [
@@ -100,7 +121,7 @@ def test_configs_in_the_docs_are_valid(path: Path) -> None:
     blocks = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
     for command in commands(text):
         words = shlex.split(command)
-        settings = words[words.index("--config") + 1 :] if "--config" in words else []
+        settings = words[words.index("--config") + 1 :] if "--config" in words and words[1] != "init" else []
         blocks += [
             {key: yaml.safe_load(value)} for key, value in (word.split("=", 1) for word in settings if "=" in word)
         ]
@@ -118,7 +139,7 @@ def test_config_keys_in_the_docs_exist(path: Path) -> None:
         dotted, mapping = re.match(r"(\w+)\.(\w+)", code), re.match(r"(\w+): \{(\w+):", code)
         for found in filter(None, [dotted, mapping]):
             known = sections.get(found[1], {}).get("properties")
-            assert known is None or found[2] in {*known, "yaml", "csv"}, code
+            assert known is None or found[2] in {*known, "yaml", "csv", "html"}, code
 
 
 @pytest.mark.slow
@@ -152,6 +173,7 @@ def targets(words: list[str]) -> list[str]:
                 "--resources": 1,
                 "--sdm": 1,
                 "--report": 1,
+                "--logger": 1,
             }.get(word, 0)
         elif takes:
             takes -= 1

@@ -31,6 +31,7 @@ MAY = {
     "curves": set(),
     "selection": set(),
     "claims": set(),
+    "gallery": {"matplotlib"},
     "page": set(),
     "rank": {"matplotlib"},
     "rank/export_choice.py": {"torch", "timm", "torchvision"},

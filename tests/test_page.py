@@ -12,6 +12,8 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.lib.page.test_write_page import rank_page, topic_page
+
 pytestmark = pytest.mark.slow
 
 
@@ -71,6 +73,18 @@ def test_every_figure_is_visible_and_not_blank(page: Page) -> None:
 def test_accessible(page: Page) -> None:
     found = Axe().run(page)
     assert found.violations_count == 0, found.generate_report()
+
+
+@pytest.mark.parametrize("kind", ["rank", "transfer"])
+def test_pages_of_topics(browser: Browser, tmp_path: Path, kind: str) -> None:
+    path = rank_page(tmp_path, ["eyes", "hearts"]) if kind == "rank" else topic_page(tmp_path)
+    page = browser.new_page(viewport={"width": 390, "height": 900})
+    page.goto(path.as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert all(page.locator("figure img").evaluate_all("images => images.map(image => image.naturalWidth > 0)"))
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+    page.close()
 
 
 def focus(page: Page, selector: str) -> None:

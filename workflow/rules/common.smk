@@ -10,6 +10,7 @@ OUTPUTS: none; names and functions that the other parts use
 
 import os
 import re
+import shutil
 from functools import cache
 
 from workflow.lib.job.code import code_files

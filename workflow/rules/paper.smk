@@ -8,6 +8,7 @@ REQUIRED INPUTS:
 
 OUTPUTS:
 
+    <results>/{run}/paper.tex, paper.pdf            (on request: all figures and tables; the PDF where LaTeX is installed)
     <results>/{run}/figures/{name}.pdf, .png, .csv (the data shown)     name: FIGURES, TRANSFER_FIGURES, POOL_FIGURES
 """
 
@@ -40,3 +41,45 @@ for figure, (title, tables) in {**FIGURES, **TRANSFER_FIGURES, **POOL_FIGURES}.i
             figure=figure,
         script:
             "../scripts/paper/draw_figure.py"
+
+
+rule write_paper:
+    """Write a LaTeX document of all figures and tables of a run, with their captions."""
+    input:
+        figures=lambda wildcards: [*run_figures(wildcards.run), *run_gallery(wildcards.run)],
+        tables=lambda wildcards: run_tables(wildcards.run),
+        captions=[f"{REPORT}/{figure}.rst" for figure in [*FIGURES, "images", "segmentations"]],
+        code=code("paper/write_paper.py"),
+    output:
+        tex="<results>/{run}/paper.tex",
+    log:
+        "<logs>/paper/write_paper-{run}.log",
+    benchmark:
+        "<benchmarks>/paper/write_paper-{run}.tsv"
+    localrule: True
+    conda:
+        "../../envs/paper.yaml"
+    params:
+        figures={figure: title for figure, (title, _) in FIGURES.items()},
+        tables={name: name.replace("_", " ") for name in TABLES},
+        sheets=lambda wildcards: GRID["targets"] if run_gallery(wildcards.run) else [],
+    script:
+        "../scripts/paper/write_paper.py"
+
+
+rule compile_paper:
+    """Make a PDF of that document."""
+    input:
+        tex="<results>/{run}/paper.tex",
+        code=code("paper/compile_paper.py"),
+    output:
+        pdf="<results>/{run}/paper.pdf",
+    log:
+        "<logs>/paper/compile_paper-{run}.log",
+    benchmark:
+        "<benchmarks>/paper/compile_paper-{run}.tsv"
+    localrule: True
+    conda:
+        "../../envs/paper.yaml"
+    script:
+        "../scripts/paper/compile_paper.py"

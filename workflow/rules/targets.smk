@@ -102,11 +102,18 @@ def score_files():
     )
 
 
-def finetune_files(*, everything=True):
-    """The cards of all fine-tunings, or of those that the tables of a run hold: from the encoder, on all training patients."""
+def finetune_files(*, everything=True, target=None):
+    """The cards of all fine-tunings, or of those that the tables of a run hold: from the encoder, on all training patients; of
+    every target, or of one."""
     jobs = all_finetunings(config, workflow.pathvars.apply("<run>/finetune"))
     wanted = [job for job in jobs if everything or Way.of(job.way)[1:] == Way(True)[1:]]
+    wanted = [job for job in wanted if target in (None, job.target)]
     return [f"<run>/finetune/{job.path}/card.json" for job in wanted]
+
+
+def rank_files(names):
+    """Files of every target's ranking."""
+    return collect("<run>/rank/{target}/{name}", target=GRID["targets"], name=names)
 
 
 def rankings(wildcards):
@@ -116,7 +123,7 @@ def rankings(wildcards):
         names.append("confirm.txt")
         for target in GRID["targets"]:
             check_labelled(config, target)
-    return collect("<run>/rank/{target}/{name}", target=GRID["targets"], name=names)
+    return [*rank_files(names), "<run>/rank.html"]
 
 
 def run_stats(run):
@@ -136,6 +143,17 @@ def run_tables(run):
     return collect("<results>/{run}/tables/{name}.{kind}", run=run, name=TABLES, kind=["tex", "csv"])
 
 
+def paper_files(wildcards):
+    """All figures and tables in one document, as LaTeX and, where that is installed, as PDF."""
+    run, latex = config["run"], shutil.which("pdflatex")
+    if not latex:
+        logger.warning(
+            "paper.pdf is skipped, as pdflatex is not installed (apt-get install texlive-latex-recommended texlive-latex-extra "
+            f"texlive-fonts-recommended lmodern). paper.tex is written: pdflatex in results/{run} makes the PDF anywhere."
+        )
+    return [f"<results>/{run}/paper.{kind}" for kind in (["tex", "pdf"] if latex else ["tex"])]
+
+
 def one_product(run, name):
     folder, kinds = (
         ("figures", ["pdf", "png", "csv"]) if name in {**FIGURES, **TRANSFER_FIGURES} else ("tables", ["tex", "csv"])
@@ -144,7 +162,12 @@ def one_product(run, name):
 
 
 def transfer_products(run):
-    """What `snakemake transfer` makes: tables and figures of tasks, of what is transferred, and of few patients."""
+    """What `snakemake transfer` makes."""
+    return [*transfer_files(run), f"<results>/{run}/transfer.html"]
+
+
+def transfer_files(run):
+    """Tables and figures of tasks, of what is transferred, and of few patients."""
     return [
         *collect("<results>/{run}/figures/{name}.{kind}", run=run, name=TRANSFER_FIGURES, kind=["pdf", "png", "csv"]),
         *collect("<results>/{run}/tables/{name}.{kind}", run=run, name=TRANSFER_TABLES, kind=["csv", "tex"]),
@@ -172,8 +195,24 @@ def pool_products(wildcards):
             where="config: study.transfer",
             next="add both",
         )
+    return [*given, *pool_files(), "<run>/pool.html"]
+
+
+def pool_files():
+    """Tables and figures of a pool."""
     figures = collect("<run>/figures/{name}.{kind}", name=POOL_FIGURES, kind=["pdf", "png", "csv"])
-    return [*given, *figures, "<run>/tables/pool.csv"]
+    return [*figures, *collect("<run>/tables/{name}.csv", name=["pool", "pool_members"])]
+
+
+def gallery(*sheets):
+    """Contact sheets of every target: images, segmentations."""
+    sheet = "<run>/gallery/{target}-{sheet}.{kind}"
+    return collect(sheet, target=GRID["targets"], sheet=sheets, kind=["pdf", "png", "csv"])
+
+
+def run_gallery(run):
+    """The contact sheets of a run; none where it begins with deposited tables, as there are no images."""
+    return gallery("images", "segmentations") if run == config["run"] and run not in DEPOSITED else []
 
 
 def run_files(run):
@@ -182,7 +221,14 @@ def run_files(run):
     if run not in DEPOSITED:
         names += ["transferability_scores.csv", "patient_scores.csv.gz"]
     tables = collect("<results>/{run}/{name}", run=run, name=names)
-    return [*tables, *run_figures(run), *run_tables(run), *run_stats(run), f"<results>/{run}/answer.txt"]
+    return [
+        *tables,
+        *run_figures(run),
+        *run_tables(run),
+        *run_stats(run),
+        *run_gallery(run),
+        f"<results>/{run}/answer.txt",
+    ]
 
 
 def run_products(run):

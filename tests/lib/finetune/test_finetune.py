@@ -27,7 +27,8 @@ from workflow.lib.finetune.batches import (
 )
 from workflow.lib.finetune.evaluate import assembled, at_full_size, evaluate, evaluation_tiles, selection_dice
 from workflow.lib.finetune.finetune import finetune_network, freeze, polynomial_rate
-from workflow.lib.finetune.metrics import Case
+from workflow.lib.finetune.kept import read_predictions
+from workflow.lib.finetune.metrics import Case, confusion, dice
 from workflow.lib.job.run import UserError, read_json, sha256_of, write_json
 from workflow.lib.networks.build import build_classifier, build_segmenter
 from workflow.lib.networks.checkpoint import write_checkpoint
@@ -149,7 +150,11 @@ def test_network_learns_and_reports(job: dict[str, Any], tmp_path: Path, frozen:
     finetune_network(output_folder=tmp_path / "out", **job)
     [card] = read_json(tmp_path / "out" / "card.json")["runs"]
     assert card["metrics"]["dice index"] > 0.5
-    assert len(pd.read_csv(tmp_path / "out" / "cases.csv")) == 4
+    cases = pd.read_csv(tmp_path / "out" / "cases.csv")
+    assert len(cases) == 4
+    kept, masks = read_predictions(tmp_path / "out"), load_prepared(job["data_folder"]).masks
+    found = {f"c{row}": dice(confusion(masks[row] > 0, labels > 0), 0) for row, labels in (kept or {}).items()}
+    assert found == dict(zip(cases["case"], cases["dice"], strict=True))
     history = pd.read_csv(tmp_path / "out" / "history.csv")
     best = history["validation dice"].max()
     assert history.loc[history["epoch"] == card["best epoch"], "validation dice"].item() == best

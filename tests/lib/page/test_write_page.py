@@ -11,17 +11,73 @@ from PIL import Image
 from tests.lib.claims.all_tables import write_judged, write_tables
 from tests.lib.paper.test_figures import GRIDS
 from tests.lib.tables.synthetic_run import write_run
-from workflow.lib.job.run import UserError
-from workflow.lib.page.page import PLACED, as_table, caption_text, figure, linked, render, write_page
+from workflow.lib.job.run import UserError, write_json
+from workflow.lib.page.page import PLACED, as_table, figure, linked, render, write_page
+from workflow.lib.page.topic import write_rank, write_topic
+from workflow.lib.paper.captions import caption_text
 from workflow.lib.selection.answer import write_answer
 from workflow.lib.tables.headed import write_table
 
 REPORT = Path(__file__).parents[3] / "workflow/report"
 CAPTIONS = [REPORT / f"{name}.rst" for name in [*PLACED, "replay", "robustness_vs_length"]]
+SHEETS = [REPORT / "images.rst", REPORT / "segmentations.rst"]
 
 
-def page_of(folder: Path, **grid: Any) -> str:
-    """The page of a made-up run, its figures empty."""
+def sheets_of(folder: Path, target: str) -> None:
+    """Empty contact sheets of a target, with their numbers."""
+    (folder / "gallery").mkdir(exist_ok=True)
+    for sheet in ("images", "segmentations"):
+        Image.new("RGB", (300, 200), "grey").save(folder / f"gallery/{target}-{sheet}.png")
+        (folder / f"gallery/{target}-{sheet}.pdf").touch()
+    rows = [
+        {"case": case, "start": "best: simple", "class": "c", "dice": dice}
+        for case, dice in (("best", 0.5), ("worst", None))
+    ]
+    pd.DataFrame(rows).to_csv(folder / f"gallery/{target}-segmentations.csv", index=False)
+    (folder / f"gallery/{target}-images.csv").touch()
+
+
+def rank_page(folder: Path, targets: list[str]) -> Path:
+    """The page of made-up rankings of two candidates."""
+    rows = {
+        "place": [1, 2],
+        "candidate": ["a", "b"],
+        "value": [-0.1, -0.2],
+        "ci_low": -0.3,
+        "ci_high": 0.0,
+        "undecided": [True, False],
+    }
+    rows |= {
+        "gain_over_default": [0.0, -0.1],
+        "gain_low": -0.2,
+        "gain_high": 0.1,
+        "inputs": "x",
+        "seconds": 2.5,
+        "warnings": "",
+    }
+    for target in targets:
+        sheets_of(folder, target)
+        place = folder / "rank" / target
+        place.mkdir(parents=True)
+        pd.DataFrame(rows).to_csv(place / "ranking.csv", index=False)
+        Image.new("RGB", (300, 100), "grey").save(place / "ranking.png")
+        (place / "ranking.pdf").touch()
+        (place / "answer.txt").write_text("First.\n")
+        (place / "confirm.txt").write_text("Then.\n\nAnd.\n")
+        write_json(place / "ranking.json", dict.fromkeys(("choice", "default"), {"label": "a", "path": "p"}))
+    write_rank(
+        run="mine",
+        targets=targets,
+        captions=[str(path) for path in [*SHEETS, REPORT / "rank.rst"]],
+        files=[str(path) for path in folder.rglob("*.*")],
+        template=str(REPORT / "topic.html.j2"),
+        output=folder / "rank.html",
+    )
+    return folder / "rank.html"
+
+
+def page_of(folder: Path, gallery: list[str] | None = None, **grid: Any) -> str:
+    """The page of a made-up run, its figures empty; gallery: targets with contact sheets."""
     downstream, robustness = write_run(folder, **grid)
     tables = write_tables(downstream, robustness, folder / "tables")
     write_judged(downstream, robustness, None, folder / "tables")
@@ -31,14 +87,17 @@ def page_of(folder: Path, **grid: Any) -> str:
         Image.new("RGB", (300, 200)).save(folder / f"figures/{path.stem}.png")
         for kind in ("pdf", "csv"):
             (folder / f"figures/{path.stem}.{kind}").touch()
+    for target in gallery or []:
+        sheets_of(folder, target)
     files = [str(path) for path in folder.rglob("*.*")]
     write_page(
         run="<mine>",
         files=files,
         cards=[],
         template=str(REPORT / "index.html.j2"),
-        captions=[str(path) for path in CAPTIONS],
+        captions=[str(path) for path in CAPTIONS + SHEETS],
         titles={path.stem: f"title of {path.stem}" for path in CAPTIONS},
+        gallery=gallery or [],
         protocol="sound",
         output=folder / "index.html",
     )
@@ -49,14 +108,10 @@ def page_of(folder: Path, **grid: Any) -> str:
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("grid", GRIDS)
 def test_page_of_a_run(tmp_path: Path, grid: str) -> None:
-    page = page_of(tmp_path, **GRIDS[grid])
+    page = page_of(tmp_path, ["sheets of one"], **GRIDS[grid])
     assert "&lt;mine&gt;" in page and "<mine>" not in page
-    assert page.count("data:image/png") == len(CAPTIONS)
-    assert not re.search(r'(?:src|href)="(?:\w+:)?//|@import|url\(', page)
-    for link in re.findall(r'href="([^"#:]+)"', page):
-        assert (tmp_path / link).exists(), link
-    for target in re.findall(r'href="#([^"]+)"', page):
-        assert f'id="{target}"' in page
+    assert page.count("data:image/png") == len(CAPTIONS) and page.count("data:image/webp") == 2
+    check_links(page, tmp_path)
     for text in (
         "Start from",
         "Every claim of the register",
@@ -64,6 +119,61 @@ def test_page_of_a_run(tmp_path: Path, grid: str) -> None:
         "Mean Dice of every start",
         "<dt>Protocol</dt><dd>sound",
     ):
+        assert text in page
+
+
+def check_links(page: str, folder: Path) -> None:
+    """Every link leads to a file or to a part of the page, and nothing is loaded."""
+    assert not re.search(r'(?:src|href)="(?:\w+:)?//|@import|url\(', page)
+    for link in re.findall(r'href="([^"#:]+)"', page):
+        assert (folder / link).exists(), link
+    for target in re.findall(r'href="#([^"]+)"', page):
+        assert f'id="{target}"' in page
+
+
+def test_page_of_rankings(tmp_path: Path) -> None:
+    page = rank_page(tmp_path, ["eyes", "hearts"]).read_text()
+    check_links(page, tmp_path)
+    for text in (
+        "Start from a, the default.",
+        "<p>First.</p>",
+        "<p>And.</p>",
+        "-0.1000 [-0.3000, 0.0000]",
+        "Eyes: images",
+    ):
+        assert text in page
+    assert page.count("data:image/webp") == 2 and page.count("data:image/png") == 2
+
+
+def topic_page(folder: Path) -> Path:
+    """The page of a topic with one figure and one table."""
+    table = pd.DataFrame(
+        {"dataset": ["a"], "task": "masked", "estimate": 0.25, "low": 0.1, "high": 0.4, "verdict": "supported"}
+    )
+    (folder / "tables").mkdir()
+    (folder / "figures").mkdir()
+    write_table(table, folder / "tables/transfer_effects.csv", "What is compared.")
+    Image.new("RGB", (300, 200)).save(folder / "figures/transfer_gain.png")
+    for name in ("transfer_gain.pdf", "transfer_gain.csv"):
+        (folder / "figures" / name).touch()
+    write_topic(
+        run="mine",
+        title="Which task?",
+        lead="Higher is better.",
+        figures={"transfer_gain": "what a task gains"},
+        tables={"transfer_effects": "Gains"},
+        captions=[str(REPORT / "transfer_gain.rst")],
+        files=[str(path) for path in folder.rglob("*.*")],
+        template=str(REPORT / "topic.html.j2"),
+        output=folder / "transfer.html",
+    )
+    return folder / "transfer.html"
+
+
+def test_page_of_a_topic(tmp_path: Path) -> None:
+    page = topic_page(tmp_path).read_text()
+    check_links(page, tmp_path)
+    for text in ("Which task?", "What a task gains", "What is compared.", "masked", "0.2500", '<td class="supported">'):
         assert text in page
 
 
@@ -102,4 +212,4 @@ def test_files_are_links_by_folder_and_name(tmp_path: Path) -> None:
 def test_a_damaged_figure_is_reported(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"no image")
     with pytest.raises(UserError, match=r"(?s)no PNG.*rm .*a\.png"):
-        figure(tmp_path, "a", "title", "caption")
+        figure(tmp_path / "a", "title", "caption")

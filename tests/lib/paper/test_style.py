@@ -1,5 +1,6 @@
 """Saving figures: refuses empty or broken data, leaves nothing half-written, same bytes for the same data."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -73,3 +74,22 @@ def test_nothing_to_draw_still_makes_all_files(tmp_path: Path) -> None:
     style.nothing_to_draw("for this reason", **paths(tmp_path))
     assert pd.read_csv(tmp_path / "figure.csv")["note"].tolist() == ["for this reason"]
     assert (tmp_path / "figure.pdf").read_bytes().startswith(b"%PDF") and (tmp_path / "figure.png").exists()
+
+
+def test_every_colour_is_named_in_one_file() -> None:
+    """So that another colour is one line."""
+    library = Path(style.__file__).parents[1]
+    for folder in ("paper", "rank", "gallery"):
+        for path in (library / folder).glob("*.py"):
+            assert path.name == "style.py" or not re.search(r'"#[0-9A-Fa-f]{6}"', path.read_text()), path
+
+
+@pytest.mark.slow
+def test_figures_fit_the_page_and_bring_their_fonts(published: Path) -> None:
+    figures = sorted((published / "results/published/figures").glob("*.pdf"))
+    assert len(figures) == 12
+    for path in figures:
+        content = path.read_bytes()
+        [width] = re.findall(rb"/MediaBox \[ 0 0 ([\d.]+) ", content)
+        assert float(width) / 72 <= style.WIDTH + 0.01, path.name
+        assert b"/FontFile2" in content and b"/Type3" not in content, path.name

@@ -103,6 +103,15 @@ def inside(data: Prepared, row: int) -> np.ndarray:
     return mask
 
 
+def shown_rows(data: Prepared, case: str) -> list[int]:
+    """The items by which a case is shown: of a volume its middle slice and, if that is another, the one with most labelled
+    pixels."""
+    rows = np.flatnonzero(data.items["case"] == case)
+    labelled = [np.count_nonzero(data.masks[row]) for row in rows]
+    middle, most = rows[len(rows) // 2], rows[np.argmax(labelled)]
+    return list(dict.fromkeys(map(int, [middle, most] if any(labelled) else [middle])))
+
+
 def _open_array(path: Path, described: dict[str, Any]) -> np.ndarray:
     expected = f"{tuple(described['shape'])} {described['dtype']}"
     try:

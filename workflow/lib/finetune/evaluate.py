@@ -1,7 +1,7 @@
 """Evaluation of a fine-tuned network on a part of its target."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import groupby
 
 import numpy as np
@@ -56,18 +56,22 @@ def evaluate(
     precision: str,
     protocol: Protocol,
     truth: Callable[[str], Array] | None = None,
+    keep: Mapping[int, Array] | None = None,
 ) -> tuple[pd.DataFrame, dict[str, float]]:
     """A row per case and class, and the columns of the run's table.
+
+    keep: {row of the data's items: (H, W) uint8}; the labels that are predicted there are written into these arrays.
 
     By the protocol's `metrics`, pooled over all tiles or per case. `truth` gives a case's masks before the resize: segmentations
     are compared at their size, where metrics are per case. Rank metrics are always at the network's size.
     """
     classes = tiles.data.card["classes"]
-    found = (
+    every = (
         tile
         for guesses, masks in predict(network, tiles, batch=batch, precision=precision)
         for tile in zip(guesses.cpu().numpy(), masks.numpy(), strict=True)
     )
+    found = _keeping(every, tiles.patches, keep or {})
     if protocol["metrics"] == "per_case":
         judged = (
             (case, at_full_size(case, truth(case.name)) if truth else as_assembled(case))
@@ -77,6 +81,18 @@ def evaluate(
         return table, case_metrics(table)
     guesses, masks = (list(arrays) for arrays in zip(*found, strict=True))
     return confusion_table(_case_names(tiles), guesses, masks, classes), study_metrics(guesses, masks, batch)
+
+
+def _keeping(
+    found: Iterable[tuple[Array, Array]], patches: list[Patch], keep: Mapping[int, Array]
+) -> Iterator[tuple[Array, Array]]:
+    """The tiles as they are; the labels of those at the rows of `keep` are written there."""
+    for patch, (guess, mask) in zip(patches, found, strict=True):
+        if patch.row in keep:
+            side = mask.shape[-1]
+            there = (slice(patch.top, patch.top + side), slice(patch.left, patch.left + side))
+            keep[patch.row][there] = predicted(guess)
+        yield guess, mask
 
 
 def selection_dice(network: nn.Module, tiles: Tiles, batch: int, precision: str, metrics: str) -> float:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from workflow.lib.data.prepared import Prepared, load_prepared, truths_of
 from workflow.lib.finetune.batches import TrainItems, items_per_epoch, training_patches
 from workflow.lib.finetune.evaluate import evaluate, evaluation_tiles, selection_dice
+from workflow.lib.finetune.kept import PREDICTIONS, blank_labels, write_predictions
 from workflow.lib.finetune.subsets import training_patients
 from workflow.lib.job.run import UserError, atomic_path, derive_seed, hash_of, read_json, sha256_of, write_json
 from workflow.lib.networks.build import Segmenter, build_classifier, build_segmenter, load_decoder, load_encoder
@@ -78,7 +80,8 @@ def finetune_network(
 ) -> None:
     """Train and evaluate one network for every seed, one after the other; writes to `output_folder`:
 
-    cases.csv and history.csv of all seeds, and card.json, with the card of each under `runs`.
+    cases.csv and history.csv of all seeds, and card.json, with the card of each under `runs`; and of the first seed
+    predictions.npz: what its network predicts for the test items that are shown of each case (`shown_rows`).
 
     weights: the checkpoint of all seeds, or one for each. training: the arguments of `finetune_seed`. What is finished waits
     in `output_folder`.resume, so that a killed job resumes with the seed that it was at. Raises `UserError` as `finetune_seed`.
@@ -110,6 +113,10 @@ def _join(folders: Mapping[int, Path], output: Path, job: Finetuning) -> None:
         tables = [(folder / name).read_text() for folder in folders.values()]
         with atomic_path(output / name) as temporary:
             temporary.write_text(tables[0] + "".join(table.partition("\n")[2] for table in tables[1:]))
+    first = next(iter(folders.values())) / PREDICTIONS
+    if first.exists():  # an earlier version kept none
+        with atomic_path(output / PREDICTIONS) as temporary:
+            shutil.copyfile(first, temporary)
     runs = [read_json(folder / "card.json") for folder in folders.values()]
     seconds = round(sum(run["seconds"] for run in runs), 3)
     names = job._asdict() | {"epochs": str(job.epochs), "seeds": written(job.seeds)}
@@ -134,8 +141,9 @@ def finetune_seed(
     of: tuple[int, int] = (0, 1),
     slot_used: bool = False,
 ) -> bool:
-    """Train and evaluate one network; writes cases.csv, history.csv (both with a column seed) and card.json to `output_folder`,
-    or nothing where they are there already, of the same settings and data. Returns whether it trained.
+    """Train and evaluate one network; writes cases.csv, history.csv (both with a column seed), card.json and, of the first of
+    several, predictions.npz to `output_folder`, or nothing where they are there already, of the same settings and data. Returns
+    whether it trained.
 
     `names`: target, freeze (frozen | tuned), encoder, scheme, pretrain_seed, epochs, seed, transfer, patients and draw (see
     `Way`); they go into the card.
@@ -204,7 +212,8 @@ def finetune_seed(
     )
     history = train(plan, resume, hash_of(settings), save_every=SAVE_EVERY, of=of, slot_used=slot_used)
     test = evaluation_tiles(data, "test", protocol, inputs, seed)
-    table, metrics = evaluate(network, test, recipe["batch"], computed_in, protocol, truth)
+    keep = {} if of[0] else blank_labels(data)
+    table, metrics = evaluate(network, test, recipe["batch"], computed_in, protocol, truth, keep)
     card = settings | {
         "config_hash": hash_of(settings),
         "best epoch": int(history.loc[history["validation dice"][::-1].idxmax(), "epoch"]),
@@ -215,6 +224,8 @@ def finetune_seed(
         "metrics": _finite(metrics),
         **provenance(place),
     }
+    if keep:
+        write_predictions(output_folder, keep)
     _write_results(output_folder, seed, table, history, card)
     discard_resume(resume)
     return True

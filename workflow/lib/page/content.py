@@ -138,6 +138,33 @@ def findings(quality: pd.DataFrame) -> pd.DataFrame:
     return quality[list(titles)].rename(columns=titles).fillna("").astype(str)
 
 
+def dice_of_cases(sheets: pd.DataFrame) -> pd.DataFrame:
+    """Dice of the cases that sheets of segmentations show: their CSV files, with a column target."""
+    if "start" not in sheets:  # nothing was drawn
+        return pd.DataFrame({"Target": sheets["target"], "Note": sheets["note"]})
+    sheets = sheets.dropna(subset="start")
+    shown = {"Target": sheets["target"], "Case": sheets["case"], "Start": sheets["start"], "Class": sheets["class"]}
+    name = {"Name": sheets["name"]} if "name" in sheets else {}
+    return pd.DataFrame(
+        shown | name | {"Dice": sheets["dice"].map(lambda value: "" if pd.isna(value) else f"{value:.4f}")}
+    )
+
+
+def candidates(ranking: pd.DataFrame) -> pd.DataFrame:
+    """Every candidate of a target, from ranking.csv."""
+    shown = {
+        "Place": ranking["place"].map(_number),
+        "Candidate": ranking["candidate"],
+        "Value": _intervals(ranking, "value", "ci_low", "ci_high"),
+        "Gain over the default": _intervals(ranking, "gain_over_default", "gain_low", "gain_high", "+"),
+        "In the confidence set": ranking["undecided"].map({True: "yes", False: "no"}),
+        "Inputs": ranking["inputs"],
+        "Seconds": ranking["seconds"].map(lambda value: _number(value, 1)),
+        "Warnings": ranking["warnings"],
+    }
+    return pd.DataFrame(shown).astype(object).fillna("").astype(str)
+
+
 def run_card(run: str, results: pd.DataFrame, cards: Sequence[dict[str, Any]], protocol: str | None) -> dict[str, str]:
     """What the run was made of, from its fine-tunings (rows of `read_downstream`) and from cards of fine-tunings or of a
     deposited run; `protocol`: where the cards do not name it."""

@@ -80,7 +80,9 @@ def dice_vs_length(downstream: str, noise_ceiling: str, *, pdf: str, png: str, c
     handles = [style.key(scheme, color=colour[scheme], marker=_marker(schemes, scheme)) for scheme in schemes]
     frozen = sorted(data["freeze"].unique())
     handles += [style.key(f"{style.name(value)} encoder", linestyle=style.DASHES[int(value)]) for value in frozen]
-    handles += [style.key("random initialisation", color="#999999", linewidth=1)] if (data["epochs"] == 0).any() else []
+    handles += (
+        [style.key("random initialisation", color=style.SILVER, linewidth=1)] if (data["epochs"] == 0).any() else []
+    )
     style.legend_below(figure, handles, noise.note(data))
     style.save_figure(figure, data, pdf=pdf, png=png, csv=csv, optional=INTERVAL)
 
@@ -103,13 +105,13 @@ def _dice_panel(axis: Axes, part: pd.DataFrame, schemes: list[str]) -> None:
         axis.fill_between(x, line["dice_ci_low"], line["dice_ci_high"], alpha=0.18, linewidth=0, **look)
     scratch = part.loc[part["epochs"] == 0, ["freeze", "dice_mean", *INTERVAL]].to_numpy()
     for freeze, dice, *_ in scratch:
-        axis.axhline(dice, color="#999999", linestyle=style.DASHES[int(freeze)], linewidth=1)
+        axis.axhline(dice, color=style.SILVER, linestyle=style.DASHES[int(freeze)], linewidth=1)
     axis.autoscale_view(scalex=False)  # axhline alone leaves a line on the very edge
     if len(scratch) and not part.empty:
         bottom, top = axis.get_ylim()
         for _, _, low, high in scratch:
             if np.isfinite(high - low):
-                axis.axhspan(low, high, color="#999999", alpha=0.15, linewidth=0)
+                axis.axhspan(low, high, color=style.SILVER, alpha=0.15, linewidth=0)
         axis.set_ylim(max(bottom, 0), min(top, 1))  # the bands of two seeds would leave the curves flat
 
 

@@ -10,7 +10,7 @@ from workflow.lib.evidence.verdicts import CONTRADICTED, INCONCLUSIVE, POOR, SUP
 from workflow.lib.paper import style
 from workflow.lib.tables.headed import read_table
 
-LOOKS = {SUPPORTED: ("o", "#0072B2"), CONTRADICTED: ("X", "#D55E00"), INCONCLUSIVE: ("D", "#888888")}
+LOOKS = {SUPPORTED: ("o", style.BLUE), CONTRADICTED: ("X", style.VERMILLION), INCONCLUSIVE: ("D", style.GREY)}
 VERDICTS = {0.0025: "verdict_0.0025", 0.005: "verdict", 0.01: "verdict_0.01"}
 NUMBERS = ["estimate", "ci_low", "ci_high", "p_value"]
 COLUMNS = ["claim_id", "claim", *NUMBERS, *VERDICTS.values(), "scope", "note"]
@@ -86,9 +86,9 @@ def label(claim_id: str, claim: str) -> str:
 
 def _dice_axis(axis: Axes, part: pd.DataFrame) -> None:
     """A symmetric logarithmic axis of Dice differences with the margins."""
-    axis.axvline(0, color="#888888", linewidth=0.8, zorder=1)
+    axis.axvline(0, color=style.GREY, linewidth=0.8, zorder=1)
     for margin, shade in ((0.01, 0.25), (0.005, 0.35), (0.0025, 0.45)):
-        axis.axvspan(-margin, margin, color="#BBBBBB", alpha=shade, linewidth=0, zorder=0.5)
+        axis.axvspan(-margin, margin, color=style.MARGINS, alpha=shade, linewidth=0, zorder=0.5)
     axis.set_xscale("symlog", linthresh=0.01, linscale=1.6)
     ticks = [0.005, 0.01, 0.03, 0.1, 0.3, 1.0]
     limit = max(0.02, 1.2 * np.nanmax(np.abs(part[NUMBERS[:3]].to_numpy(float))))
@@ -102,7 +102,7 @@ def _dice_axis(axis: Axes, part: pd.DataFrame) -> None:
 
 def _correlation_axis(axis: Axes, part: pd.DataFrame) -> None:
     for value in (0, POOR):
-        axis.axvline(value, color="#888888", linewidth=0.8, linestyle=style.DASHES[int(value > 0)], zorder=1)
+        axis.axvline(value, color=style.GREY, linewidth=0.8, linestyle=style.DASHES[int(value > 0)], zorder=1)
     axis.set_xlim(-1.02, 1.02)
     axis.set_xticks([-1, -0.5, 0, 0.5, 1])
     axis.set_xlabel(f"Spearman's ρ, or a difference of two; dashed: {POOR}")

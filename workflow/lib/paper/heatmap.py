@@ -13,7 +13,7 @@ from workflow.lib.paper import noise, style
 from workflow.lib.tables.headed import read_table
 
 KEY = ["dataset", "model", "encoder", "metric", "margin", "pooled", "level"]
-ABSENT = "#D9D9D9"
+ABSENT = style.ABSENT_GREY
 NEGATIVE = -0.25  # from here on a dot tells red from blue where there is no colour
 
 
@@ -94,14 +94,14 @@ def _mark_rows(axis: Axes, rows: list[tuple[str, str]], counts: pd.DataFrame) ->
 
 def _legend(figure: Figure, counts: pd.DataFrame, negative: bool, absent: bool) -> None:
     """The legend: all marks but the colours of the map."""
-    dot = {"marker": "o", "markersize": 4.5, "markeredgewidth": 1.6, "markerfacecolor": "white", "color": "#D6604D"}
+    dot = {"marker": "o", "markersize": 4.5, "markeredgewidth": 1.6, "markerfacecolor": "white", "color": style.HIGH}
     handles: list[Artist] = (
         [style.key(f"{NEGATIVE} or less".replace("-", "−"), linestyle="", **dot)] if negative else []
     )
     handles += [Patch(label="the encoder has no such level", facecolor=ABSENT)] if absent else []
     if (2 * counts["muted_curves"] >= counts["curves"]).any():
         handles.append(
-            Patch(label="half of the curves or more †", facecolor="#92C5DE", edgecolor="white", hatch="//////")
+            Patch(label="half of the curves or more †", facecolor=style.LOW, edgecolor="white", hatch="//////")
         )
     note = f"(n/m†): n of the m curves of this row, of which {noise.NOISE}" if counts["muted_curves"].any() else ""
     if handles or note:

@@ -56,16 +56,16 @@ def pool_regret(pool: str, *, pdf: str, png: str, csv: str) -> None:
     for target, mark in zip(targets, style.MARKERS * len(targets), strict=False):
         part = data[data["dataset"] == target].groupby("label")["regret"].mean()
         axis.plot(
-            part.to_numpy(), [rows.index(name) for name in part.index], mark, color="#888888", alpha=0.8, linestyle=""
+            part.to_numpy(), [rows.index(name) for name in part.index], mark, color=style.GREY, alpha=0.8, linestyle=""
         )
-    axis.plot(mean[rows].to_numpy(), range(len(rows)), "D", color="#D55E00", markersize=4.5, linestyle="")
+    axis.plot(mean[rows].to_numpy(), range(len(rows)), "D", color=style.VERMILLION, markersize=4.5, linestyle="")
     axis.set_yticks(range(len(rows)), rows)
     axis.set_ylim(len(rows) - 0.4, -0.6)
     axis.grid(axis="y", visible=False)
     axis.set_xlabel("Dice lost against the best network of the pool")
-    keys = [style.key("mean", color="#D55E00", marker="D", linestyle="")]
+    keys = [style.key("mean", color=style.VERMILLION, marker="D", linestyle="")]
     keys += [
-        style.key(t, color="#888888", marker=m, linestyle="") for t, m in zip(targets, style.MARKERS * 9, strict=False)
+        style.key(t, color=style.GREY, marker=m, linestyle="") for t, m in zip(targets, style.MARKERS * 9, strict=False)
     ]
     style.legend_below(
         figure,

@@ -10,8 +10,13 @@ from workflow.lib.paper import style
 from workflow.lib.selection.names import ALL, FIXED, FRACTION, MINIMUM, NEVER, PATIENCE, PLATEAU, THRIFTY
 from workflow.lib.tables.headed import read_table
 
-LINE = "#0072B2"
-KINDS = {PATIENCE: "#D55E00", MINIMUM: "#AA4499", PLATEAU: "#009E73", FRACTION: "#56B4E9"}  # first words of a rule
+LINE = style.BLUE
+KINDS = {
+    PATIENCE: style.VERMILLION,
+    MINIMUM: style.PURPLE,
+    PLATEAU: style.GREEN,
+    FRACTION: style.SKY,
+}  # first words of a rule
 BUDGETS = {  # budget -> marker, words
     "whole": ("o", "parameters for most Dice"),
     "half": ("s", "… and half of the schedule at most"),
@@ -80,8 +85,8 @@ def _handles(data: pd.DataFrame) -> list[Any]:
 
 
 def _panel(axis: Axes, part: pd.DataFrame, bars: bool) -> None:
-    axis.axhspan(-MARGIN, MARGIN, color="#DDDDDD", alpha=0.6, linewidth=0, zorder=0.5)
-    axis.axhline(0, color="#888888", linewidth=0.7, zorder=1)
+    axis.axhspan(-MARGIN, MARGIN, color=style.BAND, alpha=0.6, linewidth=0, zorder=0.5)
+    axis.axhline(0, color=style.GREY, linewidth=0.7, zorder=1)
     fixed = part[part["rule"].str.startswith(FIXED)].sort_values("epochs_saved")
     axis.plot(fixed["epochs_saved"], fixed["diff_to_last"], color=LINE, marker="o", markersize=3 if bars else 2)
     points = _rules(part)
@@ -110,4 +115,4 @@ def _annotate(axis: Axes, fixed: pd.DataFrame, points: pd.DataFrame) -> None:
     if points["rule"].str.split(", ").str[1].nunique() > 1:
         for i, row in enumerate(better.nlargest(NAMED, "to_fixed").itertuples()):
             where |= {"xytext": (-6, 14 + 9 * i), "ha": "right", "arrowprops": {"arrowstyle": "-", "linewidth": 0.4}}
-            axis.annotate(row.rule.split(", ", 1)[1], (row.epochs_saved, row.diff_to_last), color="#444444", **where)
+            axis.annotate(row.rule.split(", ", 1)[1], (row.epochs_saved, row.diff_to_last), color=style.INK, **where)

@@ -119,7 +119,7 @@ def robustness_vs_dice(robustness: str, downstream: str, noise_ceiling: str, *, 
     bar.set_ticks(_bar_ticks(data["epochs"]))
     handles = [style.key(scheme, marker=style.MARKERS[i % 6], linestyle="") for i, scheme in enumerate(schemes)]
     for freeze in sorted(data["freeze"].unique()):
-        fill = "none" if freeze else "#444444"
+        fill = "none" if freeze else style.INK
         handles.append(style.key(f"{style.name(freeze)} encoder", marker="o", linestyle="", markerfacecolor=fill))
     style.legend_below(figure, handles, noise.note(data).replace("Pale", "Small and pale"))
     style.save_figure(figure, data, pdf=pdf, png=png, csv=csv)

@@ -32,7 +32,8 @@ PANELS = [  # pool, budget, column, title, label
     ("all", "whole", "diff_to_last", "among all checkpoints", "Dice against mean last"),
 ]
 ENDS = {"diff_to_last": ("diff_low", "diff_high"), "to_fixed": ("to_fixed_low", "to_fixed_high"), "kendall": None}
-COLOUR = {"score": "#D55E00", "combined": "#009E73", "baseline": "#000000"}
+COLUMNS = 3  # of panels
+COLOUR = {"score": style.VERMILLION, "combined": style.GREEN, "baseline": style.BLACK}
 SYMBOLS = ["o", "s", "^", "D", "v", "P", "X", "<"]
 
 
@@ -51,17 +52,22 @@ def score_selection(score_selection_summary: str, *, pdf: str, png: str, csv: st
     scores = sorted(kind.index[kind == "score"], key=lambda name: -mean.get(name, -np.inf))
     rows = [*scores, *(name for name in [*COMBINED, *BASELINES] if name in kind)]
     panels = [panel for panel in PANELS if panel[3] in set(data["panel"])]
-    figure, axes = style.grid(1, len(panels), sharey=True)
-    figure.set_size_inches(1.9 + 1.75 * len(panels), 1.5 + 0.2 * len(rows))
+    lines = -(-len(panels) // COLUMNS)
+    figure, axes = style.grid(lines, min(COLUMNS, len(panels)), sharey=True)
+    figure.set_size_inches(style.WIDTH, 0.8 + lines * (0.6 + 0.17 * len(rows)))
+    for axis in axes.flat[len(panels) :]:
+        axis.set_axis_off()
     targets = sorted(set(data["dataset"]) - {ALL})
-    for axis, panel in zip(axes[0], panels, strict=True):
+    for axis, panel in zip(axes.flat, panels, strict=False):
         _panel(axis, data[data["panel"] == panel[3]], rows, targets, panel)
-    axes[0, 0].set_yticks(range(len(rows)), [SELECTORS.get(name, name) for name in rows])
+    axes[0, 0].set_yticks(
+        range(len(rows)), [SELECTORS.get(name, name) for name in rows]
+    )  # of all, as they share the axis
     axes[0, 0].set_ylim(len(rows) - 0.4, -0.6)
     words = {"score": "score, setting chosen on other targets", "combined": "combined", "baseline": "baseline"}
     handles = [style.key(text, color=COLOUR[one], marker="o", markersize=5) for one, text in words.items()]
     marks = zip(targets, SYMBOLS * len(targets), strict=False)
-    handles += [style.key(target, color="#777777", marker=mark, linestyle="") for target, mark in marks]
+    handles += [style.key(target, color=style.DIM, marker=mark, linestyle="") for target, mark in marks]
     k = table["k"].max()
     bars = f"Bars, within runs: 95 % t interval over k = {k:.0f} runs; " if k > 1 else "Bars, "
     note = f"{bars}among all: seeds only. Grey band: ±{MARGIN} Dice; grey line: perfect selector, same seed noise"
@@ -91,16 +97,16 @@ def _panel(axis: Axes, part: pd.DataFrame, rows: list[str], targets: list[str], 
     axis.set_xlabel(panel[4])
     axis.tick_params(axis="y", length=0)
     axis.grid(axis="y", visible=False)
-    axis.axvline(0, color="#888888", linewidth=0.7, zorder=1)
+    axis.axvline(0, color=style.GREY, linewidth=0.7, zorder=1)
     if panel[2] != "kendall":
-        axis.axvspan(-MARGIN, MARGIN, color="#DDDDDD", alpha=0.6, linewidth=0, zorder=0.5)
+        axis.axvspan(-MARGIN, MARGIN, color=style.BAND, alpha=0.6, linewidth=0, zorder=0.5)
     means = part[part["dataset"] == ALL]
     if means["ceiling"].notna().any():
-        axis.axvline(means["ceiling"].mean(), color="#999999", linestyle=style.DASHES[1])
+        axis.axvline(means["ceiling"].mean(), color=style.SILVER, linestyle=style.DASHES[1])
     for target, mark in zip(targets, SYMBOLS * len(targets), strict=False):
         points = part[part["dataset"] == target]
         at = [rows.index(name) for name in points["selector"]]
-        look: dict[str, Any] = {"color": "#777777", "alpha": 0.7, "markersize": 2.8, "linestyle": ""}
+        look: dict[str, Any] = {"color": style.DIM, "alpha": 0.7, "markersize": 2.8, "linestyle": ""}
         axis.plot(points["value"], at, mark, **look)
     for row in means.itertuples():
         i, colour = rows.index(row.selector), COLOUR[row.kind]

@@ -14,16 +14,16 @@ from workflow.lib.tables.headed import read_table
 
 LAST, ACCURACY, RANDOM, ORACLE, SCRATCH = "last", "imagenet_accuracy", "random", "oracle", "scratch"
 LOOKS = {  # selector -> name, marker, colour
-    ORACLE: ("best length, chosen on other seeds", "^", "#009E73"),
-    OTHERS: ("lowest score, setting chosen on other data sets", "o", "#D55E00"),
-    LAST: ("last length", "s", "#000000"),
-    ACCURACY: ("highest accuracy", "x", "#AA4499"),
-    RANDOM: ("random length, expected", "P", "#777777"),
-    SCRATCH: ("random initialisation", "v", "#777777"),
+    ORACLE: ("best length, chosen on other seeds", "^", style.GREEN),
+    OTHERS: ("lowest score, setting chosen on other data sets", "o", style.VERMILLION),
+    LAST: ("last length", "s", style.BLACK),
+    ACCURACY: ("highest accuracy", "x", style.PURPLE),
+    RANDOM: ("random length, expected", "P", style.DIM),
+    SCRATCH: ("random initialisation", "v", style.DIM),
 }
-FIXED = "#0072B2"
+FIXED = style.BLUE
 CLOUD: dict[str, Any] = {
-    "color": "#E69F00",
+    "color": style.ORANGE,
     "alpha": 0.45,
     "linewidth": 0,
     "zorder": 1.5,
@@ -71,8 +71,8 @@ def _hollow() -> dict[str, Any]:
 
 
 def _tradeoff_panel(axis: Axes, data: pd.DataFrame, near: bool) -> None:
-    axis.axhspan(-MARGIN, MARGIN, color="#DDDDDD", alpha=0.6, linewidth=0, zorder=0.5)
-    axis.axhline(0, color="#888888", linewidth=0.7, zorder=1)
+    axis.axhspan(-MARGIN, MARGIN, color=style.BAND, alpha=0.6, linewidth=0, zorder=0.5)
+    axis.axhline(0, color=style.GREY, linewidth=0.7, zorder=1)
     cloud = data[data["selector"] == SCORE]
     axis.scatter(cloud["epochs_saved"], cloud["diff_to_last"], s=9, **CLOUD)
     others = data[data["selector"] == ANALYST]
@@ -108,11 +108,11 @@ ROWS = {  # rows of a panel, from the top
 LINES: dict[str, tuple[str, dict[str, Any]]] = {
     ORACLE: (
         "best checkpoint, chosen on other seeds",
-        {"color": "#009E73", "linestyle": style.DASHES[1], "linewidth": 0.9, "zorder": 1},
+        {"color": style.GREEN, "linestyle": style.DASHES[1], "linewidth": 0.9, "zorder": 1},
     ),
     RANDOM: (
         "random checkpoint, expected",
-        {"color": "#777777", "linestyle": style.DASHES[2], "linewidth": 0.9, "zorder": 1},
+        {"color": style.DIM, "linestyle": style.DASHES[2], "linewidth": 0.9, "zorder": 1},
     ),
 }
 

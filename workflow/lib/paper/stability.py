@@ -13,7 +13,7 @@ from workflow.lib.tables.headed import read_table
 from workflow.lib.tables.settings import WORD
 
 ALL = "all encoders"
-METRICS = {"cosine_distance": "#0072B2", "l2_loss": "#E69F00", "inv_pearson_corr": "#CC79A7"}
+METRICS = {"cosine_distance": style.BLUE, "l2_loss": style.ORANGE, "inv_pearson_corr": style.PINK}
 CHOSEN = {"chosen_x": ("s", "chosen for the target on the x axis"), "chosen_y": ("D", "… on the y axis")}
 
 

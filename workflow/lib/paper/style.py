@@ -19,10 +19,26 @@ from workflow.lib.job.run import UserError, atomic_path
 from workflow.lib.paper.names import name as name  # also for the figures
 
 WIDTH = 7.2  # inches: two columns of a journal page
-# Okabe and Ito (2008) for encoders, Tol's muted scheme (2021) for schemes: distinguishable with any colour vision.
-ENCODER_COLOURS = {"unet": "#0072B2", "resnet50": "#D55E00", "swin": "#009E73"}
-SCHEME_COLOURS = {"simple": "#332288", "advanced": "#CC6677"}
-MORE_COLOURS = ["#999933", "#56B4E9", "#882255", "#000000", "#E69F00", "#44AA99", "#AA4499"]
+# Every colour of every figure. Okabe and Ito (2008), distinguishable with any colour vision, and greys.
+BLUE, VERMILLION, GREEN, SKY = "#0072B2", "#D55E00", "#009E73", "#56B4E9"
+ORANGE, PINK, YELLOW, BLACK = "#E69F00", "#CC79A7", "#F0E442", "#000000"
+INK, DIM, GREY, SILVER = (
+    "#444444",
+    "#777777",
+    "#888888",
+    "#999999",
+)  # texts and keys; single points; lines at 0; references
+MARGINS, BAND, ABSENT_GREY, GRID = "#BBBBBB", "#DDDDDD", "#D9D9D9", "#E6E6E6"
+# Tol's muted scheme (2021), with any colour vision too.
+INDIGO, ROSE, FOREST, OLIVE = "#332288", "#CC6677", "#117733", "#999933"
+WINE, TEAL, PURPLE = "#882255", "#44AA99", "#AA4499"
+ENCODER_COLOURS = {"unet": BLUE, "resnet50": VERMILLION, "swin": GREEN}
+SCHEME_COLOURS = {"simple": INDIGO, "advanced": ROSE}
+MORE_COLOURS = [OLIVE, SKY, WINE, BLACK, ORANGE, TEAL, PURPLE]
+TASK_COLOURS = [INDIGO, ROSE, FOREST, OLIVE, WINE, SKY, BLACK]
+CLASS_COLOURS = [ORANGE, SKY, GREEN, YELLOW, PINK, BLUE, VERMILLION]  # of masks, by label
+ERROR_COLOURS = {"correct": "#FFFFFF", "missed": VERMILLION, "extra": BLUE, "another class": YELLOW}  # of a prediction
+HIGH, LOW = "#D6604D", "#92C5DE"  # of a diverging map
 DASHES = ["-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (4, 1.2, 1, 1.2))]
 MARKERS = ["o", "s", "^", "D", "v", "P"]
 FILLS = ["full", "none", "left", "bottom"]  # of markers, the rest of them white
@@ -40,7 +56,7 @@ SETTINGS: dict[str, Any] = {
     "axes.linewidth": 0.7,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "grid.color": "#E6E6E6",
+    "grid.color": GRID,
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.3,
     "lines.markersize": 3.2,
@@ -89,10 +105,34 @@ def schemes_of(frame: pd.DataFrame) -> list[str]:
 def grid(rows: int, columns: int, **options: Any) -> tuple[Figure, np.ndarray]:
     """A figure with rows x columns panels (object array of axes), its size fitted to their number."""
     matplotlib.rcParams.update(SETTINGS)  # type: ignore[arg-type]
-    width = max(min(WIDTH, 1.3 + 2.3 * columns), 2.0 * columns)
+    width = min(WIDTH, 1.3 + 2.3 * columns)
     figure = Figure(figsize=(width, 1.0 + 1.65 * rows), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def sheet(rows: int, columns: int, *, shape: tuple[int, ...], left: float = 0.05) -> tuple[Figure, np.ndarray]:
+    """A page-wide figure of rows x columns pictures (object array of axes without ticks) of about this (height, width), with room
+    for titles, a line below each, and `legend_below`; left: inches for words beside the rows."""
+    matplotlib.rcParams.update(SETTINGS)  # type: ignore[arg-type]
+    wide, gap, top, below = (WIDTH - left) / columns, 0.2, 0.36, 0.62  # inches
+    high = min(wide * shape[0] / shape[1], 2 * wide)
+    height = top + rows * (high + gap) + below
+    figure = Figure(figsize=(WIDTH, height))  # no layout engine: with many pictures that takes seconds
+    FigureCanvasAgg(figure)
+    edges = {"left": left / WIDTH, "right": 0.995, "top": 1 - top / height, "bottom": (below + gap) / height}
+    axes = figure.subplots(rows, columns, squeeze=False, gridspec_kw={**edges, "wspace": 0.04, "hspace": gap / high})
+    for axis in axes.flat:
+        axis.set_xticks([])
+        axis.set_yticks([])
+        axis.grid(False)
+        axis.spines[:].set_visible(False)
+    return figure, axes
+
+
+def class_colour(label: int) -> str:
+    """The colour of a mask's label 1, 2, ...; after the last one they begin again."""
+    return CLASS_COLOURS[(label - 1) % len(CLASS_COLOURS)]
 
 
 def panels(axes: np.ndarray) -> Iterator[tuple[int, int, Axes]]:
@@ -129,7 +169,7 @@ def length_axis(axis: Axes, lengths: Sequence[int]) -> None:
 
 def key(label: str, **style: Any) -> Line2D:
     """A legend entry."""
-    return Line2D([], [], label=label, **({"color": "#444444"} | style))
+    return Line2D([], [], label=label, **({"color": INK} | style))
 
 
 def legend_below(figure: Figure, handles: Sequence[Artist], note: str = "") -> None:
@@ -141,12 +181,14 @@ def legend_below(figure: Figure, handles: Sequence[Artist], note: str = "") -> N
     options: dict[str, Any] = {"ncols": -(-len(handles) // min(fit, default=len(handles))), "handlelength": 2.2}
     wrapped = "\n".join(textwrap.fill(line, int(figure.get_figwidth() / letter)) for line in note.splitlines())
     options |= {"title": wrapped, "title_fontsize": SETTINGS["legend.fontsize"]} if note else {}
-    figure.legend(handles=handles, loc="outside lower center", **options)
+    # A sheet, which has no layout engine, has room for it.
+    options["loc"] = "outside lower center" if figure.get_layout_engine() else "lower center"
+    figure.legend(handles=handles, **options)
 
 
 def no_data(axis: Axes, words: str = "not in this run") -> None:
     """Mark a panel for which the run has no results."""
-    axis.text(0.5, 0.5, words, transform=axis.transAxes, ha="center", va="center", color="#888888")
+    axis.text(0.5, 0.5, words, transform=axis.transAxes, ha="center", va="center", color=GREY)
     axis.tick_params(which="both", bottom=False, left=False, labelbottom=False, labelleft=False)
     axis.grid(False)
 

@@ -90,17 +90,23 @@ one target); 'best in hindsight': the highest of all settings on this very row, 
 
 
 def set_table(table: str, csv: str | Path, tex: str | Path) -> None:
-    """Set `csv` in LaTeX; of long tables a digest: correlations and selection without the single settings of the score."""
+    """Set the `digest` of a table in LaTeX."""
+    _write(*digest(table, csv), tex)
+
+
+def digest(table: str, csv: str | Path) -> tuple[pd.DataFrame, str]:
+    """A table as text, by the titles of `COLUMNS`, and the lines above it; of long ones a part: correlations and selection
+    without the single settings of the score."""
     head, frame = head_of(csv), read_table(csv)
     if table == "correlations":
-        return _write(correlations_digest(frame), head + CORRELATIONS, tex)
+        return correlations_digest(frame), head + CORRELATIONS
     if table.startswith("selection"):
         frame = frame[~frame["selector"].isin(["robustness", ANALYST]) & (frame["pool"] == "within_run")]
         head += "\nSet here: without the single settings of the score, and choices within runs only."
         frame = frame[frame["selector"] == OTHERS] if table == "selection" else frame
     columns = {column: title for column, title in COLUMNS[table].items() if column in frame}
     body = pd.DataFrame({column: frame[column].map(_format(column)) for column in columns})
-    _write(body.set_axis(list(columns.values()), axis=1), head, tex)
+    return body.set_axis(list(columns.values()), axis=1), head
 
 
 def correlations_digest(table: pd.DataFrame) -> pd.DataFrame:
@@ -134,8 +140,8 @@ def correlations_digest(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _write(body: pd.DataFrame, head: str, tex: str | Path) -> None:
-    rows = [" & ".join(_escape(cell) for cell in row) + r" \\" for row in body.to_numpy()]
-    titles = " & ".join(_escape(title) for title in body.columns) + r" \\"
+    rows = [" & ".join(escape(cell) for cell in row) + r" \\" for row in body.to_numpy()]
+    titles = " & ".join(escape(title) for title in body.columns) + r" \\"
     longest = [max(map(len, body.iloc[:, i]), default=0) for i in range(len(body.columns))]
     kinds = " ".join(rf"p{{{TEXT}}}" if length > 40 else "l" for length in longest)
     start = [rf"\begin{{longtable}}{{{kinds}}}", r"\toprule", titles, r"\midrule", r"\endhead"]
@@ -159,13 +165,17 @@ def _format(column: str) -> Callable[[object], str]:
     return text
 
 
-def _escape(value: object) -> str:
+SPECIAL = {character: "\\" + character for character in "&%$#_{}"}
+SPECIAL |= {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
+SPECIAL |= {"<": "$<$", ">": "$>$", "−": "$-$", "ρ": r"$\rho$"}
+
+
+def escape(value: object) -> str:
     """LaTeX text of a value: special characters escaped, a minus sign as such."""
-    text = str(value).replace("\\", r"\textbackslash ")
-    for character in "&%$#_":
-        text = text.replace(character, "\\" + character)
-    number = text[:1] in ("+", "-") and text[1:2].isdigit()
-    return f"${text}$" if number else text.replace("<", "$<$").replace(">", "$>$").replace("−", "$-$")
+    text = str(value)
+    if text[:1] in ("+", "-") and text[1:2].isdigit():
+        return f"${text}$"
+    return "".join(SPECIAL.get(character, character) for character in text)
 
 
 def _signed2(value: float | None) -> str:

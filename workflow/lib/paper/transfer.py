@@ -22,9 +22,7 @@ TASKS = [
     "masked",
     "given",
 ]
-COLOURS = dict(
-    zip(TASKS, ["#332288", "#CC6677", "#117733", "#999933", "#882255", "#56B4E9", "#000000"], strict=True)
-) | {NONE: "#888888"}
+COLOURS = dict(zip(TASKS, style.TASK_COLOURS, strict=True)) | {NONE: style.GREY}
 LOOK = {ENCODER: ("o", "full"), BOTH: ("s", "full"), DECODER: ("^", "none")}
 WORDS = {ENCODER: "encoder", BOTH: "encoder and decoder", DECODER: "decoder alone", NONE: "random weights"}
 ENDS = ["low", "high"]
@@ -48,12 +46,12 @@ def transfer_gain(transfer_effects: str, *, pdf: str, png: str, csv: str) -> Non
     rows = list(data.groupby(["encoder", "freeze"]).groups)
     starts = _starts(data)
     figure, axes = style.grid(len(rows), len(targets), sharey="row", sharex=True)
-    figure.set_size_inches(1.6 + 1.7 * len(targets), 0.9 + len(rows) * (0.45 + 0.2 * len(starts)))
+    figure.set_size_inches(min(style.WIDTH, 1.6 + 1.7 * len(targets)), 0.9 + len(rows) * (0.45 + 0.2 * len(starts)))
     for row, column, axis in style.panels(axes):
         encoder, freeze = rows[row]
         part = data[(data["dataset"] == targets[column]) & (data["encoder"] == encoder) & (data["freeze"] == freeze)]
-        axis.axvspan(-MARGIN, MARGIN, color="#DDDDDD", alpha=0.6, linewidth=0)
-        axis.axvline(0, color="#888888", linewidth=0.7)
+        axis.axvspan(-MARGIN, MARGIN, color=style.BAND, alpha=0.6, linewidth=0)
+        axis.axvline(0, color=style.GREY, linewidth=0.7)
         for one in part.itertuples():
             place = starts.index((one.scheme, one.transfer))
             marker, fill = LOOK[one.transfer]

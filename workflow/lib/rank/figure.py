@@ -5,7 +5,7 @@ import pandas as pd
 from workflow.lib.paper import style
 
 UNIT = {"probe_all": "probe, nats", "robustness_sound": "robustness score, sign turned"}
-NEAR, APART, DEFAULT = "#0072B2", "#999999", "#D55E00"
+NEAR, APART, DEFAULT = style.BLUE, style.SILVER, style.VERMILLION
 
 
 def draw_ranking(table: pd.DataFrame, title: str, *, pdf: str, png: str, csv: str) -> None:

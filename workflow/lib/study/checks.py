@@ -332,7 +332,7 @@ def expand_paths(config: dict[str, Any]) -> None:
             if path is None:
                 continue
             entry[key] = os.path.expanduser(os.path.expandvars(path))
-            if "$" in entry[key]:
+            if "$" in entry[key] and not _is_unused_target(config, where):
                 raise UserError(
                     f"environment variable in {where}.{key} is not set",
                     found=path,
@@ -345,6 +345,13 @@ def expand_paths(config: dict[str, Any]) -> None:
         _check_exists(f"encoders.{name}.weights", encoder.get("weights"))
         _check_exists(f"encoders.{name}.architecture", encoder["architecture"].partition(LOCAL_DIR)[2] or None)
     _check_exists("released.folder", config["released"]["folder"])
+
+
+def _is_unused_target(config: dict[str, Any], where: str) -> bool:
+    """Whether `where` is a target that the run does not know, as that of configs/rank.yaml below a config of one's own."""
+    used = {*config["study"]["targets"], *(scheme.get("source") for scheme in config["schemes"].values())}
+    section, _, name = where.partition(".")
+    return section == "targets" and name not in used
 
 
 def _check_exists(where: str, path: str | None) -> None:

@@ -11,6 +11,7 @@ write_page(
     template=snakemake.input.template,
     captions=snakemake.input.captions,
     titles=snakemake.params.titles,
+    gallery=snakemake.params.gallery,
     protocol=snakemake.params.protocol,
     output=snakemake.output.page,
 )

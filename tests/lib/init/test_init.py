@@ -1,0 +1,159 @@
+"""`snakemake init`: what it finds in a folder, what it guesses, and a config that is valid without an edit."""
+
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from snakemake.utils import update_config
+
+from tests.workflow_copy import ROOT, copy_project, snakemake
+from workflow.lib.init.config import config_text, write_config
+from workflow.lib.init.look import look
+from workflow.lib.init.patients import pattern_from_names
+from workflow.lib.job.run import UserError
+from workflow.lib.study.config import check_config
+
+
+def pictures(folder: Path, names: list[str], labels: list[int] | None, size: int = 40) -> Path:
+    """Pictures of noise, and masks with a square of every label; labels None: no masks."""
+    rng = np.random.default_rng(0)
+    for name in names:
+        image, mask = rng.integers(0, 255, (size, size), np.uint8), np.zeros((size, size), np.uint8)
+        for number, label in enumerate(labels or []):
+            mask[8 * number : 8 * number + 6, 4:20] = label
+        for what, array in {"images": image, **({} if labels is None else {"masks": mask})}.items():
+            (folder / what / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(array).save(folder / what / f"{name}.png")
+    return folder
+
+
+def volumes(folder: Path, low: int) -> Path:
+    """NIfTI volumes of intensities from `low`, whose lesion has 30 to 50."""
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        image = rng.integers(low, 400, (24, 20, 6)).astype(np.int16)
+        mask = np.zeros(image.shape, np.uint8)
+        mask[5:15, 5:15, 2:4] = 1
+        image[mask > 0] = rng.integers(30, 51, int(mask.sum()))
+        for what, array in {"images": image, "masks": mask}.items():
+            (folder / what).mkdir(parents=True, exist_ok=True)
+            nib.save(nib.Nifti1Image(array, np.eye(4)), folder / what / f"case{number}.nii.gz")
+    return folder
+
+
+def target(folder: Path) -> tuple[dict[str, Any], str]:
+    """The entry of a folder's config, which is valid on top of config.yaml, and the whole text."""
+    text = config_text("mine", look(folder))
+    config, own = yaml.safe_load((ROOT / "config.yaml").read_text()), yaml.safe_load(text)
+    update_config(config, own)
+    check_config(config, ROOT / "workflow/schemas/config.schema.yaml")
+    found: dict[str, Any] = own["targets"]["mine"]
+    return found, text
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "words"),
+    [
+        ([255], ["foreground"], "255 in 4 of the 4 masks"),
+        ([1, 2], ["class1", "class2"], "1 in 4, 2 in 4"),
+        ([2, 5], {"class2": 2, "class5": 5}, "Name them under classes"),
+        ([1, 255], {"class1": 1, "class255": 255}, "255 often marks pixels that should not count"),
+        ([3], {"foreground": 3}, "3 in 4"),
+        ([], ["foreground"], "PROBLEM: the masks that were read are empty"),
+        (None, None, "No masks/"),
+    ],
+)
+def test_classes_are_those_of_the_masks(tmp_path: Path, labels: list[int] | None, classes: Any, words: str) -> None:
+    entry, text = target(pictures(tmp_path, [f"img{i}" for i in range(4)], labels))
+    assert entry.get("classes") == classes and words in text
+
+
+@pytest.mark.parametrize(
+    ("names", "pattern"),
+    [
+        ([f"Image_{i:02d}{side}" for i in range(1, 9) for side in "LR"], r"^Image_(\d+)"),
+        ([f"p{i}_{k}" for i in range(12) for k in range(3)], r"^p(\d+)"),
+        ([f"train_patient{i % 6}_frame{i:02d}" for i in range(12)], r"^train_patient(\d+)"),
+        ([f"{kind}_{i}_{k}" for kind in ("benign", "malignant") for i in range(5) for k in "ab"], r"^[A-Za-z]+_(\d+)"),
+        ([f"case{i}-{'x' * (i + k)}" for i in range(5) for k in range(2)], r"^(.+)-[^-]*$"),
+        ([f"{'ab'[i % 2]}c{i}d_{k}" for i in range(5) for k in ("one", "2")], r"^(.+)_[^_]*$"),
+        ([f"img{i:03d}" for i in range(20)], None),
+        (["00071198d059ba7f", "003cee89357d9fe1", "0280fa8f60f6bcae", "0a7d30b252359a10"], None),
+        ([f"{side}_{i}" for side in ("left", "right") for i in range(9)], None),
+    ],
+)
+def test_patients_in_names(names: list[str], pattern: str | None) -> None:
+    assert pattern_from_names(names) == pattern
+
+
+def test_patients_in_a_table_or_in_sub_folders(tmp_path: Path) -> None:
+    names = [f"scan{i}" for i in range(4)]
+    folder = pictures(tmp_path / "table", names, [1])
+    rows = "\n".join(f"{name}.png;{i % 2};{i}" for i, name in enumerate(names))
+    (folder / "about.csv").write_text(f"file ;Patient ID;age\n{rows}\n")
+    (folder / "other.csv").write_text("patient,file\n1,nothing.png\n")
+    entry, text = target(folder)
+    assert entry["group"] == {"table": "about.csv", "key": "file", "column": "Patient ID"}
+    entry, text = target(pictures(tmp_path / "folders", ["a/1", "a/2", "b/1"], [1]))
+    assert "group" not in entry and "2 sub-folders of images/" in text
+    entry, text = target(pictures(tmp_path / "none", names, [1]))
+    assert "group" not in entry and "each image counts as its own" in text
+
+
+def test_volumes_of_ct_get_the_window_of_their_labels(tmp_path: Path) -> None:
+    entry, text = target(volumes(tmp_path / "ct", -1000))
+    low, high = entry["window"]
+    assert 10 <= low <= 30 and 50 <= high <= 70
+    assert "33 % of the slices show a label" in text and "slices 6, height 20, width 24" in text
+    entry, text = target(volumes(tmp_path / "mr", 0))
+    assert "window" not in entry
+
+
+def test_what_the_resize_loses_is_said_with_a_size_that_keeps_it(tmp_path: Path) -> None:
+    folder = pictures(tmp_path, ["a", "b"], [1], size=320)
+    for name in "ab":
+        mask = np.zeros((320, 320), np.uint8)
+        mask[1, 1] = 1  # between the pixels that 224 takes
+        Image.fromarray(mask).save(folder / "masks" / f"{name}.png")
+    assert "At 224 pixels the resize LOSES label 1 in 2 of 2 masks; image_size: 320 keeps all" in target(folder)[1]
+
+
+def test_folders_of_other_names_and_unreadable_images_are_refused_with_what_helps(tmp_path: Path) -> None:
+    for name in ("img", "annotations"):
+        (tmp_path / "others" / name).mkdir(parents=True)
+    with pytest.raises(UserError, match=r"(?s)img/ and annotations/.*ln -s .*img mine/images"):
+        look(tmp_path / "others")
+    (tmp_path / "bad/images").mkdir(parents=True)
+    (tmp_path / "bad/images/a.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"(?s)no image can be read.*a\.png: unreadable"):
+        look(tmp_path / "bad")
+    with pytest.raises(UserError, match="no such folder"):
+        look(tmp_path / "nowhere")
+
+
+def test_a_config_is_never_replaced(tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "my scans", ["a", "b"], [1])
+    said = write_config(folder, tmp_path)
+    assert "--configfile configs/rank.yaml" in said and (tmp_path / "my-scans.yaml").exists()
+    (tmp_path / "my-scans.yaml").write_text("mine")
+    with pytest.raises(UserError, match="is not replaced"):
+        write_config(folder, tmp_path)
+    assert (tmp_path / "my-scans.yaml").read_text() == "mine"
+
+
+@pytest.mark.slow
+def test_its_config_ranks_without_an_edit(tmp_path: Path) -> None:
+    project = copy_project(tmp_path / "project")
+    pictures(tmp_path / "xrays", [f"p{i}_{k}" for i in range(6) for k in "ab"], [255])
+    run = snakemake(project, "init", "--config", f"images={tmp_path / 'xrays'}")
+    assert run.returncode == 0 and "Patients: 6" in run.stdout, run.stdout
+    run = snakemake(project, "-n", "rank", "--quiet", "rules", "--configfile", "configs/rank.yaml", "xrays.yaml")
+    assert run.returncode == 0 and "rank_target" in run.stdout, run.stdout
+    run = snakemake(project, "-n", "--quiet", "rules", "--configfile", "configs/demo.yaml", "xrays.yaml")
+    assert run.returncode == 0 and "draw_segmentations" in run.stdout, run.stdout
+    run = snakemake(project, "init")
+    assert run.returncode == 1 and "snakemake init --config images=/path/to/folder" in run.stdout

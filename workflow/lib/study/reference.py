@@ -1,0 +1,93 @@
+"""docs/config.md from the schema of the config: `python -m workflow.lib.study.reference > docs/config.md`."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+SCHEMA = Path(__file__).parents[2] / "schemas/config.schema.yaml"
+HEAD = """# Every key of the config
+
+Made from [`workflow/schemas/config.schema.yaml`](../workflow/schemas/config.schema.yaml), which also checks a config when
+Snakemake starts; after a change of it: `python -m workflow.lib.study.reference > docs/config.md`.
+`<name>` is a name of yours. The values of the study are in [`config.yaml`](../config.yaml).
+"""
+
+
+def reference() -> str:
+    """The page: a table of single keys, then a section per mapping, with a row per key below it."""
+    keys = yaml.safe_load(SCHEMA.read_text())["properties"]
+    single = {key: part for key, part in keys.items() if not _inner(part)}
+    parts = [HEAD, _table("Single keys", "", single)]
+    parts += [
+        _table(f"`{key}`", part.get("description", ""), {key: part}) for key, part in keys.items() if key not in single
+    ]
+    return "\n".join(parts)
+
+
+def _table(title: str, about: str, keys: dict[str, Any]) -> str:
+    rows = [
+        f"| `{name}` | {kind} | {default} | {text} |"
+        for key, part in keys.items()
+        for name, kind, default, text in _rows(key, part)
+    ]
+    text = [_plain(about), ""] if about else []
+    return "\n".join([f"## {title}", "", *text, "| key | values | default | |", "|---|---|---|---|", *rows]) + "\n"
+
+
+def _plain(text: str) -> str:
+    """A description in Markdown: no HTML, no column."""
+    return " ".join(text.split()).replace("<", "&lt;").replace("|", "\\|")
+
+
+def _rows(name: str, part: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
+    """Name, values, default and description of a key, or of all keys below it."""
+    inner = _inner(part)
+    if not inner:
+        default = f"`{_json(part['default'])}`" if "default" in part and not _is_list_of_all(part) else ""
+        yield name, _values(part), default, _plain(part.get("description", ""))
+    for key, below in inner.items():
+        yield from _rows(f"{name}.{key}", below)
+
+
+def _inner(part: dict[str, Any]) -> dict[str, Any]:
+    """The keys of a mapping; <name> where they are the user's."""
+    extra = part.get("additionalProperties")
+    named = {"<name>": extra} if isinstance(extra, dict) and "properties" in extra else {}
+    return {**part.get("properties", {}), **named}
+
+
+def _is_list_of_all(part: dict[str, Any]) -> bool:
+    return part.get("type") == "array" and part.get("default") == part["items"].get("enum")
+
+
+def _values(part: dict[str, Any]) -> str:
+    """What a key takes, in words."""
+    if "const" in part:
+        return f"`{_json(part['const'])}`"
+    if "enum" in part:
+        return ", ".join(f"`{_json(value)}`" for value in part["enum"])
+    if "oneOf" in part and "type" not in part:
+        return " or ".join(_values(one) for one in part["oneOf"])
+    kinds = part.get("type", "mapping")
+    text = " or ".join(kinds) if isinstance(kinds, list) else kinds
+    if kinds == "array":
+        text = f"list of {_values(part['items'])}"
+    bounds = [
+        (" from ", "minimum"),
+        (" above ", "exclusiveMinimum"),
+        (" to ", "maximum"),
+        (" below ", "exclusiveMaximum"),
+    ]
+    text += "".join(f"{word}{part[key]}" for word, key in bounds if key in part)
+    return {"object": "mapping", "string": "text"}.get(text, text.replace("string", "text"))
+
+
+def _json(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+if __name__ == "__main__":
+    print(reference(), end="")
