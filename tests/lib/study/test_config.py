@@ -167,7 +167,7 @@ def test_a_target_without_masks_is_for_scores_alone(study: dict[str, Any], tmp_p
         check_labelled(config, "bare")
     assert "config: targets.bare" in str(error.value) and "snakemake scores" in str(error.value)
     (tmp_path / "masks").mkdir()
-    with pytest.raises(UserError, match="no classes, but masks in its folder"):
+    with pytest.raises(UserError, match="no classes, but masks/ in its folder"):
         check_config(merged(study, change), SCHEMA)
 
 

@@ -349,7 +349,8 @@ def expand_paths(config: dict[str, Any]) -> None:
 
 def _is_unused_target(config: dict[str, Any], where: str) -> bool:
     """Whether `where` is a target that the run does not know, as that of configs/rank.yaml below a config of one's own."""
-    used = {*config["study"]["targets"], *(scheme.get("source") for scheme in config["schemes"].values())}
+    study, sources = config["study"], [scheme["source"] for scheme in config["schemes"].values()]
+    used = {*study["targets"], *study["development"], *sources}
     section, _, name = where.partition(".")
     return section == "targets" and name not in used
 
