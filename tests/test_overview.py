@@ -49,6 +49,8 @@ def test_rankings_and_stopped_pretrainings_have_a_plan_of_their_own(project: Pat
     counted = jobs(snakemake(project, "-n", target, *DEMO).stdout)
     planned = first_numbers(printed(project, "plan", target, *DEMO))
     assert planned.pop("total") == sum(counted.values()) - counted.pop(target)
+    figures = counted.pop("draw_images", 0) + counted.pop("write_rank_page", 0)
+    assert planned.pop("figures", 0) == figures
     assert planned == {name: counted[name] for name in planned}
     assert planned.keys() == counted.keys() - {"total"}
     assert f"Status of {target} of run demo" in printed(project, "status", target, *DEMO)

@@ -264,7 +264,7 @@ def files_for(target):
             fold = "<run>/rank/{target}/confirm/fold{fold}/data/card.json"
             needed += collect(fold, target=GRID["targets"], fold=range(config["rank"]["folds"]))
             needed += [file for name in GRID["targets"] for file in confirmed_cases(name)]
-        return [*needed, *rankings(None)]
+        return [*needed, *gallery("images"), *rankings(None)]
     if needed:
         for name in GRID["targets"]:
             check_labelled(config, name)

@@ -123,10 +123,11 @@ def test_what_the_resize_loses_is_said_with_a_size_that_keeps_it(tmp_path: Path)
 
 
 def test_folders_of_other_names_and_unreadable_images_are_refused_with_what_helps(tmp_path: Path) -> None:
-    for name in ("img", "annotations"):
-        (tmp_path / "others" / name).mkdir(parents=True)
-    with pytest.raises(UserError, match=r"(?s)img/ and annotations/.*ln -s .*img mine/images"):
-        look(tmp_path / "others")
+    for images in ("img", "images"):  # the second is right, but without masks/ its masks would be passed over
+        for name in (images, "labels"):
+            (tmp_path / f"other {images}" / name).mkdir(parents=True)
+        with pytest.raises(UserError, match=rf"(?s){images}/ and labels/.*ln -s .*{images} mine/images"):
+            look(tmp_path / f"other {images}")
     (tmp_path / "bad/images").mkdir(parents=True)
     (tmp_path / "bad/images/a.png").write_bytes(b"no picture")
     with pytest.raises(UserError, match=r"(?s)no image can be read.*a\.png: unreadable"):

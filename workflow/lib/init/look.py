@@ -93,12 +93,10 @@ def _listed(folder: Path) -> tuple[str, Listing, bool]:
             if (listing := list_cases(folder, layout))[0]:
                 return layout, listing, True
     labelled = any((folder / name).is_dir() for name in ("masks", "labelsTr"))
-    anyone = {"pattern": ".+"}  # who is whose is guessed later
-    try:
+    pair = None if labelled else _pair(folder)
+    if not pair:
+        anyone = {"pattern": ".+"}  # who is whose is guessed later
         return "folder", list_cases(folder, "folder", anyone, labelled=labelled), labelled
-    except UserError:
-        if not (pair := _pair(folder)):
-            raise
     images, masks = pair
     raise UserError(
         "images and masks are in folders of other names",
@@ -112,8 +110,6 @@ def _listed(folder: Path) -> tuple[str, Listing, bool]:
 
 def _pair(folder: Path) -> tuple[Path, Path] | None:
     """Folders of images and of masks, where they are not called so."""
-    if (folder / "masks").is_dir():
-        return None
     inside = sorted(path for path in folder.iterdir() if path.is_dir())
     images, masks = (
         [path for path in inside if path.name.lower().startswith(begins)]

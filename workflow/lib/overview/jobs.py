@@ -19,6 +19,7 @@ STAGES = {  # by rule file, up to the first `_`
     "selection": "statistics",
     "claims": "statistics",
     "paper": "figures",
+    "gallery": "figures",
     "page": "figures",
     "rank": "ranking",
 }

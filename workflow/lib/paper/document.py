@@ -18,7 +18,7 @@ HEAD = r"""\documentclass[9pt]{extarticle}
 \usepackage[T1]{fontenc}
 \usepackage{lmodern}
 \usepackage[a4paper, textwidth=WIDTHin, textheight=10in]{geometry}
-\usepackage{booktabs, longtable, array, graphicx, caption}
+\usepackage{booktabs, longtable, array, graphicx, caption, pdflscape}
 \captionsetup{font=small, labelfont=bf}
 \setlength{\LTleft}{0pt}
 \setlength{\tabcolsep}{3pt}
@@ -58,7 +58,7 @@ def write_document(
     for path, title, text in shown:
         parts += [r"\begin{figure}[!htbp]", r"\centering", rf"\includegraphics{{{path}.pdf}}"]
         parts += [rf"\caption{{\textbf{{{_sentence(title)}}} {escape(text)}}}", r"\end{figure}"]
-    parts.append(r"\clearpage")
+    parts.append(r"\begin{landscape}")  # some tables are wide
     for name, title in tables.items():
         about = escape(" ".join(head_of(folder / "tables" / f"{name}.csv").split()))
         parts += [
@@ -70,7 +70,7 @@ def write_document(
             "}",
         ]
     with atomic_path(output) as temporary:
-        temporary.write_text("\n".join([*parts, r"\end{document}"]) + "\n")
+        temporary.write_text("\n".join([*parts, r"\end{landscape}", r"\end{document}"]) + "\n")
 
 
 def _sentence(title: str) -> str:
@@ -91,7 +91,7 @@ def compile_document(tex: str | Path, pdf: str | Path) -> None:
                 raise UserError(
                     "LaTeX cannot set the document",
                     found=first.group() if first else made.stdout[-500:],
-                    expected="LaTeX with booktabs, longtable, geometry, caption, extsizes and Latin Modern",
+                    expected="LaTeX with booktabs, longtable, pdflscape, caption, extsizes and Latin Modern",
                     where=tex,
                     next="apt-get install texlive-latex-recommended texlive-latex-extra texlive-fonts-recommended lmodern",
                 )
