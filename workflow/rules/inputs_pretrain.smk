@@ -178,7 +178,11 @@ def stopping_inputs(wildcards):
     if os.path.exists(f"{stopped_folder(wildcards)}/decision.json"):
         return {}
     names = ("card.json", "items.csv", "images.npy", "masks.npy")
-    return source_of(wildcards) | also_needed(wildcards) | {"data": [f"<data>/{wildcards.target}/{VARIANT}/{name}" for name in names]}
+    return (
+        source_of(wildcards)
+        | also_needed(wildcards)
+        | {"data": [f"<data>/{wildcards.target}/{VARIANT}/{name}" for name in names]}
+    )
 
 
 def stopping_rule(wildcards):
