@@ -128,7 +128,9 @@ def pretraining(
         "index": sha256_of(index),
     } | ({"start": sha256_of(start)} if start else {})
     workers = threads - 1 if place.type == "cuda" else 0
-    epoch_views = partial(Views, task.item, size=image_size, augmentation=recipe["augmentation"], inputs=inputs)
+    mixed = classification.mixed if task is classification else None
+    shown = {"size": image_size, "augmentation": recipe["augmentation"], "inputs": inputs}
+    epoch_views = partial(Views, task.item, mixed=mixed, **shown)
     own = range(rank(), len(validation_images), processes())
     validation: Any = classification.ValidationImages(validation_images, image_size, inputs)
     if task is not classification:  # the same views after every epoch
