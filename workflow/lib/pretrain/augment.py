@@ -16,7 +16,7 @@ CROP_SCALE, CROP_RATIO = (0.8, 1.0), (3 / 4, 4 / 3)
 RAND_AUGMENT = v2.RandAugment(num_ops=2, magnitude=9, num_magnitude_bins=31)  # nearest, borders black
 
 
-class RandomCrop(v2.RandomResizedCrop):
+class RandomCrop(v2.RandomResizedCrop):  # type: ignore[misc]  # torchvision has no types
     """A random resized crop of pixels (uint8) as float in 0..1: cropped first, as a whole photograph of floats takes long."""
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
