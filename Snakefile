@@ -113,6 +113,11 @@ rule pool:
         pool_products,
 
 
+rule calibrate:
+    input:
+        CALIBRATION,
+
+
 rule published:
     input:
         run_products("published"),

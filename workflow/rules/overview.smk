@@ -55,11 +55,6 @@ rule calibrate_device:
         "../scripts/overview/calibrate.py"
 
 
-rule calibrate:
-    input:
-        CALIBRATION,
-
-
 if {"plan", "status"} & set(sys.argv):
     from workflow.lib.overview.show import overview, text_asked_for
 

@@ -72,6 +72,7 @@ def test_without_measurements_operations_say_how_long(
     assert not measured
 
 
+@pytest.mark.slow
 def test_a_calibrated_rate_goes_before_the_assumed_one(
     study: Study, rules: dict[str, Rule], finetuning: Callable[..., Job], tmp_path: Path
 ) -> None:
