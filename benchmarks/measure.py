@@ -43,4 +43,6 @@ def compare(
                 for key, of in (("our", "ours"), ("its", name))
             }
         )
+    for row in rows:
+        print(f"{what}, beside {row['beside']}: {row['ratio']:.2f} [{row['low']:.2f}, {row['high']:.2f}]", flush=True)
     return rows
