@@ -4,13 +4,14 @@
 PYTHON ?= python3
 SNAKEMAKE = .venv/bin/snakemake --profile profiles/laptop --configfile configs/demo.yaml
 
-.PHONY: help install develop demo quick test lint clean
+.PHONY: help install develop demo quick test lint bench clean
 
 help:
 	@echo "make demo   the whole pipeline on generated data (5 minutes on 2 cores)"
 	@echo "make quick  tests that take under two seconds each, in several processes: before a commit (2 minutes on 2 cores)"
 	@echo "make test   all tests (20 minutes on 2 cores)"
 	@echo "make lint   style, types and workflow checks (.pre-commit-config.yaml)"
+	@echo "make bench  how fast this project is beside others: a table and a figure (docs/speed.md; make bench OPTIONS=--gpu)"
 	@echo "All of them install what they need into .venv first; \`make install\` does only that, for runs."
 
 install: .venv/ready
@@ -54,6 +55,9 @@ test: develop
 
 lint: develop
 	PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/pre-commit run --all-files
+
+bench: develop
+	OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks $(OPTIONS)
 
 clean:
 	rm -rf results/demo results/demo_transfer tests/.out

@@ -134,6 +134,11 @@ rule pool:
         pool_products,
 
 
+rule calibrate:
+    input:
+        CALIBRATION,
+
+
 rule published:
     input:
         run_products("published"),

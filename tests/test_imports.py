@@ -19,6 +19,7 @@ MAY = {
     "finetune": {"torch"},
     "tables/gather_tables.py": set(),
     "pretrain": {"torch", "torchvision"},
+    "overview": {"torch"},
     "pretrain/fetch_released.py": {"nibabel"},
     "pretrain/adopt_weights.py": GPU,
     "pretrain/convert_released.py": {"torch"},

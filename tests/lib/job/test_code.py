@@ -11,7 +11,7 @@ def test_code_files_follow_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     for name, text in {
         "workflow/scripts/score/a.py": "from workflow.lib.score.b import f",
-        "workflow/lib/score/b.py": "from workflow.lib.score import c",
+        "workflow/lib/score/b.py": "def f():\n    from workflow.lib.score import (\n        c,\n    )",
         "workflow/lib/score/c.py": "",
         "workflow/lib/score/unused.py": "",
     }.items():

@@ -1,5 +1,7 @@
 """Estimates: counted operations agree with the networks, measured times go before assumed ones and are scaled."""
 
+import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from workflow.lib.networks.build import build_classifier, build_segmenter
+from workflow.lib.overview.calibrate import calibrate
 from workflow.lib.overview.costs import Estimator, Study, seconds_taken, source_size, target_size, work
 from workflow.lib.overview.jobs import Job, Rule
+
+COSTS = Path(__file__).parents[3] / "workflow/registry/costs.tsv"
 
 
 def gflop(run: Callable[..., Any], *inputs: Any) -> tuple[float, Any]:
@@ -65,6 +70,23 @@ def test_without_measurements_operations_say_how_long(
     seconds, measured = Estimator([], study, rules).seconds(finetuning())
     assert seconds == pytest.approx(study.costs["start"] + operations(finetuning(), study) / study.costs["cuda"])
     assert not measured
+
+
+@pytest.mark.slow
+def test_a_calibrated_rate_goes_before_the_assumed_one(
+    study: Study, rules: dict[str, Rule], finetuning: Callable[..., Job], tmp_path: Path
+) -> None:
+    calibrate(
+        output=tmp_path / "rates.json", costs=COSTS, device="cpu", precision="float32", threads=1, seconds=0, size=32
+    )
+    rates = json.loads((tmp_path / "rates.json").read_text())["TFLOP per second"]
+    assert set(rates) == {"cpu.unet", "cpu.resnet50", "cpu.swin"} and min(rates.values()) > 0
+    faster = dataclasses.replace(study, costs={**study.costs, "cuda.unet": 50.0})
+    seconds, measured = Estimator([], faster, rules).seconds(finetuning())
+    assert seconds == pytest.approx(study.costs["start"] + operations(finetuning(), study) / 50) and not measured
+    assert Estimator([], faster, rules).seconds(finetuning("swin")) == Estimator([], study, rules).seconds(
+        finetuning("swin")
+    )
 
 
 def test_measured_times_of_the_kind_go_first_and_are_scaled(

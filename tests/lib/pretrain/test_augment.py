@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from torchvision.transforms import v2
 from torchvision.transforms.v2 import InterpolationMode
 
+from workflow.lib.networks.build import seeded
 from workflow.lib.pretrain import augment
 
 
@@ -79,6 +81,42 @@ def test_operations_of_rand_augment() -> None:
     assert augment.RAND_AUGMENT.interpolation == InterpolationMode.NEAREST
 
 
+def photograph(seed: int = 0) -> torch.Tensor:
+    """Pixels (3, 90, 120) that vary smoothly, as those of photographs do."""
+    rng = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(1, 3, 9, 12, generator=rng)
+    smooth = torch.nn.functional.interpolate(coarse, size=(90, 120), mode="bicubic")[0]
+    return (smooth.clamp(0, 1) * 255).to(torch.uint8)
+
+
+def test_crop_of_pixels_equals_that_of_the_whole_image_as_floats() -> None:
+    crop, image = augment.crop_and_flip(64), photograph()
+    study = v2.Compose(
+        [v2.RandomResizedCrop(64, scale=(0.8, 1.0), ratio=(3 / 4, 4 / 3), antialias=False), v2.RandomHorizontalFlip()]
+    )
+    for seed in range(20):
+        with seeded(seed):
+            ours = crop(image)
+        with seeded(seed):
+            reference = study(image.float() / 255)
+        assert torch.allclose(ours, reference, atol=1e-6)
+
+
+def test_rand_augment_by_pillow_equals_that_of_tensors_within_rounding() -> None:
+    """One level of 255 in some pixels; rotation picks another neighbour for a few that lie halfway."""
+    image = torch.nn.functional.interpolate(photograph()[None] / 255.0, size=(224, 224), mode="bilinear")[0]
+    off = []
+    for seed in range(60):
+        with seeded(seed):
+            ours = augment.rand_augment(image)
+        with seeded(seed):
+            reference = augment.RAND_AUGMENT((image * 255).to(torch.uint8)) / 255
+        off.append((255 * (ours - reference)).abs().round())
+    levels = torch.stack(off)
+    assert float((levels > 0).float().mean()) < 0.1
+    assert float((levels > 2).float().mean()) < 5e-4  # two operations, a level each
+
+
 def test_erasing_frequency_area_and_value() -> None:
     torch.manual_seed(0)
     erased = [float((augment.random_erasing()(torch.ones(1, 64, 64)) == 0).float().mean()) for _ in range(2000)]
@@ -88,13 +126,13 @@ def test_erasing_frequency_area_and_value() -> None:
 
 
 def test_evaluation_crop_takes_the_whole_shorter_side() -> None:
-    image = torch.arange(8.0).repeat(4, 1).expand(3, 4, 8)
-    assert torch.equal(augment.evaluation_crop(4)(image)[0, 0], torch.tensor([2.0, 3.0, 4.0, 5.0]))
+    image = torch.arange(8, dtype=torch.uint8).repeat(4, 1).expand(3, 4, 8)
+    assert torch.allclose(augment.evaluation_crop(4)(image)[0, 0] * 255, torch.tensor([2.0, 3.0, 4.0, 5.0]))
 
 
 def test_augmented_images_stay_in_range() -> None:
     torch.manual_seed(0)
     for _ in range(50):
-        image = augment.rand_augment(augment.crop_and_flip(32)(torch.rand(3, 40, 50)))
+        image = augment.rand_augment(augment.crop_and_flip(32)(torch.randint(256, (3, 40, 50), dtype=torch.uint8)))
         assert image.shape == (3, 32, 32)
         assert 0 <= image.min() and image.max() <= 1

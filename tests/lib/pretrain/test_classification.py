@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from workflow.lib.data.index import index_source
-from workflow.lib.data.source import load_source
+from workflow.lib.data.source import ImageList, load_source
 from workflow.lib.job.run import UserError, write_json
 from workflow.lib.pretrain import classification, pretrain
 from workflow.lib.pretrain.pretrain import pretrain_encoder, pretraining_plan, random_weights
@@ -138,6 +138,42 @@ def test_damaged_image_is_named_from_a_loader_process(job: dict[str, Any], tmp_p
     with pytest.raises(UserError, match="unreadable image") as error:
         list(data_loader(items, chunks(range(len(items)), 4), workers=1))
     assert str(damaged) in str(error.value) and "next:" in str(error.value)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_photographs_are_decoded_as_pillow_does(mode: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    small = Image.fromarray(rng.integers(0, 255, (7, 9, 3), dtype=np.uint8))
+    small.resize((83, 61)).convert(mode).save(tmp_path / "a.JPEG", quality=90)
+    content = (tmp_path / "a.JPEG").read_bytes()
+    (tmp_path / "archive").write_bytes(b"xyz" + content + b"further")
+    none = np.array([b"", b""])
+    images = ImageList(
+        tmp_path, np.array([b"a.JPEG", b"archive"]), np.array([-1, 3]), np.array([0, len(content)]), none, [], none, []
+    )
+    with Image.open(tmp_path / "a.JPEG") as picture:
+        expected = np.asarray(picture.convert("RGB"))
+    assert np.array_equal(images.read(0), expected) and np.array_equal(images.read(1), expected)
+
+
+def test_mixing_partners_are_the_others_of_the_micro_batch_and_each_as_likely(job: dict[str, Any]) -> None:
+    images = load_source(job["source_card"], job["index"], "train")
+    count, draws = 6, 150
+    plain = [(torch.zeros(3, 8, 8), torch.eye(count)[i]) for i in range(count)]
+    seen = torch.zeros(count, count)
+    for epoch in range(draws):
+        views = Views(classification.item, images, 8, "advanced", "unchanged", 1, epoch, classification.mixed)
+        found = classification.mixed(views, range(count), plain)
+        again = classification.mixed(views, range(count), plain)
+        assert all(
+            torch.equal(a, b) for one, two in zip(found, again, strict=True) for a, b in zip(one, two, strict=True)
+        )
+        seen += torch.stack([label for _, label in found])
+    others = seen[~torch.eye(count, dtype=torch.bool)] / draws
+    # Half of the weight of the 90 % that are mixed, shared by five; CutMix's boxes are clipped.
+    assert others.mean() == pytest.approx(0.9 * 0.45 / 5, abs=0.02)
+    assert others.std() < 0.025
+    assert torch.allclose(seen.sum(dim=1), torch.tensor(float(draws)))
 
 
 def test_random_weights_depend_on_the_seed(job: dict[str, Any], tmp_path: Path) -> None:

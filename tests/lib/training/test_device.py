@@ -3,11 +3,15 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
+from typing import IO
 
 import pytest
 import torch
 from torch.utils.data import Dataset
 
+from workflow.lib.training import device
 from workflow.lib.training.device import chosen_precision, data_loader
 
 CPU = torch.device("cpu")
@@ -58,6 +62,31 @@ def test_a_training_may_end_its_own_loader_processes() -> None:
         pass
     else:
         raise AssertionError("the loader process did not end")
+
+
+def test_jobs_side_by_side_take_different_gpus(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    taken: list[int] = []
+    for name in ("SLURM_JOB_ID", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    jobs: list[list[IO[str]]] = [[], [], []]
+    for held in jobs:
+        monkeypatch.setattr(device, "_TAKEN", held)
+        device._take_gpu()
+        device._take_gpu()  # asked for again within a job
+    assert taken == [0, 1] and "all 2 GPUs have jobs already" in caplog.text
+    jobs[0].pop().close()  # the first job has ended
+    monkeypatch.setattr(device, "_TAKEN", jobs[2])
+    device._take_gpu()
+    assert taken == [0, 1, 0]
+    monkeypatch.setattr(device, "_TAKEN", [])
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    device._take_gpu()
+    assert taken == [0, 1, 0]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import simplejpeg
 
 from workflow.lib.data.pictures import open_picture, to_bytes
 from workflow.lib.job.csv import read_table
@@ -51,6 +52,8 @@ class ImageList:
                 if offset >= 0:
                     file.seek(offset)
                 content = file.read(size if offset >= 0 else -1)
+            if (decoded := _jpeg(content)) is not None:
+                return decoded
             image = open_picture(io.BytesIO(content))
             if image.mode[0] in "IF":
                 return np.stack(3 * [to_bytes(np.asarray(image))], axis=-1)
@@ -85,6 +88,18 @@ class ImageList:
                 next="correct or replace the file, then run the same command again",
             )
         return mask.astype(np.uint8)
+
+
+def _jpeg(content: bytes) -> np.ndarray | None:
+    """The pixels (H, W, 3) of a sound JPEG in grey or colour, equal to Pillow's; None for what Pillow is to judge."""
+    if not content.startswith(b"\xff\xd8\xff"):
+        return None
+    try:
+        if simplejpeg.decode_jpeg_header(content)[2] not in ("Gray", "YCbCr", "RGB"):
+            return None  # CMYK, whose conversion rounds otherwise
+        return simplejpeg.decode_jpeg(content, "RGB")
+    except ValueError:
+        return None
 
 
 def load_source(card_path: str | Path, index_path: str | Path, part: str) -> ImageList:

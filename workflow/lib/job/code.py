@@ -1,10 +1,13 @@
 """Which files of code a job depends on."""
 
-import ast
 import os
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+
+# Not by `ast`, which took a tenth of the time of `snakemake -n`.
+IMPORT = re.compile(r"^ *from (workflow\.lib[\w.]*) import (\([^)]*\)|.+)", re.MULTILINE)
 
 
 @cache
@@ -27,10 +30,9 @@ def code_files(root: str, script: str) -> tuple[str, ...]:
 @cache
 def _imports(path: Path, root: Path) -> tuple[Path, ...]:
     def candidates() -> Iterator[Path]:
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("workflow.lib"):
-                module = root / str(node.module).replace(".", "/")
-                yield module.with_suffix(".py")
-                yield from (module / f"{alias.name}.py" for alias in node.names)
+        for name, imported in IMPORT.findall(path.read_text()):
+            module = root / name.replace(".", "/")
+            yield module.with_suffix(".py")
+            yield from (module / f"{word}.py" for word in re.findall(r"\w+", imported))
 
     return tuple(candidate for candidate in candidates() if candidate.exists())

@@ -196,6 +196,8 @@ class Estimator:
             settings = {**config["sources"], **config["targets"]}.get(name, {})
             small = config["data"]["generate"] or settings.get("folder") or self._rules[job.rule].stage != "data"
             return costs["small_job" if small else "data_job"]
-        known = f"{encoder_of(config, job)['architecture']}.encoder" in costs
-        speed = costs[config["device"]] * max(1, self._rules[job.rule].gpus)
-        return costs["start"] + units / speed if known and units is not None else None
+        kind, device = encoder_of(config, job)["architecture"], config["device"]
+        if f"{kind}.encoder" not in costs or units is None:
+            return None
+        rate = costs.get(f"{device}.{kind}", costs[device])  # of `snakemake calibrate`, else assumed
+        return costs["start"] + units / (rate * max(1, self._rules[job.rule].gpus))

@@ -117,12 +117,22 @@ def _row(jobs: Sequence[Job], done: set[int], rules: Mapping[str, Rule], estimat
 def _basis(study: Study, limits: Limits) -> list[str]:
     device, costs = study.config["device"], study.costs
     what = "an ordinary data-centre GPU, float32 with TF32" if device == "cuda" else "one job on CPUs"
+    rates = [rate for name, rate in costs.items() if name.startswith(f"{device}.")]
+    assumed = [
+        f"assumed: counted operations at {costs[device]:g} TFLOP/s, for {what}, `snakemake calibrate` measures it;",
+        "uncertain by a factor of two or three, and more where images are read slowly. All these numbers:",
+    ]
+    if rates:
+        assumed = [
+            f"assumed: counted operations at {min(rates):.3g} to {max(rates):.3g} TFLOP/s, by network,",
+            "as `snakemake calibrate` measured;",
+            "uncertain where images are read slowly. All other numbers:",
+        ]
     return [
         f"Wall time: {limits};",
         "stages one after another, no waiting in queues, every job succeeds at once.",
         "measured: by finished jobs of the same kind, scaled by their operations.",
-        f"assumed: counted operations at {costs[device]:g} TFLOP/s, for {what};",
-        "uncertain by a factor of two or three, and more where images are read slowly. All these numbers:",
+        *assumed,
         "workflow/registry/costs.tsv.",
     ]
 

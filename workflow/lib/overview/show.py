@@ -11,7 +11,7 @@ from snakemake.cli import parse_args
 
 from workflow.lib.data.registry import read_registry
 from workflow.lib.job.lease import is_dead
-from workflow.lib.job.run import UserError
+from workflow.lib.job.run import UserError, read_json
 from workflow.lib.job.slurm import MAINS
 from workflow.lib.overview.costs import Study, read_costs, source_size, target_size
 from workflow.lib.overview.jobs import jobs_of
@@ -55,16 +55,19 @@ def overview(
     indexes: Mapping[str, str],
     cards: Mapping[str, str],
     downloads: str,
+    calibration: str,
 ) -> str:
     """The text `plan` or `status` about a target of `OF`.
 
     workflow: Snakemake's; files: all that is made for the target; data_sets: folder and origin (folder | generated | registry) by
     name; indexes: lists of images of the pretraining sources, by name; cards: of prepared targets, by name; downloads: folder of
-    archives.
+    archives; calibration: what rule calibrate_device wrote, if it did.
     """
     place = workflow.pathvars.apply
     jobs, rules = jobs_of(workflow.rules, [place(file) for file in files])
     costs, registry = read_costs(REGISTRY / "costs.tsv"), read_registry(REGISTRY / "datasets.tsv")
+    if Path(measured := place(calibration)).exists():
+        costs |= read_json(measured)["TFLOP per second"]
     counts = {name: registry[name].counts for name in data_sets if name in registry}
     generated = {name for name, (_, origin) in data_sets.items() if origin == "generated"}
     sources = {

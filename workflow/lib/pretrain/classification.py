@@ -1,7 +1,7 @@
 """Pretraining by image classification, as in the study: its items, its loss, and accuracy on validation images."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,9 +11,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from workflow.lib.data.source import ImageList
 from workflow.lib.job.run import derive_seed
-from workflow.lib.networks.build import Classifier, build_classifier
+from workflow.lib.networks.build import Classifier, build_classifier, seeded
 from workflow.lib.pretrain import augment
-from workflow.lib.pretrain.views import Views, as_float
+from workflow.lib.pretrain.views import Item, Views, pixels
 from workflow.lib.training.device import autocast, standardise
 from workflow.lib.training.distributed import sum_over_processes
 
@@ -23,22 +23,33 @@ def network(encoder: Mapping[str, Any], images: ImageList, **building: Any) -> C
     return build_classifier(encoder, len(images.classes), **building)
 
 
-def item(views: Views, index: int) -> tuple[Tensor, Tensor]:
-    """An augmented image (3, s, s) and its soft label (classes,)."""
-    image, label = _one(views, index)
+def item(views: Views, index: int) -> Item:
+    """An augmented image (3, s, s) and its soft label (classes,); of scheme advanced before it is `mixed`."""
+    image = augment.crop_and_flip(views.size)(pixels(views.images, index))
+    label = augment.soft_label(int(views.images.labels[index]), len(views.images.classes))
     if views.augmentation == "advanced":
-        rng = torch.Generator().manual_seed(derive_seed(views.seed, "mix", views.epoch, index))
-        partner = int(torch.randint(len(views.images), (1,), generator=rng))
-        image, label = augment.mix(image, label, *_one(views, partner), rng)
-        image = augment.random_erasing()(image)
+        return augment.rand_augment(image), label
     return standardise(image[None], views.inputs)[0], label
 
 
-def _one(views: Views, index: int) -> tuple[Tensor, Tensor]:
-    image = augment.crop_and_flip(views.size)(as_float(views.images, index))
-    if views.augmentation == "advanced":
-        image = augment.rand_augment(image)
-    return image, augment.soft_label(int(views.images.labels[index]), len(views.images.classes))
+def mixed(views: Views, indices: Sequence[int], items: list[Item]) -> list[Item]:
+    """Scheme advanced: each image with another one of the micro-batch, then erasing.
+
+    A micro-batch holds images in random order, so that the partner of each is any other image of the source, as likely as all.
+    To draw it from the whole source would double what is read and decoded.
+    """
+    if views.augmentation != "advanced":
+        return items
+    found = []
+    for place, (index, (image, label)) in enumerate(zip(indices, items, strict=True)):
+        seed = derive_seed(views.seed, "mix", views.epoch, index)
+        rng = torch.Generator().manual_seed(seed)
+        further = int(torch.randint(1, max(2, len(items)), (1,), generator=rng))
+        image, label = augment.mix(image, label, *items[(place + further) % len(items)], rng)
+        with seeded(derive_seed(seed, "erase")):
+            image = augment.random_erasing()(image)
+        found.append((standardise(image[None], views.inputs)[0], label))
+    return found
 
 
 def loss(logits: Tensor, labels: Tensor, recipe: Mapping[str, Any]) -> Tensor:
@@ -58,7 +69,7 @@ class ValidationImages(Dataset[tuple[Tensor, int]]):
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        image = augment.evaluation_crop(self.size)(as_float(self.images, index))
+        image = augment.evaluation_crop(self.size)(pixels(self.images, index))
         return standardise(image[None], self.inputs)[0], int(self.images.labels[index])
 
 

@@ -18,7 +18,8 @@ from workflow.lib.networks.build import (
     mean_over_positions,
     seeded,
 )
-from workflow.lib.pretrain.views import Views, as_float
+from workflow.lib.pretrain import augment
+from workflow.lib.pretrain.views import Views, pixels
 from workflow.lib.training.device import standardise
 
 TEMPERATURE = 0.5
@@ -57,7 +58,7 @@ def network(encoder: Mapping[str, Any], images: ImageList, *, use: str, seed: in
 
 def two_views(views: Views, index: int) -> Tensor:
     """Two random crops (2, 3, s, s) in 0..1 with colour jitter, some of them grey or blurred."""
-    image = as_float(views.images, index)
+    image = pixels(views.images, index)
     return torch.stack([_view(views.size)(image).clamp(0, 1) for _ in range(2)])
 
 
@@ -67,7 +68,7 @@ def _view(size: int) -> v2.Transform:
     blur = v2.GaussianBlur(kernel_size=max(3, size // 10 // 2 * 2 + 1), sigma=(0.1, 2.0))
     return v2.Compose(
         [
-            v2.RandomResizedCrop(size, scale=CROPPED, antialias=True),
+            augment.RandomCrop(size, scale=CROPPED, antialias=True),
             v2.RandomHorizontalFlip(),
             v2.RandomApply([jitter], p=0.8),
             v2.RandomGrayscale(p=0.2),

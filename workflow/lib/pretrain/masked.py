@@ -9,7 +9,7 @@ from torch import Tensor
 from workflow.lib.data.source import ImageList
 from workflow.lib.networks.build import Segmenter
 from workflow.lib.pretrain import augment, reconstruction
-from workflow.lib.pretrain.views import Views, as_float
+from workflow.lib.pretrain.views import Views, pixels
 from workflow.lib.training.device import standardise
 
 HIDDEN = 0.6  # share of the patches
@@ -23,7 +23,7 @@ def network(encoder: Mapping[str, Any], images: ImageList, **building: Any) -> S
 
 def item(views: Views, index: int) -> tuple[Tensor, Tensor]:
     """A view (3, s, s) as network input, its hidden patches at its mean; and (4, s, s): the view in 0..1, and what is hidden."""
-    view = augment.crop_and_flip(views.size)(as_float(views.images, index)).clamp(0, 1)
+    view = augment.crop_and_flip(views.size)(pixels(views.images, index)).clamp(0, 1)
     hidden = torch.zeros(PATCHES**2)
     hidden[torch.randperm(PATCHES**2)[: round(HIDDEN * PATCHES**2)]] = 1
     places = torch.arange(views.size) * PATCHES // views.size

@@ -132,15 +132,17 @@ def pretraining(
         settings["rate"] = read_json(rate)
         recipe = {**recipe, "learning_rate": settings["rate"]["chosen"]}
     workers = threads - 1 if place.type == "cuda" else 0
-    epoch_views = partial(Views, task.item, size=image_size, augmentation=recipe["augmentation"], inputs=inputs)
+    mixed = classification.mixed if task is classification else None
+    shown: dict[str, Any] = {"size": image_size, "augmentation": recipe["augmentation"], "inputs": inputs}
+    epoch_views = partial(Views, task.item, mixed=mixed, **shown)
     own = range(rank(), len(validation_images), processes())
     validation: Any = classification.ValidationImages(validation_images, image_size, inputs)
     if task is not classification:  # the same views after every epoch
-        validation = epoch_views(validation_images, seed=derive_seed(seed, "validation"), epoch=0)
+        validation = epoch_views(images=validation_images, seed=derive_seed(seed, "validation"), epoch=0)
     loader = data_loader(validation, chunks(own, recipe["micro_batch"]), workers)
 
     def batches(epoch: int, chosen: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
-        items = epoch_views(train_images, seed=seed, epoch=epoch)
+        items = epoch_views(images=train_images, seed=seed, epoch=epoch)
         generator = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
         parts = chunks(torch.randperm(len(items), generator=generator).tolist(), recipe["micro_batch"])
         yield from data_loader(items, [parts[number] for number in chosen], workers, pinned=place.type == "cuda")

@@ -10,7 +10,7 @@ from workflow.lib.data.source import ImageList
 from workflow.lib.networks.build import Segmenter, build_segmenter
 from workflow.lib.pretrain import augment
 from workflow.lib.pretrain.corruptions import corrupt
-from workflow.lib.pretrain.views import Views, as_float
+from workflow.lib.pretrain.views import Views, pixels
 from workflow.lib.training.device import standardise
 
 
@@ -21,7 +21,7 @@ def network(encoder: Mapping[str, Any], images: ImageList, **building: Any) -> S
 
 def item(views: Views, index: int) -> tuple[Tensor, Tensor]:
     """A corrupted view (3, s, s) as network input, and the view itself (3, s, s) in 0..1."""
-    view = augment.crop_and_flip(views.size)(as_float(views.images, index)).clamp(0, 1)
+    view = augment.crop_and_flip(views.size)(pixels(views.images, index)).clamp(0, 1)
     return standardise(corrupt(view)[None], views.inputs)[0], view
 
 

@@ -1,7 +1,7 @@
-"""What a pretraining sees: items of an epoch that depend on seed, epoch and index alone, and images as tensors."""
+"""What a pretraining sees: the items of an epoch, which depend on its seeds alone, and images as tensors."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -11,31 +11,41 @@ from workflow.lib.data.source import ImageList
 from workflow.lib.job.run import derive_seed
 from workflow.lib.networks.build import seeded
 
+Item = tuple[Tensor, Tensor]
+
 
 @dataclasses.dataclass
-class Views(Dataset[tuple[Tensor, Tensor]]):
+class Views(Dataset[Item]):
     """Items of one epoch: what the network sees, and what it is to put out, as the task's `item` makes them.
 
-    An item depends on `seed`, `epoch` and its index alone, not on workers or order. size: side in pixels; inputs: unchanged |
+    An item depends on `seed`, `epoch` and its index alone, not on workers or order. `mixed`, if a task has it, then changes the
+    items of a micro-batch by each other; so they depend on what else is in it. size: side in pixels; inputs: unchanged |
     standardised.
     """
 
-    item: Callable[["Views", int], tuple[Tensor, Tensor]]
+    item: Callable[["Views", int], Item]
     images: ImageList
     size: int
     augmentation: str
     inputs: str
     seed: int
     epoch: int
+    mixed: Callable[["Views", Sequence[int], list[Item]], list[Item]] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int) -> Item:
         with seeded(derive_seed(self.seed, "image", self.epoch, index)):
             return self.item(self, index)
 
+    def __getitems__(self, indices: Sequence[int]) -> list[Item]:
+        """The items of a micro-batch."""
+        items = [self[index] for index in indices]
+        return self.mixed(self, indices, items) if self.mixed else items
 
-def as_float(images: ImageList, index: int) -> Tensor:
-    """Image `index` as float32 (3, h, w) in 0..1."""
-    return torch.tensor(images.read(index)).permute(2, 0, 1).float() / 255
+
+def pixels(images: ImageList, index: int) -> Tensor:
+    """Image `index` as uint8 (3, h, w); what is cropped from it becomes float, as a whole photograph takes long."""
+    image = images.read(index)
+    return torch.from_numpy(image if image.flags.writeable else image.copy()).permute(2, 0, 1)

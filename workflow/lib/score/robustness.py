@@ -30,6 +30,7 @@ MARGINS = (0.0, 0.25, 0.5, 0.75, 1.0)
 DISTANCES = ("cosine_distance", "l2_loss", "inv_pearson_corr")
 UNDEFINED = "undefined: features of an image do not vary, or are not finite"
 CHUNK = 8  # images whose unpooled maps are in memory at once; even, as the study's images come in pairs
+PART = 16384  # features of an image that become float64 at a time
 
 Features = Callable[[Tensor], list[Tensor]]  # network inputs (n, 3, s, s) -> feature maps, shallow to deep
 Setting = tuple[int, bool, str, float]  # level (from 1), pooled, distance, margin
@@ -50,13 +51,19 @@ def pool(features: Tensor, *, published: bool) -> Tensor:
 def distances(a: Tensor, b: Tensor) -> dict[str, Tensor]:
     """All distances between features a and b (n, ...), flattened: (n, n) float64, row from a, column from b.
 
-    Accumulated in float64: float32 leaves up to 7e-4 of rounding in the score of large maps. `l2_loss` is the mean squared
-    difference, without a root.
+    Accumulated in float64, as float32 leaves up to 7e-4 of rounding in the score of large maps; part by part, as whole maps in
+    float64 fit into no processor's cache. `l2_loss` is the mean squared difference, without a root.
     """
-    a, b = a.flatten(1).double(), b.flatten(1).double()
-    products, count = a @ b.T, a.shape[1]
-    squares = a.square().sum(dim=1)[:, None], b.square().sum(dim=1)[None]
-    sums = a.sum(dim=1)[:, None], b.sum(dim=1)[None]
+    pair = a.flatten(1), b.flatten(1)
+    count = pair[0].shape[1]
+    products = torch.zeros(len(a), len(b), dtype=torch.float64, device=a.device)
+    totals = [torch.zeros(2, len(x), dtype=torch.float64, device=x.device) for x in pair]  # sums, sums of squares
+    for parts in zip(*(x.split(PART, dim=1) for x in pair), strict=True):
+        x, y = (part.double() for part in parts)
+        products += x @ y.T
+        for total, part in zip(totals, (x, y), strict=True):
+            total += torch.stack([part.sum(dim=1), torch.linalg.vecdot(part, part)])
+    sums, squares = ((mine[:, None], other[None]) for mine, other in zip(*totals, strict=True))
     covariance = products - sums[0] * sums[1] / count
     variances = [square - total.square() / count for square, total in zip(squares, sums, strict=True)]
     return {

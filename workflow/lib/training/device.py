@@ -1,13 +1,15 @@
 """What every job with a network shares: its device and precision, and how images come to it."""
 
+import fcntl
 import logging
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +19,38 @@ from workflow.lib.job.run import UserError, reason
 
 log = logging.getLogger("medseg")
 
+_TAKEN: list[IO[str]] = []  # the lock of this process's GPU
+
 
 def device_named(name: str) -> torch.device:
     """The device `cuda` or `cpu`. Raises `UserError` where CUDA is asked for and not usable."""
     if name == "cuda":
+        _take_gpu()
         _check_cuda()
     return torch.device(name)
+
+
+def _take_gpu() -> None:
+    """Make the current device of this process a GPU that no other job of this user on this machine has taken; until it ends.
+
+    Not where a scheduler gives GPUs to jobs, nor in one of several processes of a training, which have theirs by number. Where
+    all are taken, jobs share them.
+    """
+    count = torch.cuda.device_count()
+    if _TAKEN or count < 2 or {"SLURM_JOB_ID", "LOCAL_RANK"} & set(os.environ):
+        return
+    for number in range(count):
+        lock = open(Path(tempfile.gettempdir()) / f"medseg-{os.getuid()}-gpu{number}.lock", "w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            continue
+        _TAKEN.append(lock)
+        torch.cuda.set_device(number)
+        log.info("GPU %d of %d", number, count)
+        return
+    log.warning("all %d GPUs have jobs already, and this one shares the first; next: --resources gpu=%d", count, count)
 
 
 def _check_cuda() -> None:
