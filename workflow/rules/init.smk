@@ -18,6 +18,8 @@ rule init:
 
 
 if "init" in sys.argv:
+    import logging
+
     from workflow.lib.init.config import write_config
     from workflow.lib.job.run import UserError
 
@@ -29,5 +31,6 @@ if "init" in sys.argv:
             where="command line",
             next="snakemake init --config images=/path/to/folder",
         )
+    logging.getLogger("medseg").setLevel(logging.ERROR)  # what it would warn of is in the comments
     print(write_config(config["images"]))
     sys.exit(0)

@@ -1,6 +1,5 @@
 """The config of a folder of images: what was found, as comments, and what was guessed, as settings."""
 
-import logging
 import os
 import re
 from collections import Counter
@@ -38,7 +37,6 @@ def write_config(folder: str | Path, into: str | Path = ".") -> str:
             where=path.absolute(),
             next=f"rm {path}, or rename it; then run the same command again",
         )
-    logging.getLogger("medseg").setLevel(logging.ERROR)  # what it would warn of is in the comments
     found = look(place)
     text = config_text(name, found)
     with atomic_path(path) as temporary:
