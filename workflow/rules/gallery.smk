@@ -6,7 +6,7 @@ REQUIRED INPUTS:
     <data>/{target}/{variant}/card.json, items.csv, images.npy, masks.npy
     <run>/answer.json                                                         (for segmentations)
     <run>/finetune/{target}/{way}/{encoder}/{pretraining}/epoch{epochs}-seeds{seeds}/
-        card.json, cases.csv, predictions.npz           (the last is no input: old fine-tunings, which kept none, are not repeated)
+        card.json, cases.csv, predictions.npz           (the last is not an input: old fine-tunings, which kept none, are not repeated)
 
 OUTPUTS:
 

@@ -1,4 +1,4 @@
-"""Copies of an image are found, also re-encoded ones; the same organ of another patient is no copy."""
+"""Copies of an image are found, also re-encoded ones; the same organ of another patient is not a copy."""
 
 import io
 import os

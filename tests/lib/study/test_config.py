@@ -350,7 +350,7 @@ def test_each_learning_rate_that_is_tried_is_a_scheme(study: dict[str, Any]) -> 
         0.004: ("IDRiD", "simple.rate0.004/seed7"),
     }
     assert config["schemes"]["simple.rate0.004"] == config["schemes"]["simple"] | {"learning_rate": 0.004}
-    assert "simple.rate0.004" not in config["study"]["schemes"], "a trial is no part of the grid"
+    assert "simple.rate0.004" not in config["study"]["schemes"], "a trial is not part of the grid"
     assert check_config(deepcopy(config), SCHEMA) == config
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from workflow.lib.job.run import UserError, read_json
 from workflow.lib.study.checkpoints import RANDOM, Way
+from workflow.lib.tables.patients import read_cases
 
 
 class Start(NamedTuple):
@@ -59,7 +60,7 @@ def _in_words(job: dict[str, Any]) -> str:
 
 def dice_of_cases(folder: Path) -> pd.DataFrame:
     """Dice of the first seed of a fine-tuning, from its cases.csv: a row per case, a column per class, in its order."""
-    cases = pd.read_csv(folder / "cases.csv", dtype={"case": str, "class": str}, keep_default_na=False, na_values=[""])
+    cases = read_cases(folder / "cases.csv")
     first = cases[cases["seed"] == cases["seed"].iat[0]]
     return first.pivot(index="case", columns="class", values="dice")[list(dict.fromkeys(first["class"]))]
 

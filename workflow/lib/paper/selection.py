@@ -9,10 +9,10 @@ from matplotlib.patheffects import withStroke
 
 from workflow.lib.evidence.verdicts import MARGIN
 from workflow.lib.paper import style
-from workflow.lib.selection.names import ANALYST, OTHERS, SCORE
+from workflow.lib.selection.names import ACCURACY, ANALYST, LAST, ORACLE, OTHERS, RANDOM, SCORE
 from workflow.lib.tables.headed import read_table
 
-LAST, ACCURACY, RANDOM, ORACLE, SCRATCH = "last", "imagenet_accuracy", "random", "oracle", "scratch"
+SCRATCH = "scratch"
 LOOKS = {  # selector -> name, marker, colour
     ORACLE: ("best length, chosen on other seeds", "^", style.GREEN),
     OTHERS: ("lowest score, setting chosen on other data sets", "o", style.VERMILLION),

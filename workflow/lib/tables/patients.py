@@ -29,8 +29,9 @@ def patients_of(items: str | Path) -> pd.Series:
 
 
 def read_cases(path: str | Path) -> pd.DataFrame:
-    """The table of cases of a fine-tuning job: columns seed, case, class, dice and others, a row per seed, case and class."""
-    return read_table(path, dtype={"case": str}, keep_default_na=True)
+    """The table of cases of a fine-tuning job: columns seed, case, class, dice and others, a row per seed, case and class. Cases
+    and classes are names, NA too."""
+    return read_table(path, dtype={"case": str, "class": str}, keep_default_na=False, na_values=[""])
 
 
 def patients_dice(rows: pd.DataFrame, patients: pd.Series) -> pd.Series:
