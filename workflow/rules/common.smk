@@ -36,7 +36,6 @@ from workflow.lib.study.checkpoints import (
     trials_of,
     tuned_schemes,
 )
-from workflow.lib.study.checks import check_folder
 from workflow.lib.study.config import (
     check_config,
     check_labelled,
@@ -47,6 +46,7 @@ from workflow.lib.study.config import (
     pretrain_variant,
     recipe,
 )
+from workflow.lib.study.folders import check_folder
 from workflow.lib.study.guards import cached_sha256, check_not_computed, check_same_run, check_unchanged
 from workflow.lib.study.protocol import DATA, FINETUNING, SCORE, part_of, protocol_of
 

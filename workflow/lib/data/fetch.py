@@ -13,7 +13,7 @@ from workflow.lib.data.download import download
 from workflow.lib.data.generate import generate
 from workflow.lib.data.registry import Archive, Dataset, read_registry, token_for
 from workflow.lib.job.run import Progress, UserError, atomic_folder, atomic_path, write_json
-from workflow.lib.study.checks import check_folder
+from workflow.lib.study.folders import check_folder
 
 log = logging.getLogger("medseg")
 

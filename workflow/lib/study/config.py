@@ -19,12 +19,11 @@ from workflow.lib.study.checks import (
     check_pool,
     check_schemes,
     check_score,
-    check_sources,
     check_targets,
-    expand_paths,
     has_masks,
     unknown_names,
 )
+from workflow.lib.study.folders import check_sources, expand_paths
 from workflow.lib.study.protocol import DATA, PROTOCOLS, fill_recipe, part_of, protocol_of
 
 Config = dict[str, Any]
