@@ -26,9 +26,10 @@ from workflow.lib.finetune.batches import (
     training_patches,
 )
 from workflow.lib.finetune.evaluate import assembled, at_full_size, evaluate, evaluation_tiles, selection_dice
-from workflow.lib.finetune.finetune import finetune_network, freeze, polynomial_rate
+from workflow.lib.finetune.finetune import finetune_network, polynomial_rate
 from workflow.lib.finetune.kept import read_predictions
 from workflow.lib.finetune.metrics import Case, confusion, dice
+from workflow.lib.finetune.start import freeze
 from workflow.lib.job.run import UserError, read_json, sha256_of, write_json
 from workflow.lib.networks.build import build_classifier, build_segmenter
 from workflow.lib.networks.checkpoint import write_checkpoint

@@ -16,13 +16,13 @@ from workflow.lib.data.prepared import Prepared, load_prepared, truths_of
 from workflow.lib.finetune.batches import TrainItems, items_per_epoch, training_patches
 from workflow.lib.finetune.evaluate import evaluate, evaluation_tiles, selection_dice
 from workflow.lib.finetune.kept import PREDICTIONS, blank_labels, write_predictions
+from workflow.lib.finetune.start import freeze, starting_card, transfer
 from workflow.lib.finetune.subsets import training_patients
-from workflow.lib.job.run import UserError, atomic_path, derive_seed, hash_of, read_json, sha256_of, write_json
-from workflow.lib.networks.build import Segmenter, build_classifier, build_segmenter, load_decoder, load_encoder
+from workflow.lib.job.run import UserError, atomic_path, derive_seed, hash_of, read_json, write_json
+from workflow.lib.networks.build import build_segmenter
 from workflow.lib.networks.checkpoint import provenance, trained_as
 from workflow.lib.networks.given import starting_network
-from workflow.lib.networks.norms import calibrate
-from workflow.lib.study.checkpoints import DECODER, ENCODER, Finetuning, written
+from workflow.lib.study.checkpoints import Finetuning, written
 from workflow.lib.study.protocol import Protocol
 from workflow.lib.training.device import chosen_precision, chunks, data_loader, device_named, move_network
 from workflow.lib.training.engine import Plan, train
@@ -32,36 +32,6 @@ from workflow.lib.training.state import Row, discard_resume
 log = logging.getLogger("medseg")
 
 SAVE_EVERY = 60.0  # seconds between states of a training that may be killed
-
-
-class FrozenEncoder(nn.Module):
-    """An encoder that never changes and needs no gradients: batch-norm and stochastic depth stay in evaluation mode."""
-
-    def __init__(self, encoder: nn.Module) -> None:
-        super().__init__()
-        self.encoder = encoder.requires_grad_(False).eval()
-
-    def train(self, mode: bool = True) -> "FrozenEncoder":
-        return self
-
-    @torch.no_grad()
-    def forward(self, x: Tensor) -> list[Tensor]:
-        return self.encoder(x)
-
-
-def freeze(network: Segmenter, how: str, calibration: list[Tensor]) -> None:
-    """Freeze the encoder in place.
-
-    how: `gradients_off`, nothing else: batch-norm statistics still move and stochastic depth stays on, as in the study.
-    `evaluation`: really frozen, after batch-norm statistics were set once to those of the target's training images
-    (`calibration`: batches (n, 3, s, s)), for random and pretrained encoders alike: with untouched statistics a random
-    encoder collapses, which flatters pretraining.
-    """
-    if how == "gradients_off":
-        network.encoder.requires_grad_(False)
-        return
-    calibrate(network.encoder, calibration)
-    network.encoder = FrozenEncoder(network.encoder)
 
 
 def polynomial_rate(step: int, *, base: float, total: int, late: int) -> float:
@@ -229,27 +199,6 @@ def finetune_seed(
     _write_results(output_folder, seed, table, history, card)
     discard_resume(resume)
     return True
-
-
-def transfer(
-    network: Segmenter, what: str, weights: Path, encoder: Mapping[str, Any], seed: int, image_size: int
-) -> None:
-    """Load `what` a fine-tuning takes from a checkpoint (encoder | decoder | both); the encoder of a decoder alone
-    is the random one of the seed, as for length 0. Raises `UserError` for a checkpoint that does not fit."""
-    if what != DECODER:
-        load_encoder(network.encoder, weights)
-    else:
-        drawn = build_classifier(encoder, 1, image_size=image_size, use="simple", seed=seed)
-        network.encoder.load_state_dict(drawn.encoder.state_dict())
-    if what != ENCODER:
-        load_decoder(network.decoder, weights)
-
-
-def starting_card(encoder: Mapping[str, Any], weights: Path) -> dict[str, Any]:
-    """The card beside a checkpoint; of a given network, which has none, the same entries."""
-    if "class" in encoder:
-        return {"sha256": sha256_of(weights), "epoch": None, "accuracy": None}
-    return read_json(weights.with_suffix(".json"))
 
 
 def _is_finished(card: Path, config_hash: str) -> bool:
