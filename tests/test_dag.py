@@ -201,7 +201,7 @@ def test_rule_files_import_nothing_heavy() -> None:
         "functools",
         "workflow.lib.job.code",
         "workflow.lib.study.config",
-        "workflow.lib.study.checks",
+        "workflow.lib.study.folders",
         "workflow.lib.study.guards",
         "workflow.lib.study.checkpoints",
         "workflow.lib.study.protocol",
