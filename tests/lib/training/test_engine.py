@@ -125,11 +125,13 @@ def test_accumulated_steps_equal_whole_batches(tmp_path: Path) -> None:
     assert history["learning_rate"].iloc[0] == pytest.approx(0.1 / 3)  # 5 micro-batches in steps of 2: three steps
 
 
+@pytest.mark.parametrize("every", [1, 20])  # steps after which losses are read, as on CPUs and on GPUs
 @pytest.mark.parametrize("signal_sent", [warn, terminate, interrupt])
 @pytest.mark.parametrize("at", [(1, 2), (3, 0), (3, 4), (4, 4)])
 def test_told_to_end_it_saves_within_the_epoch_and_goes_on_bit_identical(
-    tmp_path: Path, at: tuple[int, int], signal_sent: Callable[[], None]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: tuple[int, int], signal_sent: Callable[[], None], every: int
 ) -> None:
+    monkeypatch.setitem(engine.READ_EVERY, "cpu", every)
     whole, told, resumed = plan(), plan(at=at, do=signal_sent), plan()
     expected = train(whole, tmp_path / "a", "same")
     if at == (4, 4):  # the very last step: there is nothing left to save
@@ -213,6 +215,24 @@ def test_infinite_loss_stops_at_once_and_names_the_last_good_state(tmp_path: Pat
     with pytest.raises(UserError, match="loss is not finite") as error:
         train(plan(loss=explode), tmp_path, "same")
     assert "epoch 3, step 1" in str(error.value) and saved_states(tmp_path)[0].name in str(error.value)
+
+
+def test_an_infinite_loss_that_is_read_later_is_named_with_its_step_and_never_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(engine.READ_EVERY, "cpu", 20)
+    calls = 0
+
+    def explode(outputs: Tensor, wanted: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1  # 5 micro-batches an epoch: the eighth is in the second step of the second epoch
+        return nn.functional.mse_loss(outputs, wanted) * (float("inf") if calls == 8 else 1)
+
+    with pytest.raises(UserError, match="epoch 2, step 2, learning rate 0.02") as error:
+        train(plan(loss=explode), tmp_path, "same")
+    assert calls == 10  # the rest of the epoch was trained before the losses were read
+    (state,) = saved_states(tmp_path)
+    assert state.name.startswith("state-000001-000000") and state.name in str(error.value)
 
 
 def test_out_of_memory_names_what_to_shrink(tmp_path: Path) -> None:

@@ -121,11 +121,13 @@ def _seconds_of_step(device: torch.device, precision: str) -> float:
 def move_network(network: nn.Module, device: torch.device, precision: str = "float32") -> None:
     """Put a network on `device`, in the memory layout that its convolutions like best; they bring the images into it.
 
-    Channels last on GPUs and in bfloat16. In float32 on a CPU with AVX2, a training step at full size takes 1.5 times as long
-    with it (U-Net; ResNet50: 1.05), and one of narrow networks between 0.7 and 1.3 times.
+    Channels last on GPUs, in bfloat16, and on CPUs with AVX-512: there a float32 step of narrow networks takes 0.6 to 0.8 of the
+    time with it, and one at full size 0.99 (U-Net) and 1.05 (ResNet50). With AVX2 alone, one at full size takes 1.5 times as
+    long (U-Net; ResNet50: 1.05), and one of narrow networks between 0.7 and 1.3 times.
     """
     network.to(device)
-    if device.type == "cuda" or precision == "bfloat16":
+    wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
+    if device.type == "cuda" or precision == "bfloat16" or wide:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 

@@ -22,6 +22,9 @@ from workflow.lib.training.state import Position, Row, restore_state, save_state
 
 log = logging.getLogger("medseg")
 
+# Steps after which losses are read. Reading one waits for all work of a GPU before it, so that the next step starts late.
+READ_EVERY = {"cpu": 1, "cuda": 20}
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -127,26 +130,42 @@ def train(
 def _train_epoch(plan: Plan, position: Position, progress: Progress, received: list[int], resume: Path) -> bool:
     """Train the epoch that comes next, or what is left of it; False where a signal ended it after a step."""
     device = next(plan.model.parameters()).device
+    unread = list[Tensor]()
     plan.model.train()
     left = range(len(position.losses) * plan.accumulate, plan.micro_batches)
     batches = iter(plan.batches(position.epoch, _own(plan, left)))
     for step in range(len(position.losses), plan.steps_per_epoch):
         if _told_to_end(received, device):
+            _read_losses(plan, position, unread, resume)
             return False
         start = time.monotonic()
         members = range(step * plan.accumulate, min((step + 1) * plan.accumulate, plan.micro_batches))
-        rate = plan.rate((position.epoch - 1) * plan.steps_per_epoch + step)
         for group in plan.optimizer.param_groups:
-            group["lr"] = rate
-        loss = _step(plan, position.epoch, members, batches, device)
-        if not math.isfinite(loss):
-            raise _not_finite(loss, position, rate, resume)
+            group["lr"] = _rate(plan, position.epoch, step)
+        unread.append(_step(plan, position.epoch, members, batches, device))
         plan.optimizer.step()
         plan.optimizer.zero_grad(set_to_none=True)
-        position.losses.append(loss)
+        last = step + 1 == plan.steps_per_epoch
+        if last or not position.losses or len(unread) >= READ_EVERY[device.type]:
+            _read_losses(plan, position, unread, resume)
         position.seconds += time.monotonic() - start
-        progress.step(loss=loss)
+        progress.step(loss=position.losses[-1])
     return True
+
+
+def _rate(plan: Plan, epoch: int, step: int) -> float:
+    """The learning rate of a step of an epoch, counted from 0."""
+    return plan.rate((epoch - 1) * plan.steps_per_epoch + step)
+
+
+def _read_losses(plan: Plan, position: Position, unread: list[Tensor], resume: Path) -> None:
+    """Move the losses of the latest steps to the position; always before the state is saved. Raises `UserError` for one that is
+    not finite."""
+    for loss in torch.stack(unread).tolist() if unread else []:
+        if not math.isfinite(loss):
+            raise _not_finite(loss, position, _rate(plan, position.epoch, len(position.losses)), resume)
+        position.losses.append(loss)
+    unread.clear()
 
 
 def _finish_epoch(plan: Plan, position: Position) -> None:
@@ -163,7 +182,7 @@ def _finish_epoch(plan: Plan, position: Position) -> None:
 
 def _step(
     plan: Plan, epoch: int, members: range, batches: Iterator[tuple[Tensor, Tensor]], device: torch.device
-) -> float:
+) -> Tensor:
     """Gradients and the mean loss of one step, whose micro-batches are `members`; the same in all processes."""
     statistics = NormStatistics(plan.model) if processes() > 1 else None
     total = torch.zeros((), device=device)
@@ -183,7 +202,7 @@ def _step(
     if statistics:
         sum_over_processes([*_gradients(plan.model), *statistics.terms, total])
         statistics.finish(len(members))
-    return total.item()
+    return total
 
 
 def float32(outputs: Any) -> Any:
