@@ -15,7 +15,7 @@ import torch
 from timm.models import save_for_hf
 
 from workflow.lib.job.run import UserError, read_json
-from workflow.lib.networks import pyramid
+from workflow.lib.networks import pretrained, timm_models
 from workflow.lib.networks.build import build_encoder, load_encoder
 from workflow.lib.pretrain.released import adopt_weights
 from workflow.lib.rank.export import export_encoder
@@ -26,7 +26,7 @@ SIZE, TOKEN = 64, "hf_abcdefghijklmnopqrstuvwxyz"
 
 @pytest.fixture(autouse=True)
 def _forget() -> None:
-    pyramid._found.cache_clear()
+    timm_models._found.cache_clear()
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_a_repository_and_its_terms(folder: Path, hub: Callable[..., list[str]],
     config = read_json(folder / "config.json")
     del config["pretrained_cfg"]["license"]
     (folder / "config.json").write_text(json.dumps(config))
-    pyramid._found.cache_clear()
+    timm_models._found.cache_clear()
     assert adopted(f"{HUB}me/net", tmp_path)["licence"] == f"mit, gated: its terms are at {page}"  # of the model's page
 
 
@@ -186,9 +186,9 @@ def test_repositories_that_cannot_be_had(
 
 
 def refused(name: str, words: list[str]) -> None:
-    pyramid._found.cache_clear()
+    timm_models._found.cache_clear()
     with pytest.raises(UserError) as error:
-        pyramid.find_pretrained(name, "timm", SIZE)
+        pretrained.find_pretrained(name, "timm", SIZE)
     for word in words:
         assert word in str(error.value)
 
@@ -197,7 +197,7 @@ def test_folders_that_are_none_of_timms(folder: Path, tmp_path: Path) -> None:
     refused(f"{LOCAL_DIR}{tmp_path}", ["Config file not found", "config.json", str(tmp_path)])
     [weights] = [path for path in folder.iterdir() if path.stem.endswith("model")]
     weights.rename(folder / "a.safetensors")
-    assert pyramid.find_pretrained(f"{LOCAL_DIR}{folder}", "timm", SIZE)
+    assert pretrained.find_pretrained(f"{LOCAL_DIR}{folder}", "timm", SIZE)
     (folder / "b.safetensors").write_bytes(b"")
     refused(f"{LOCAL_DIR}{folder}", ["a.safetensors, b.safetensors", "or name the file itself as `weights`"])
     (folder / "config.json").write_text('{"architecture": "resnet18x", "pretrained_cfg": {}}')

@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from workflow.lib.job.run import UserError
-from workflow.lib.networks import pyramid
-from workflow.lib.networks.pyramid import PyramidDecoder, TimmEncoder, pretrained_tensors
+from workflow.lib.networks import pretrained
+from workflow.lib.networks.pretrained import pretrained_tensors
+from workflow.lib.networks.pyramid import PyramidDecoder, TimmEncoder
 from workflow.lib.networks.weights import read_weights
 
 SIZE = 64
@@ -296,7 +297,7 @@ def test_weights_of_timms_hub(resnet: dict[str, Tensor], monkeypatch: pytest.Mon
         assert hub == "timm/resnet10t.c3_in1k" and weights_only
         return resnet
 
-    monkeypatch.setattr(pyramid, "load_state_dict_from_hf", load)
+    monkeypatch.setattr(pretrained, "load_state_dict_from_hf", load)
     tensors = pretrained_tensors("resnet10t", "timm", SIZE)
     assert torch.equal(tensors["network.conv1.0.weight"], resnet["conv1.0.weight"])
 
@@ -315,7 +316,7 @@ def test_without_the_hub_the_user_is_told_to_bring_a_file(
     def load(hub: str, weights_only: bool) -> dict[str, Tensor]:
         raise OSError("no route")
 
-    monkeypatch.setattr(pyramid, "load_state_dict_from_hf", load)
+    monkeypatch.setattr(pretrained, "load_state_dict_from_hf", load)
     with pytest.raises(UserError) as error:
         pretrained_tensors(name, "timm", SIZE)
     for word in words:

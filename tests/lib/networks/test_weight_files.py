@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from workflow.lib.job.run import UserError, read_json
 from workflow.lib.networks.build import build_encoder, load_encoder
-from workflow.lib.networks.pyramid import find_pretrained, pretrained_tensors
+from workflow.lib.networks.pretrained import find_pretrained, pretrained_tensors
 from workflow.lib.pretrain.released import adopt_weights
 
 NAME, SIZE = "resnet18", 64

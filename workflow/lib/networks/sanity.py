@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from workflow.lib.job.run import UserError
 from workflow.lib.networks.inputs import numbers
-from workflow.lib.networks.pyramid import TimmEncoder, config_of
+from workflow.lib.networks.pyramid import TimmEncoder
+from workflow.lib.networks.timm_models import config_of
 
 log = logging.getLogger("medseg")
 

@@ -61,8 +61,9 @@ def adopt_weights(
     `UserError` as `find_pretrained`, `check_inputs_known` and `check_statistics` do.
     """
     from workflow.lib.networks.hub import terms_of
-    from workflow.lib.networks.pyramid import config_of, find_pretrained  # here, as timm takes a second to import
+    from workflow.lib.networks.pretrained import find_pretrained  # here, as timm takes a second to import
     from workflow.lib.networks.sanity import check_inputs_known, check_statistics
+    from workflow.lib.networks.timm_models import config_of
 
     name = encoder["architecture"].removeprefix(TIMM)
     if source != "timm" and "mean" not in encoder:

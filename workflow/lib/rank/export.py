@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from workflow.lib.job.run import atomic_folder, read_json, write_json
 from workflow.lib.networks.build import TIMM, build_encoder, load_encoder
 from workflow.lib.networks.checkpoint import trained_as
-from workflow.lib.networks.pyramid import call_of, config_of, create
+from workflow.lib.networks.timm_models import call_of, config_of, create
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")  # which MONAI builds with timm's names
 OWN = "a network of the study, which no other software builds: load `encoder.safetensors` into the class named here"
