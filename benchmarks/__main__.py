@@ -28,9 +28,9 @@ OPEN = [
 
 
 def dry_runs() -> list[Row]:
-    """`snakemake -n` of the study and of ten times its grid: seconds of CPU and the peak of memory; nothing beside them."""
+    """`snakemake -n` of the study, and of three and ten times its grid: CPU seconds and peak memory; nothing beside them."""
     rows = []
-    for times in (1, 10):
+    for times in (1, 3, 10):
         seeds = list(range(times))
         command = [
             sys.executable,

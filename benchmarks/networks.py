@@ -7,6 +7,7 @@ import numpy as np
 import segmentation_models_pytorch
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measure import Row, compare, seconds_of
 from workflow.lib.networks.build import build_encoder, build_segmenter
@@ -57,7 +58,7 @@ def robustness(rounds: int, size: int) -> list[Row]:
 def other_scores(size: int, images: int = 64, draws: int = 5) -> list[Row]:
     """All label scores of a checkpoint as the config has them, beside its passes for the robustness score; once."""
     chosen = images_of_a_target(images, size)
-    names = [name for name, score in SCORES.items() if score.of not in ("card", "view") and score.norm == "stored"]
+    names = [name for name, score in SCORES.items() if score.needs == "labels"]
     network = build_encoder(ENCODERS["resnet50"], image_size=size, use="simple").eval()
     with torch.inference_mode():
         maps = [network(part) for part in chosen.images.split(CHUNK)]  # what the scores start from
@@ -91,8 +92,24 @@ def step(network: nn.Module, images: Tensor, masks: Tensor, precision: str) -> C
     return work
 
 
+def arithmetic_of(
+    work: Callable[[], None], precision: str, device: torch.device, side: int = 2048
+) -> Callable[[], None]:
+    """Matrix products with as many operations as `work`, in the same precision: the floor, if nothing else took time."""
+    with FlopCounterMode(display=False) as counter:
+        work()
+    matrix = torch.rand(side, side, device=device, dtype=getattr(torch, precision))
+    times = max(1, round(counter.get_total_flops() / (2 * side**3)))
+
+    def products() -> None:
+        for _ in range(times):
+            matrix @ matrix
+
+    return products
+
+
 def steps(rounds: int, size: int, batch: int, device: str) -> list[Row]:
-    """A step as fine-tuning does it, in float32 and in what `precision: auto` means here, beside eager float32."""
+    """A step as fine-tuning does it, in float32 and in what `precision: auto` means here, beside eager float32 and the floor."""
     place, found = torch.device(device), []
     images = torch.rand(batch, 3, size, size, device=place)
     masks = torch.randint(0, 2, (batch, size, size), device=place)
@@ -108,6 +125,8 @@ def steps(rounds: int, size: int, batch: int, device: str) -> list[Row]:
         for precision in dict.fromkeys(("float32", chosen_precision("auto", place))):
             ours = segmenter()
             move_network(ours, place, precision)
+            work = step(ours, images, masks, precision)
+            floor = {"floor: its arithmetic as matrix products": arithmetic_of(work, precision, place)}
             what = f"fine-tuning step, {name}, {precision}"
-            found += compare(what, step(ours, images, masks, precision), others, rounds=rounds, device=device)
+            found += compare(what, work, others | floor, rounds=rounds, device=device)
     return found

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from itertools import combinations
 
 import numpy as np
 import pytest
@@ -10,10 +9,10 @@ import torch
 from scipy.linalg import sqrtm
 
 from workflow.lib.score.applies import NotApplicable
-from workflow.lib.score.ccfv import Layer, ccfv_code, ccfv_published, gaussian, wasserstein
+from workflow.lib.score.ccfv import Layer, ccfv_code, ccfv_published, gaussian, pair_distances
 from workflow.lib.score.label_scores import POINT_COMPONENTS, POINTS, label_rows
 from workflow.lib.score.pixels import TargetImages
-from workflow.lib.score.registry import SCORES, Sample
+from workflow.lib.score.registry import SCORES
 
 
 def layer(
@@ -34,7 +33,7 @@ def test_wasserstein_of_the_definition_for_few_and_many_points() -> None:
         a, b = rng.normal(size=(m, 4)), 2 * rng.normal(size=(m + 1, 4)) + 1
         ca, cb = np.cov(a.T), np.cov(b.T)
         squared = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(ca + cb) - 2 * np.trace(sqrtm(ca @ cb)).real
-        assert wasserstein(gaussian(a), gaussian(b)) == pytest.approx(np.sqrt(squared), rel=1e-6)
+        assert pair_distances([gaussian(a), gaussian(b)])[0] == pytest.approx(np.sqrt(squared), rel=1e-6)
 
 
 def test_only_the_published_form_is_invariant_to_scale() -> None:
@@ -120,7 +119,7 @@ def test_distances_of_the_points_drawn_are_those_of_all_pixels() -> None:
     def bias(points: int, dimensions: int) -> float:
         full = [image @ axes[:, :dimensions] for image in images]
         fits = [[gaussian(part) for part in parts] for parts in (full, [part[:points] for part in full])]
-        truth, drawn = (sum(wasserstein(a, b) for a, b in combinations(fit, 2)) for fit in fits)
+        truth, drawn = (pair_distances(fit).sum() for fit in fits)
         return drawn / truth - 1
 
     assert bias(8, 128) > 0.6 and abs(bias(POINTS, POINT_COMPONENTS)) < 0.15
@@ -132,10 +131,10 @@ def test_ccfv_gets_points_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     masks[2, 0, :5] = 1
     generator = torch.Generator().manual_seed(0)
     chosen = TargetImages(torch.randn(3, 40, 32, 32, generator=generator), torch.zeros(3, 2), masks, np.arange(3))
-    seen: list[list[Sample]] = []
+    seen: list[list[Layer]] = []
 
-    def compute(levels: list[Sample]) -> float:
-        seen.append(levels)
+    def compute(layers: list[Layer]) -> float:
+        seen.append(layers)
         return float(len(seen))
 
     stand_in = dataclasses.replace(SCORES["cc_fv_code"], compute=compute)
@@ -143,7 +142,11 @@ def test_ccfv_gets_points_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     levels = lambda x: [x, x[:, :, ::2, ::2].flatten(2).mT]  # noqa: E731  maps and tokens
     [row] = label_rows(["cc_fv_code"], levels, chosen, None, pixels=400, samples=2, components=4, seed=0)
     assert row["value"] == 1.5 and row["sample"] is None
-    for level in seen[0]:
-        assert level.features.shape == (5 * POINTS + 5, POINT_COMPONENTS)
-        counts = np.unique(np.stack([level.image, level.labels]), axis=1, return_counts=True)[1]
-        assert counts.tolist() == [POINTS] * 5 + [5] and 0.5 < (level.features**2).mean() < 2
+    counts, coarse = [[len(points) for image in layer for points in image.values()] for layer in seen[0]]
+    assert counts == [POINTS] * 5 + [5]
+    assert all(0 < few <= many for few, many in zip(coarse, counts, strict=True)) and sum(coarse) < sum(
+        counts
+    )  # of a cell, one
+    for layer in seen[0]:
+        points = np.concatenate([points for image in layer for points in image.values()])
+        assert points.shape[1] == POINT_COMPONENTS and 0.5 < (points**2).mean() < 2

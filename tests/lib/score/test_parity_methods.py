@@ -10,7 +10,7 @@ from scipy.stats import rankdata, spearmanr
 from tests.parity import parity_folder
 from workflow.lib.curves.correlation import correlate
 from workflow.lib.score.applies import class_means
-from workflow.lib.score.ccfv import Layer, ccfv_code, ccfv_published, closeness, gaussian, pair_sums, wasserstein
+from workflow.lib.score.ccfv import Layer, ccfv_code, ccfv_published, closeness, gaussian, pair_distances, pair_sums
 from workflow.lib.score.gbc import FLOOR, gbc, overlap
 from workflow.lib.score.hscore import h_score, regularised_h_score
 from workflow.lib.score.knn import knn
@@ -101,7 +101,7 @@ def test_parity_of_parc_but_for_ties_broken_by_rounding(labelled: list[Case]) ->
 
 def test_parity_of_ccfv_terms(reference: dict[str, Any]) -> None:
     for case in reference["ccfv"]["w_distance"]:
-        found = wasserstein(gaussian(np.array(case["f1"])), gaussian(np.array(case["f2"])))
+        found = pair_distances([gaussian(np.array(case[name])) for name in ("f1", "f2")])[0]
         assert found == pytest.approx(case["expected"], rel=case["rtol"], abs=case.get("atol")), case["case"]
     for case in reference["ccfv"]["variety"]:
         assert closeness(np.array(case["matrix"])) == pytest.approx(case["expected"], rel=case["rtol"])

@@ -9,10 +9,11 @@ from typing import IO
 
 import pytest
 import torch
+from torch import nn
 from torch.utils.data import Dataset
 
 from workflow.lib.training import device
-from workflow.lib.training.device import chosen_precision, data_loader
+from workflow.lib.training.device import chosen_precision, data_loader, move_network
 
 CPU = torch.device("cpu")
 
@@ -113,6 +114,15 @@ def test_precision_follows_the_hardware(
     assert f"precision {chosen} (asked for: auto)" in caplog.text
     assert not [record for record in caplog.records if record.levelno == logging.WARNING]
     assert chosen_precision("float32", CPU) == "float32", "never changed where it is named"
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("layer", [nn.Conv2d(3, 4, 3), nn.Conv3d(3, 4, 3)])
+def test_networks_of_two_and_three_dimensions_are_moved(layer: nn.Module, precision: str) -> None:
+    move_network(layer, CPU, precision)
+    weight = layer.get_parameter("weight")
+    if precision == "bfloat16":
+        assert weight.is_contiguous(memory_format=torch.channels_last) if weight.ndim == 4 else weight.is_contiguous()
 
 
 def test_emulated_bfloat16_is_computed_as_asked_with_one_warning(

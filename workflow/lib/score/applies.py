@@ -78,18 +78,29 @@ def above_rounding(sizes: Array, shape: tuple[int, ...]) -> Array:
 def principal_axes(features: Array, most: int | None) -> Array:
     """Directions (D, d) of length 1 of the first principal components of centred features (n, D), d = `most` or fewer: as many
     as are above rounding. None: all of these."""
-    wide = features.shape[1] > len(features)  # then from the n x n products, which are fewer
-    products = features @ features.T if wide else features.T @ features
-    count = len(products)
-    values, vectors = eigh(products, subset_by_index=[max(0, count - (most or count)), count - 1])
-    sizes, vectors = np.sqrt(values[::-1].clip(0)), vectors[:, ::-1]
-    kept = above_rounding(sizes, features.shape)
-    return features.T @ vectors[:, kept] / sizes[kept] if wide else vectors[:, kept]
+    vectors, sizes = _leading(features, most)
+    return features.T @ vectors / sizes if _is_wide(features) else vectors
 
 
 def principal_components(features: Array, most: int | None) -> Array:
     """Centred features (n, D) along their `principal_axes`, (n, d). The components keep their sizes."""
-    return features @ principal_axes(features, most)
+    vectors, sizes = _leading(features, most)
+    return vectors * sizes if _is_wide(features) else features @ vectors
+
+
+def _is_wide(features: Array) -> bool:
+    return features.shape[1] > len(features)
+
+
+def _leading(features: Array, most: int | None) -> tuple[Array, Array]:
+    """The first singular vectors, as columns, and values of features (n, D): those on the shorter side, n or D, whose products
+    are fewer."""
+    products = features @ features.T if _is_wide(features) else features.T @ features
+    count = len(products)
+    values, vectors = eigh(products, subset_by_index=[max(0, count - (most or count)), count - 1])
+    sizes = np.sqrt(values[::-1].clip(0))
+    kept = above_rounding(sizes, features.shape)
+    return vectors[:, ::-1][:, kept], sizes[kept]
 
 
 def reduced(features: Array, components: int | None) -> Array:

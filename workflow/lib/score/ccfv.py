@@ -11,7 +11,6 @@ implementation can do neither. It takes features of a trained decoder; of an enc
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 
 import numpy as np
 from scipy.spatial.distance import pdist
@@ -71,7 +70,7 @@ def pair_sums(layer: Layer) -> list[tuple[float, int]]:
     for name in sorted({name for image in layer for name in image} - {0}):
         fits = [gaussian(image[name]) for image in layer if len(image.get(name, ())) > 1]
         if len(fits) > 1:
-            sums.append((sum(wasserstein(a, b) for a, b in combinations(fits, 2)), len(fits)))
+            sums.append((float(pair_distances(fits).sum()), len(fits)))
     need(sums, "needs a class, besides the background, with two points or more in each of two images")
     return sums
 
@@ -84,11 +83,20 @@ def gaussian(points: Array) -> Gaussian:
     return mean, np.asarray(np.linalg.qr(factor, mode="r")) if len(points) > points.shape[1] else factor
 
 
-def wasserstein(a: Gaussian, b: Gaussian) -> float:
-    """W2 of two Gaussians; the trace of the root of their covariances' product is the nuclear norm of their factors' product."""
-    total = ((a[0] - b[0]) ** 2).sum() + (a[1] ** 2).sum() + (b[1] ** 2).sum()
-    squared = total - 2 * np.linalg.svd(a[1] @ b[1].T, compute_uv=False).sum()
-    return float(np.sqrt(squared)) if squared > 1e-13 * total else 0.0  # less is rounding, of either sign
+def pair_distances(gaussians: Sequence[Gaussian]) -> Array:
+    """W2 of all unordered pairs of two Gaussians or more. The trace of the root of two covariances' product is the nuclear norm
+    of their factors' product."""
+    means = np.array([mean for mean, _ in gaussians])
+    most = max(len(factor) for _, factor in gaussians)
+    factors = np.array([np.pad(factor, ((0, most - len(factor)), (0, 0))) for _, factor in gaussians])
+    sizes = (factors**2).sum(axis=(1, 2))
+    found = []
+    for i in range(len(gaussians) - 1):  # one with all that follow: a call for each pair takes several times as long
+        roots = np.linalg.svd(factors[i] @ factors[i + 1 :].transpose(0, 2, 1), compute_uv=False).sum(axis=1)
+        total = ((means[i] - means[i + 1 :]) ** 2).sum(axis=1) + sizes[i] + sizes[i + 1 :]
+        squared = total - 2 * roots
+        found.append(np.sqrt(np.where(squared > 1e-13 * total, squared, 0)))  # less is rounding, of either sign
+    return np.concatenate(found)
 
 
 def spread(points: Array) -> float:

@@ -15,6 +15,7 @@ from torch import Tensor
 from workflow.lib.evidence.intervals import half_width
 from workflow.lib.job.run import Progress, derive_seed
 from workflow.lib.score.applies import Array, NotApplicable, centred, principal_axes
+from workflow.lib.score.ccfv import Layer
 from workflow.lib.score.pixels import SAMPLES, Pixels, TargetImages, at_pixels, sample_pixels, sample_points
 from workflow.lib.score.registry import SCORES, Sample
 from workflow.lib.score.robustness import CHUNK, Features
@@ -65,13 +66,33 @@ def label_rows(
     if on_points:
         points = [sample_points(chosen.masks, chosen.groups, POINTS, own) for own in seeds]
         levels = features_at(_along(features, [_axes(level) for level in found[0]]), chosen.images, points)
-        drawn = [
-            [Sample(level, None, at.label, at.group, at.image, None, seed) for level in own]
+        layers = [
+            _layers([Sample(level, None, at.label, at.group, at.image, None, seed) for level in own])
             for own, at in zip(levels, points, strict=True)
         ]
         for name in on_points:
-            yield _row(name, None, None, [partial(SCORES[name].compute, own) for own in drawn])
+            yield _row(name, None, None, [partial(SCORES[name].compute, own) for own in layers])
             progress.step()
+
+
+def _layers(samples: list[Sample]) -> list[Layer]:
+    """For each level, the points of every class in every image; of pixels in one cell of the map, the first. Levels that are
+    constant, or too coarse to have two points of a class in two images, are left out."""
+    varying = [level for level in samples if level.channels.shape[1]]
+    layers = [[_points(level, level.image == image) for image in np.unique(level.image)] for level in varying]
+    return [layer for layer in layers if _fine_enough(layer)]
+
+
+def _fine_enough(layer: Layer) -> bool:
+    classes = {name for image in layer for name in image} - {0}
+    comparable = any(sum(len(image.get(name, ())) > 1 for image in layer) > 1 for name in classes)
+    return comparable and all(sum(map(len, image.values())) > 1 for image in layer)
+
+
+def _points(level: Sample, inside: Array) -> dict[int, Array]:
+    features, first = np.unique(level.features[inside], axis=0, return_index=True)
+    labels = level.labels[inside][first]
+    return {int(name): features[labels == name] for name in np.unique(labels)}
 
 
 def _axes(features: Array) -> Array:

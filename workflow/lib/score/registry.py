@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from workflow.lib.score.applies import Array, need, reduced
-from workflow.lib.score.ccfv import Layer, ccfv_code, ccfv_published
+from workflow.lib.score.ccfv import ccfv_code, ccfv_published
 from workflow.lib.score.gbc import gbc
 from workflow.lib.score.hscore import h_score, regularised_h_score
 from workflow.lib.score.knn import knn
@@ -64,26 +64,6 @@ class Score:
     source: str
     norm: str = "calibrated"
     by_group: bool = False
-
-
-def _layers(samples: list[Sample]) -> list[Layer]:
-    """For each level, the points of every class in every image; of pixels in one cell of the map, the first. Levels that are
-    constant, or too coarse to have two points of a class in two images, are left out."""
-    varying = [level for level in samples if level.channels.shape[1]]
-    layers = [[_points(level, level.image == image) for image in np.unique(level.image)] for level in varying]
-    return [layer for layer in layers if _fine_enough(layer)]
-
-
-def _fine_enough(layer: Layer) -> bool:
-    classes = {name for image in layer for name in image} - {0}
-    comparable = any(sum(len(image.get(name, ())) > 1 for image in layer) > 1 for name in classes)
-    return comparable and all(sum(map(len, image.values())) > 1 for image in layer)
-
-
-def _points(level: Sample, inside: Array) -> dict[int, Array]:
-    features, first = np.unique(level.features[inside], axis=0, return_index=True)
-    labels = level.labels[inside][first]
-    return {int(name): features[labels == name] for name in np.unique(labels)}
 
 
 def _probabilities(sample: Sample) -> Array:
@@ -150,11 +130,11 @@ SCORES = {
         "linear probe of all levels, batch-norm statistics of the checkpoint", norm="stored", by_group=True,
     ),
     "cc_fv_published": Score(
-        lambda levels: ccfv_published(_layers(levels)), "labels", "higher", "points", "a pass, all pairs of images",
+        ccfv_published, "labels", "higher", "points", "a pass, all pairs of images",
         "Yang et al., MICCAI 2023, formula, on encoder features",
     ),
     "cc_fv_code": Score(
-        lambda levels: ccfv_code(_layers(levels)), "labels", "higher", "points", "a pass, all pairs of images",
+        ccfv_code, "labels", "higher", "points", "a pass, all pairs of images",
         "Yang et al., MICCAI 2023, authors' code, on encoder features",
     ),
     "leep": Score(

@@ -126,8 +126,9 @@ def move_network(network: nn.Module, device: torch.device, precision: str = "flo
     long (U-Net; ResNet50: 1.05), and one of narrow networks between 0.7 and 1.3 times.
     """
     network.to(device)
+    in_3d = any(parameter.ndim == 5 for parameter in network.parameters())  # torch has another layout for these
     wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
-    if device.type == "cuda" or precision == "bfloat16" or wide:
+    if not in_3d and (device.type == "cuda" or precision == "bfloat16" or wide):
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
