@@ -1,7 +1,7 @@
 """Fine-tuning a small network on a small prepared target."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from workflow.lib.finetune.batches import (
     as_input,
     augmented,
     evaluation_patches,
+    lasting,
     rotated_crop,
     square,
     training_patches,
@@ -457,7 +458,7 @@ def test_windows_and_tiles(tmp_path: Path) -> None:
     # The bottom is never seen.
     assert max(patch.top for patch in paper) == 48 and all(patch.left >= 64 for patch in paper)
     assert len(evaluation_patches(data, "test", "whole")) == 5 * 10
-    image, mask = TrainItems(data, training_patches(data), "unchanged", 180, True, 1, 1, None)[0]
+    image, mask = TrainItems(data, training_patches(data), "unchanged", 180, True, 1, None)[1, 0]
     assert image.shape == (3, 16, 16) and mask.shape == (16, 16)
 
 
@@ -517,10 +518,28 @@ def test_windows_are_turned_by_whole_degrees_and_jittered(monkeypatch: pytest.Mo
 def test_items_depend_on_seed_and_epoch_alone(job: dict[str, Any]) -> None:
     data = load_prepared(job["data_folder"])
     patches = training_patches(data)
-    first, again, later = (TrainItems(data, patches, "standardised", 180, True, 1, epoch, 20) for epoch in (1, 1, 2))
-    assert len(first) == 20
-    assert all(torch.equal(first[i][0], again[i][0]) for i in range(20))
-    assert any(not torch.equal(first[i][0], later[i][0]) for i in range(20))
+    items, again = (TrainItems(data, patches, "standardised", 180, True, 1, 20) for _ in range(2))
+    assert len(items) == 20
+    assert any(not torch.equal(items[1, i][0], items[2, i][0]) for i in range(20))
+    assert all(torch.equal(items[1, i][0], again[1, i][0]) for i in range(20)), "after another epoch"
+
+
+def test_one_loader_serves_all_epochs_also_from_the_middle_of_one() -> None:
+    loads = []
+
+    def load(places: Iterable[list[tuple[int, int]]]) -> Iterator[list[tuple[int, int]]]:
+        loads.append(1)
+        yield from places
+
+    parts = [range(0, 2), range(2, 4), range(4, 5)]
+    for first, chosen in ((1, [0, 1, 2]), (2, [2])):
+        loads.clear()
+        wanted = [(first, chosen), *((epoch, [0, 1, 2]) for epoch in range(first + 1, 5))]
+        batches = lasting(load, parts, 4)
+        found = {epoch: list(batches(epoch, numbers)) for epoch, numbers in wanted}
+        assert found == {epoch: [[(epoch, i) for i in parts[n]] for n in numbers] for epoch, numbers in wanted}
+        assert len(loads) == 1
+    assert list(batches(2, [0])) == [[(2, 0), (2, 1)]], "what was not expected gets a loader of its own"
 
 
 def test_random_scores_are_averaged_and_given_for_every_scheme() -> None:
@@ -556,7 +575,6 @@ def test_micro_batches_keep_the_steps_and_their_size(job: dict[str, Any], tmp_pa
             "standardised",
             0,
             False,
-            1,
             1,
             10,
         )

@@ -2,7 +2,8 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -112,9 +113,9 @@ def augmented(
 
 @dataclasses.dataclass
 class TrainItems(Dataset[tuple[Tensor, Tensor]]):
-    """Augmented items of one epoch: image (3, s, s) float32, mask (s, s) int64.
+    """Augmented items by epoch, from 1, and number, from 0: image (3, s, s) float32, mask (s, s) int64.
 
-    `count` items are drawn in a seeded order, going round when there are fewer patches; None: each patch once.
+    Of an epoch, `count` items are drawn in a seeded order, going round when there are fewer patches; None: each patch once.
     """
 
     data: Prepared
@@ -123,23 +124,29 @@ class TrainItems(Dataset[tuple[Tensor, Tensor]]):
     rotation: float
     flip: bool
     seed: int
-    epoch: int
     count: int | None
 
     def __post_init__(self) -> None:
-        rng = np.random.default_rng(derive_seed(self.seed, "order", self.epoch))
-        count = self.count or len(self.patches)
-        rounds = [rng.permutation(len(self.patches)) for _ in range(-(-count // len(self.patches)))]
-        self._order = np.concatenate(rounds)[:count]
+        self._orders: dict[int, np.ndarray[Any, Any]] = {}  # of the latest epoch alone
 
     def __len__(self) -> int:
-        return len(self._order)
+        """Items of an epoch."""
+        return self.count or len(self.patches)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        patch = self.patches[self._order[index]]
+    def order(self, epoch: int) -> np.ndarray[Any, Any]:
+        """The numbers of the patches in this epoch, (items,)."""
+        if epoch not in self._orders:
+            rng = np.random.default_rng(derive_seed(self.seed, "order", epoch))
+            rounds = [rng.permutation(len(self.patches)) for _ in range(-(-len(self) // len(self.patches)))]
+            self._orders = {epoch: np.concatenate(rounds)[: len(self)]}
+        return self._orders[epoch]
+
+    def __getitem__(self, place: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        epoch, number = place
+        patch = self.patches[self.order(epoch)[number]]
         window = self.data.card["windows"]
         image, mask = square(self.data, patch, window["window"] if window else self.data.card["image_size"])
-        with seeded(derive_seed(self.seed, "item", self.epoch, index)):
+        with seeded(derive_seed(self.seed, "item", epoch, number)):
             image, mask = augmented(image, mask, window, rotation=self.rotation, flip=self.flip)
         return as_input(image, self.data, patch, self.inputs), mask.long()
 
@@ -159,6 +166,31 @@ class Tiles(Dataset[tuple[Tensor, Tensor]]):
         patch = self.patches[index]
         image, mask = square(self.data, patch, self.data.card["image_size"])
         return as_input(image, self.data, patch, self.inputs), mask
+
+
+def lasting(
+    load: Callable[[Iterator[list[tuple[int, int]]]], Iterable[Any]], parts: Sequence[Sequence[int]], epochs: int
+) -> Callable[[int, Sequence[int]], Iterator[Any]]:
+    """`batches` of a training's `Plan`, from one loader for all epochs: to start its processes takes half a second, more than an
+    epoch of few patients.
+
+    load: loads the items at these places (epoch, number), a list a micro-batch; parts: the numbers of each micro-batch.
+    """
+    everything, stream, upcoming = list(range(len(parts))), iter(()), 0
+
+    def places(epoch: int, chosen: Sequence[int]) -> Iterator[list[tuple[int, int]]]:
+        rest = [(later, part) for later in range(epoch + 1, epochs + 1) for part in parts]
+        for when, numbers in [*((epoch, parts[number]) for number in chosen), *rest]:
+            yield [(when, number) for number in numbers]
+
+    def batches(epoch: int, chosen: Sequence[int]) -> Iterator[Any]:
+        nonlocal stream, upcoming
+        if epoch != upcoming or list(chosen) != everything:  # the first epoch asked for, of which a part may be done
+            stream = iter(load(places(epoch, chosen)))
+        upcoming = epoch + 1
+        yield from islice(stream, len(chosen))
+
+    return batches
 
 
 def items_per_epoch(recipe: Mapping[str, Any]) -> int | None:

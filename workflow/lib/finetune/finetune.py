@@ -3,7 +3,7 @@
 import logging
 import math
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from workflow.lib.data.prepared import Prepared, load_prepared, truths_of
-from workflow.lib.finetune.batches import TrainItems, items_per_epoch, training_patches
+from workflow.lib.finetune.batches import TrainItems, items_per_epoch, lasting, training_patches
 from workflow.lib.finetune.evaluate import evaluate, evaluation_tiles, selection_dice
 from workflow.lib.finetune.kept import PREDICTIONS, blank_labels, write_predictions
 from workflow.lib.finetune.start import freeze, starting_card, transfer
@@ -152,19 +152,15 @@ def finetune_seed(
     patches = _training_patches(data, data_folder)
     count = items_per_epoch(recipe) or len(patches)  # of few patients as many as of all
     patches = [patch for patch in patches if data.items["group"].iat[patch.row] in patients]
-    items = partial(TrainItems, data, patches, inputs, recipe["rotation"], recipe["flip"], seed)
+    some = partial(TrainItems, data, patches, inputs, recipe["rotation"], recipe["flip"], seed)
+    items = some(count)
     if names["freeze"] == "frozen":
-        calibration = _calibration(items(epoch=0, count=4 * recipe["batch"]), recipe["batch"], place)
-        freeze(network, protocol["frozen"], calibration)
+        freeze(network, protocol["frozen"], _calibration(some(4 * recipe["batch"]), recipe["batch"], place))
     chosen_on = "test" if protocol["validation"] == "test_part" else "validation"
     validation = evaluation_tiles(data, chosen_on, protocol, inputs, seed)
     resume = output_folder.with_name(output_folder.name + ".resume")
 
-    def batches(epoch: int, chosen: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
-        workers = threads - 1 if place.type == "cuda" else 0
-        epoch_items = items(epoch=epoch, count=count)
-        parts = chunks(range(len(epoch_items)), micro_batch(recipe))
-        yield from data_loader(epoch_items, [parts[number] for number in chosen], workers, pinned=place.type == "cuda")
+    load = partial(data_loader, items, workers=threads - 1 if place.type == "cuda" else 0, pinned=place.type == "cuda")
 
     def after_epoch(row: Row, history: list[Row]) -> Row:
         dice = selection_dice(network, validation, recipe["batch"], computed_in, protocol["metrics"])
@@ -173,8 +169,8 @@ def finetune_seed(
     plan = finetune_plan(
         network,
         recipe,
-        items(epoch=1, count=count),
-        batches,
+        items,
+        lasting(load, chunks(range(len(items)), micro_batch(recipe)), recipe["epochs"]),
         after_epoch,
         seed,
         computed_in,
@@ -281,7 +277,8 @@ def _training_patches(data: Prepared, folder: Path) -> list[Any]:
 
 
 def _calibration(items: TrainItems, batch: int, place: torch.device) -> list[Tensor]:
-    return [images.to(place) for images, _ in data_loader(items, chunks(range(len(items)), batch))]
+    places = [(0, number) for number in range(len(items))]  # no epoch of the training
+    return [images.to(place) for images, _ in data_loader(items, chunks(places, batch))]
 
 
 def _finite(metrics: dict[str, float]) -> dict[str, float | None]:

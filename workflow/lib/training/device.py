@@ -7,9 +7,9 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,8 @@ from torch.utils.data import DataLoader, Dataset
 from workflow.lib.job.run import UserError, reason
 
 log = logging.getLogger("medseg")
+
+T = TypeVar("T")
 
 _TAKEN: list[IO[str]] = []  # the lock of this process's GPU
 
@@ -133,15 +135,15 @@ def move_network(network: nn.Module, device: torch.device, precision: str = "flo
 
 
 def data_loader(
-    items: Dataset[Any], batches: Iterable[Sequence[int]], workers: int = 0, *, pinned: bool = False
+    items: Dataset[Any], batches: Iterable[Sequence[Any]], workers: int = 0, *, pinned: bool = False
 ) -> DataLoader[Any]:
-    """The items of each of `batches` (lists of their numbers), loaded by `workers` processes (0: this one)."""
+    """The items of each of `batches` (their numbers, or what else `items` knows them by), loaded by `workers` processes (0: this
+    one); of an iterator, once."""
     # Workers are forked: other start methods would run the job's script again in each of them.
     context = "fork" if workers else None
-    numbers = [list(batch) for batch in batches]
     return DataLoader(
         items,
-        batch_sampler=numbers,
+        batch_sampler=batches if isinstance(batches, Iterator) else [list(batch) for batch in batches],
         num_workers=workers,
         multiprocessing_context=context,
         pin_memory=pinned,
@@ -162,7 +164,7 @@ def _obey_parent_alone(worker: int) -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def chunks(numbers: Sequence[int], size: int) -> list[Sequence[int]]:
+def chunks(numbers: Sequence[T], size: int) -> list[Sequence[T]]:
     """`numbers` in order, `size` at a time; the last may be shorter."""
     return [numbers[first : first + size] for first in range(0, len(numbers), size)]
 
