@@ -33,6 +33,13 @@ def test_a_decoder_that_helps_contradicts(tmp_path: Path) -> None:
     assert verdicts(frame, tmp_path)["D2"] == CONTRADICTED
 
 
+def test_a_gain_on_few_patients_in_one_draw_is_inconclusive(tmp_path: Path) -> None:
+    frame = table()
+    lucky = (frame["transfer"] == "encoder") & (frame["patients"] > 0) & (frame["draw"] == 1)
+    frame.loc[lucky, "dice"] += 0.3
+    assert verdicts(frame, tmp_path)["D5"] == INCONCLUSIVE
+
+
 def test_noise_and_few_runs(tmp_path: Path) -> None:
     assert verdicts(table(noise=0.3), tmp_path)["D2"] == INCONCLUSIVE
     few = table()

@@ -46,10 +46,9 @@ def transfer_claims(frame: pd.DataFrame) -> dict[str, Found]:
     if len(few):
         fewest = few[few["patients"] == few["patients"].min()]
         keys = [*PLACE[:3], "scheme", "pretrain_seed", "seed"]
-        gains = [
-            _differences(part, "dice", ENCODER, NONE).groupby(keys)["value"].mean() for part in (fewest, everybody)
-        ]
-        found["D5"] = over_units((gains[0] - gains[1]).dropna().reset_index().assign(draw=0))
+        here, there = (_differences(part, "dice", ENCODER, NONE) for part in (fewest, everybody))
+        both = here.merge(there.groupby(keys, as_index=False)["value"].mean(), on=keys, suffixes=("", "_all"))
+        found["D5"] = over_units(both.assign(value=both["value"] - both["value_all"]))
     return found
 
 
