@@ -82,6 +82,20 @@ def test_a_switch_of_the_evaluation_prepares_and_pretrains_under_the_same_names(
         assert name in usual and name in other
 
 
+def test_a_pretraining_reads_the_smaller_copy_of_its_source(project: Path) -> None:
+    (project / "smaller.yaml").write_text("protocol: sound\nsources: {ImageNet: {shorter_side: 256}}")
+    smaller = ["-n", "pretrain", "--configfile", "smaller.yaml"]
+    run = snakemake(project, *smaller)
+    assert jobs(run.stdout)["shrink_source"] == 1
+    assert "results/data/ImageNet/side256/source.json" in run.stdout
+    for setting, words in (
+        ("protocol=paper", "protocol: paper, which crops images as they are"),
+        ("image_size=288", "set shorter_side: 329"),
+    ):
+        run = snakemake(project, *smaller, "--config", setting)
+        assert run.returncode == 1 and "cannot be read from a smaller copy" in run.stdout and words in run.stdout
+
+
 @pytest.mark.slow
 def test_a_new_length_that_is_kept_repeats_no_pretraining(project: Path) -> None:
     (project / "other.yaml").write_text("study: {lengths: [0, 1, 10, 300]}")

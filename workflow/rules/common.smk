@@ -125,13 +125,12 @@ def network_inputs(wildcards):
     return "standardised" if wildcards.encoder in GIVEN_NETWORKS else inputs_of(config, wildcards.encoder)
 
 
-def source_file(name):
-    return workflow.pathvars.apply(f"<data>/{config['pretraining']['source']}/{name}")
-
-
 def source_place(source):
-    """The folder in which a pretraining source is listed."""
-    return f"<data>/{source}/{VARIANT}/pretraining" if source in config["targets"] else f"<data>/{source}"
+    """The folder in which a pretraining source is listed, or a smaller copy of it."""
+    if source in config["targets"]:
+        return f"<data>/{source}/{VARIANT}/pretraining"
+    side = config["sources"][source]["shorter_side"]
+    return f"<data>/{source}/side{side}" if side else f"<data>/{source}"
 
 
 def sources():

@@ -14,6 +14,7 @@ OUTPUTS:
     <data>/{target}/{variant}/split.csv           training, validation and test split
     <data>/{target}/{variant}/images.npy, masks.npy, truth.npz, items.csv, card.json
     <data>/{source}/index.csv.gz                  images, labels and perhaps masks of a pretraining source
+    <data>/{source}/side{side}/                   a smaller copy of it, in one archive
     <data>/{target}/{variant}/pretraining/        the same of a target that is a source: its images outside the test split
 
 Code is no input here, as all training depends on these files. After an edit that matters: snakemake -R prepare_target
@@ -197,6 +198,29 @@ rule index_source:
         targets=lambda wildcards, output: own_folders("targets"),  # not tracked either
     script:
         "../scripts/data/index_source.py"
+
+
+rule shrink_source:
+    """Copy a pretraining source with smaller images into one archive, which is read faster."""
+    input:
+        source="<data>/{source}/source.json",
+        index="<data>/{source}/index.csv.gz",
+    output:
+        source="<data>/{source}/side{side}/source.json",
+        index="<data>/{source}/side{side}/index.csv.gz",
+        images="<data>/{source}/side{side}/images.tar",
+    log:
+        "<logs>/data/shrink_source-{source}-{side}.log",
+    benchmark:
+        "<benchmarks>/data/shrink_source-{source}-{side}.tsv"
+    conda:
+        "../../envs/ml.yaml"
+    threads: 8
+    resources:
+        mem=gigabytes(8),
+        runtime=minutes(240),
+    script:
+        "../scripts/data/shrink_source.py"
 
 
 rule list_training_images:

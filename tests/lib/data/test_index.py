@@ -12,6 +12,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from workflow.lib.data.index import index_source
+from workflow.lib.data.shrink import shrink_source
 from workflow.lib.data.source import load_source
 from workflow.lib.data.verify import verify_target
 from workflow.lib.job.run import UserError
@@ -219,3 +220,38 @@ def test_images_of_a_target_in_the_source_are_named(
         caplog.clear()
         check()
         assert "leakage" not in caplog.text.replace("(leakage)", "")
+
+
+def test_a_smaller_copy_has_the_same_images_classes_and_parts(
+    tmp_path: Path, make_source: Callable[..., Path], generated: Path
+) -> None:
+    folder = tmp_path / "raw"
+    for part, name, size in (
+        ("train", "a", (64, 40)),
+        ("train", "b", (30, 90)),
+        ("val", "a", (50, 50)),
+        ("val", "b", (20, 10)),
+    ):
+        path = folder / part / name / "1.png"
+        path.parent.mkdir(parents=True)
+        shade = np.linspace(0, 250, size[0])[None, :, None] + np.zeros((size[1], 1, 3))
+        Image.fromarray(shade.astype(np.uint8)).save(path)
+    source, whole = index(make_source, folder)
+    shrink_source(source=source, index=whole, side=24, threads=2, output=tmp_path / "small")
+    for part, sizes in {"train": [(24, 38), (72, 24)], "val": [(24, 24), (10, 20)]}.items():
+        before = load_source(source, whole, part)
+        after = load_source(tmp_path / "small/source.json", tmp_path / "small/index.csv.gz", part)
+        assert after.classes == before.classes and after.labels.tolist() == before.labels.tolist()
+        for i, size in enumerate(sizes):  # the last one is small already
+            image, wanted = after.read(i), before.read(i)
+            assert image.shape == (*size, 3)
+            assert (
+                image.mean() == pytest.approx(wanted.mean(), abs=2) and image[:, 0].mean() < image[:, -1].mean() - 200
+            )
+    with tarfile.open(tmp_path / "small/images.tar") as archive:
+        assert archive.getnames() == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"], "other software reads it, too"
+
+    source, whole = index(make_source, generated / "imagenet", dataset="masks")
+    with pytest.raises(UserError, match="a source with masks cannot be made smaller"):
+        shrink_source(source=source, index=whole, side=24, threads=1, output=tmp_path / "none")
+    assert not (tmp_path / "none").exists()

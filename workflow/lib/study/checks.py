@@ -47,6 +47,23 @@ def unknown_names(config: dict[str, Any]) -> Iterator[tuple[str, str, str, list[
             yield f"schemes.{scheme}", "scheme", values["continues"], list(config["schemes"])
 
 
+def check_smaller(config: dict[str, Any]) -> None:
+    """Raises `UserError` for a smaller copy of a source that cannot serve: too small, or not the images of the paper."""
+    for name, source in config["sources"].items():
+        side, least = source["shorter_side"], config["image_size"]
+        if side is not None and (config["protocol"] == "paper" or side < least):
+            paper = config["protocol"] == "paper"
+            raise UserError(
+                f"source {name} cannot be read from a smaller copy",
+                found="protocol: paper, which crops images as they are" if paper else f"shorter_side {side}",
+                expected="protocol: sound"
+                if paper
+                else f"at least the image size, {least}: smaller images would be enlarged",
+                where=f"config: sources.{name}.shorter_side",
+                next="remove shorter_side" if paper else f"set shorter_side: {max(least, least * 8 // 7)}",
+            )
+
+
 def check_lengths(config: dict[str, Any]) -> None:
     """Raises `UserError` for lengths that no pretraining would leave a checkpoint of."""
     if max(config["study"]["lengths"]) == 0:

@@ -19,6 +19,7 @@ from workflow.lib.study.checks import (
     check_pool,
     check_schemes,
     check_score,
+    check_smaller,
     check_targets,
     has_masks,
     unknown_names,
@@ -49,6 +50,7 @@ def check_config(config: Config, schema_path: str | Path) -> Config:
             where=f"config: {where}",
             next="correct the name, or define it in the config",
         )
+    check_smaller(config)
     check_lengths(config)
     check_score(config)
     check_encoders(config)
