@@ -15,6 +15,7 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from benchmarks.measure import Row, compare
+from workflow.lib.data.shrink import smaller
 from workflow.lib.data.source import ImageList
 from workflow.lib.pretrain import classification
 from workflow.lib.pretrain.views import Views
@@ -34,6 +35,14 @@ def photographs(folder: Path) -> None:
                 [np.asarray(Image.fromarray(coarse[..., c]).resize((500, 375))) for c in range(3)], axis=-1
             )
         Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(folder / f"n1/{number}.jpg", quality=96)
+
+
+def smaller_copy(folder: Path, copy: Path) -> None:
+    """The same images as rule `shrink_source` makes them, with a shorter side of 256 pixels."""
+    for path in folder.rglob("*.jpg"):
+        target = copy / path.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(smaller(np.asarray(Image.open(path)), 256))
 
 
 def image_list(folder: Path) -> ImageList:
@@ -58,7 +67,8 @@ def loads(items: Any) -> Callable[[], None]:
 def rows(folder: Path, rounds: int) -> list[Row]:
     """Both schemes; times are of `IMAGES` images."""
     photographs(folder)
-    images = image_list(folder)
+    smaller_copy(folder, folder.with_name("smaller"))
+    images, small = image_list(folder), image_list(folder.with_name("smaller"))
     content = [(folder / os.fsdecode(name)).read_bytes() for name in images.files]
     found = []
     for scheme in ("simple", "advanced"):
@@ -73,6 +83,7 @@ def rows(folder: Path, rounds: int) -> list[Row]:
             "timm transforms": loads(ImageFolder(folder, create_transform(SIZE, is_training=True, **timm_settings))),
             "floor: decoding alone": lambda: [simplejpeg.decode_jpeg(one, "RGB") for one in content],
         }
-        views = Views(classification.item, images, SIZE, scheme, "unchanged", 1, 1, classification.mixed)
-        found += compare(f"input of pretraining, {scheme}", loads(views), others, rounds=rounds)
+        for name, of in (("", images), (", from a smaller copy", small)):
+            views = Views(classification.item, of, SIZE, scheme, "unchanged", 1, 1, classification.mixed)
+            found += compare(f"input of pretraining, {scheme}{name}", loads(views), others, rounds=rounds)
     return found
