@@ -40,6 +40,7 @@ from workflow.lib.study.config import (
     check_config,
     check_labelled,
     check_released,
+    check_unseen,
     data_variant,
     inputs_of,
     network_settings,
@@ -119,6 +120,15 @@ def settings_of(encoder):
     if encoder in GIVEN_NETWORKS:
         return {key: value for key, value in GIVEN_NETWORKS[encoder].items() if key != "weights"}
     return network_settings(config["encoders"][encoder]) | weights_inputs(encoder, config["encoders"][encoder])
+
+
+def starting_settings(wildcards):
+    """What a fine-tuned network is built from; of a given network also its weights: others are another start."""
+    given = GIVEN_NETWORKS.get(wildcards.encoder)
+    if given is None:
+        return encoder_settings(wildcards)
+    settings = {key: given[key] for key in ("class", "arguments", "head", "channels")}
+    return settings | {"weights": cached_sha256(given["weights"])}
 
 
 def network_inputs(wildcards):

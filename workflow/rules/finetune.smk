@@ -44,7 +44,7 @@ rule finetune_network:
         mem=gigabytes(24),
         runtime=minutes(480),
     params:
-        encoder=encoder_settings,
+        encoder=starting_settings,
         recipe=config["finetune"],
         image_size=config["image_size"],
         protocol=lambda wildcards: finetuning_protocol(),

@@ -78,6 +78,7 @@ def pool_pairs():
         (target, f"{encoder}/{scheme}/seed{seed}")
         for target in GRID["targets"]
         for encoder in GRID["encoders"]
+        if not brings_weights(config, encoder)
         for scheme, source in segmenters.items()
         for seed in GRID["pretrain_seeds"]
         if source != target

@@ -66,7 +66,12 @@ def checkpoint_files():
 
 def tuning_files():
     """All by which learning rates are chosen, of schemes with several."""
-    cells = [(encoder, scheme) for encoder in GRID["encoders"] for scheme in tuned_schemes(config)]
+    cells = [
+        (encoder, scheme)
+        for encoder in GRID["encoders"]
+        if not brings_weights(config, encoder)
+        for scheme in tuned_schemes(config)
+    ]
     jobs = [job for cell in cells for tried in trials_of(config, *cell).values() for job in tried]
     return [
         *(f"<pretrain>/{job.encoder}/{job.pretraining}/epoch{job.epochs}.safetensors" for job in jobs),
@@ -117,7 +122,10 @@ def rank_files(names):
 
 
 def rankings(wildcards):
-    """What is reported for every target; an error where a ranking is to be confirmed on one without masks."""
+    """What is reported for every target; an error where a candidate was pretrained on it, or a ranking is to be
+    confirmed on one without masks."""
+    for target in GRID["targets"]:
+        check_unseen(config, target)
     names = ["ranking.csv", "answer.txt", "finetune.yaml", "encoder"]
     if config["rank"]["confirm"]:
         names.append("confirm.txt")

@@ -13,7 +13,7 @@ from snakemake.utils import update_config
 from tests.workflow_copy import ROOT, copy_project, snakemake
 from workflow.lib.init.config import config_text, write_config
 from workflow.lib.init.look import look
-from workflow.lib.init.patients import pattern_from_names
+from workflow.lib.init.patients import group_from_tables, pattern_from_names
 from workflow.lib.job.run import UserError
 from workflow.lib.study.config import check_config
 
@@ -102,6 +102,12 @@ def test_patients_in_a_table_or_in_sub_folders(tmp_path: Path) -> None:
     assert "group" not in entry and "2 sub-folders of images/" in text
     entry, text = target(pictures(tmp_path / "none", names, [1]))
     assert "group" not in entry and "each image counts as its own" in text
+
+
+def test_a_table_that_is_none_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "words.csv").write_text("no table")
+    assert group_from_tables(tmp_path, ["a", "b"], labelled=True) is None
 
 
 def test_volumes_of_ct_get_the_window_of_their_labels(tmp_path: Path) -> None:

@@ -1,13 +1,15 @@
 """How scores rank a pool: known orders, what chance does, and a pool too small."""
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from workflow.lib.pool.judge import LARGEST, RANDOM, judge_pool, pool_members
+from workflow.lib.pool.judge import LARGEST, RANDOM, judge_pool, pool_members, write_pool
+from workflow.lib.tables.headed import read_table
 from workflow.lib.transfer.effects import EVERYWHERE
 
 QUALITY = {"A": 0.1, "B": 0.3, "C": 0.2}
@@ -20,7 +22,7 @@ def transfer() -> pd.DataFrame:
         dice = 0.5 + QUALITY[source] + 0.01 * run + 0.001 * seed
         rows.append(
             {"dataset": target, "encoder": "unet", "scheme": f"from_{source}", "task": "segmentation", "source": source}
-            | {"pretrain_seed": run, "epochs": 10, "seconds": 1.0, "images_seen": 10 * (5 if source == "A" else 3)}
+            | {"pretrain_seed": run, "epochs": 10, "images": 5 if source == "A" else 3}
             | {"freeze": False, "transfer": "both", "patients": 0, "dice": dice, "seed": seed}
         )
     return pd.DataFrame(rows)
@@ -41,15 +43,52 @@ def test_networks_are_not_judged_on_what_they_were_trained_on() -> None:
 def test_given_networks_join_the_pool_of_all_encoders() -> None:
     table = transfer()
     mine = table[(table["dataset"] == "A") & (table["source"] == "B")].head(1)
-    mine = mine.assign(
-        encoder="mine", scheme="pretrained", task="given", source="", pretrain_seed=0, images_seen=np.nan
-    )
-    members = pool_members(pd.concat([table, mine.assign(seconds=np.nan, epochs=0, dice=0.99)]))
+    mine = mine.assign(encoder="mine", scheme="pretrained", task="given", source="", pretrain_seed=0, images=np.nan)
+    members = pool_members(pd.concat([table, mine.assign(epochs=0, dice=0.99)]))
     assert members.loc[members["encoder"] == "mine", ["source", "dice"]].values.tolist() == [["mine", 0.99]]
     found = judge_pool(members, scores(members, good=members["dice"])).set_index(["dataset", "encoder", "score"])
     assert found.loc[("A", "all encoders", "good"), ["n_models", "n_sources", "regret"]].tolist() == [5, 3, 0]
     assert ("A", "all encoders", LARGEST) not in found.index, "nobody knows how many images it was trained on"
     assert found.loc[("A", "unet", "good"), "n_models"] == 4 and ("A", "mine", "good") not in found.index
+
+
+def test_score_and_dice_are_of_the_longest_length_of_every_network(tmp_path: Path) -> None:
+    """Also where sources have unlike numbers of images, and scores are of longer pretrainings that are not fine-tuned."""
+    both = pd.concat([transfer(), transfer().assign(epochs=3, dice=0.1)])
+    assert pool_members(both).equals(pool_members(transfer()))
+
+    both.assign(seconds=1.0, images_seen=100.0, validation="0.5").to_csv(tmp_path / "transfer.csv", index=False)
+    files = []
+    for source in QUALITY:
+        names: dict[str, Any] = {
+            "target": "A",
+            "encoder": "unet",
+            "scheme": f"from_{source}",
+            "sample": "balanced",
+            "score": "knn",
+        }
+        rows = [
+            names | {"pretrain_seed": run, "epochs": epochs, "better": "higher", "level": 1.0, "value": value}
+            for run in (1, 2)
+            for epochs, value in ((3, 0.0), (10, QUALITY[source] + 0.01 * run), (300, -QUALITY[source]))
+        ]
+        files.append(str(tmp_path / f"{source}.csv"))
+        pd.DataFrame(rows).to_csv(files[-1], index=False)
+    write_pool(
+        transfer=tmp_path / "transfer.csv",
+        decoders={},
+        encoders=files,
+        output=tmp_path / "pool.csv",
+        matrix=tmp_path / "members.csv",
+    )
+    table = read_table(tmp_path / "pool.csv").set_index(["dataset", "score"])
+    assert table.loc[("A", "knn"), ["pearson", "regret"]].tolist() == pytest.approx([1, 0])
+
+
+def test_a_given_network_is_tuned_and_drops_no_frozen_one() -> None:
+    frozen = transfer().assign(freeze=True)
+    mine = transfer().head(1).assign(encoder="mine", task="given", dataset="B", images=np.nan)
+    assert len(pool_members(pd.concat([frozen, mine]))) == len(pool_members(frozen)) + 1
 
 
 def test_good_and_bad_orders() -> None:

@@ -10,11 +10,13 @@ import torch
 from torch import nn
 
 from tests.lib.finetune.test_finetune import prepared
+from workflow.lib.data.prepared import load_prepared
 from workflow.lib.job.run import UserError, read_json, write_json
 from workflow.lib.networks.build import build_classifier, build_segmenter
 from workflow.lib.networks.checkpoint import write_checkpoint
-from workflow.lib.pool.score_model import own_network, score_model
+from workflow.lib.pool.score_model import as_volumes, own_network, score_model
 from workflow.lib.score.decoder import decoder_layers
+from workflow.lib.score.pixels import PADDING
 
 ENCODER = {"architecture": "unet", "width": 4}
 
@@ -136,6 +138,17 @@ def test_volumes_are_scored_by_networks_in_three_dimensions(job: dict[str, Any],
     job = given(job, Volume(), tmp_path, dimensions=3, window=[2, 16, 16])
     assert value(job, "knn") > 0.9
     assert np.isfinite(value(job, "cc_fv_code"))
+
+
+def test_padding_of_volumes_is_neither_background_nor_part_of_their_mean(job: dict[str, Any]) -> None:
+    items = pd.read_csv(job["data_folder"] / "items.csv")
+    items.assign(top=2, left=3, height=10, width=12).to_csv(job["data_folder"] / "items.csv", index=False)
+    data = load_prepared(job["data_folder"])
+    volumes, masks, _ = as_volumes(data)
+    for volume, mask in zip(volumes, masks, strict=True):
+        assert (mask == PADDING).sum() == 2 * (16 * 16 - 10 * 12) and set(np.unique(mask)) == {0, 1, PADDING}
+        shown = volume[0].numpy()[mask != PADDING]
+        assert shown.mean() == pytest.approx(0, abs=1e-3) and shown.std() == pytest.approx(1, abs=1e-2)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from workflow.lib.study.config import (
     check_config,
     check_labelled,
     check_released,
+    check_unseen,
     data_variant,
     inputs_of,
     pretrain_variant,
@@ -37,6 +38,16 @@ def merged(base: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
     for key, value in extra.items():
         base[key] = merged(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
     return base
+
+
+def test_what_was_pretrained_on_a_target_is_not_ranked_on_it(study: dict[str, Any]) -> None:
+    scheme = {"epochs": 300, "batch": 8, "learning_rate": 0.1}
+    own = {"own": scheme | {"task": "masked", "source": "ACDC"}, "more": scheme | {"continues": "own"}}
+    config = check_config(merged(study, {"schemes": own, "study": {"schemes": ["simple", "more"]}}), SCHEMA)
+    check_unseen(config, "IDRiD")
+    with pytest.raises(UserError, match="scheme more was pretrained on images of target ACDC") as error:
+        check_unseen(config, "ACDC")
+    assert "schemes.own.source: ACDC" in str(error.value)
 
 
 def test_study_config_is_valid(study: dict[str, Any]) -> None:

@@ -116,13 +116,19 @@ def test_precision_follows_the_hardware(
     assert chosen_precision("float32", CPU) == "float32", "never changed where it is named"
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("layer", [nn.Conv2d(3, 4, 3), nn.Conv3d(3, 4, 3)])
-def test_networks_of_two_and_three_dimensions_are_moved(layer: nn.Module, precision: str) -> None:
-    move_network(layer, CPU, precision)
-    weight = layer.get_parameter("weight")
-    if precision == "bfloat16":
-        assert weight.is_contiguous(memory_format=torch.channels_last) if weight.ndim == 4 else weight.is_contiguous()
+@pytest.mark.parametrize(
+    ("instructions", "precision", "channels_last"),
+    [("AVX512", "float32", True), ("AVX2", "float32", False), ("AVX2", "bfloat16", True)],
+)
+def test_networks_get_the_layout_that_is_faster(
+    instructions: str, precision: str, channels_last: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: instructions)
+    flat, volume = nn.Conv2d(3, 4, 3), nn.Conv3d(3, 4, 3)
+    for layer in (flat, volume):
+        move_network(layer, CPU, precision)
+    assert flat.weight.is_contiguous(memory_format=torch.channels_last) is channels_last
+    assert volume.weight.is_contiguous()
 
 
 def test_emulated_bfloat16_is_computed_as_asked_with_one_warning(

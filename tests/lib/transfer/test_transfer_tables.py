@@ -95,6 +95,20 @@ def test_equal_time_takes_a_shorter_pretraining_of_the_slow_task() -> None:
     assert gained["estimate"] == pytest.approx(0.03, abs=0.002) and gained["seconds"] == 30
 
 
+def test_a_scheme_that_saw_more_in_every_length_is_not_compared() -> None:
+    """For example what a short pretraining on few images continues from."""
+    longer = table()
+    longer.loc[longer["task"] == "segmentation", "images_seen"] += 300
+    assert set(at_budget(longer, "images")["task"]) == {"none", "classification"}
+    assert set(at_budget(longer, "time")["task"]) == {"none", "classification", "segmentation"}
+
+
+def test_of_weights_from_elsewhere_the_longest_length_counts() -> None:
+    released = table().assign(images_seen=np.nan, seconds=np.nan)
+    for budget in ("images", "time"):
+        assert set(at_budget(released, budget).query("task != 'none'")["epochs"]) == {3}
+
+
 def test_convergence_is_measured_against_a_common_threshold() -> None:
     frame = with_measures(table())
     part = frame[(frame["patients"] == 0) & (frame["epochs"] != 1)]

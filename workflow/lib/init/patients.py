@@ -1,5 +1,6 @@
 """Guesses which images are of one patient, from tables beside the images or from the names of these."""
 
+import csv
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -26,7 +27,7 @@ def group_from_tables(folder: Path, cases: Sequence[str], *, labelled: bool) -> 
     for table in sorted(path for path in folder.iterdir() if path.suffix.lower() in (".csv", ".tsv")):
         try:
             columns = pd.read_csv(table, dtype=str, sep=None, engine="python", encoding="utf-8-sig")
-        except (OSError, ValueError):  # no table; pandas raises kinds of ValueError
+        except (OSError, ValueError, csv.Error):  # no table; pandas raises kinds of ValueError
             continue
         names = {Path(case).name for case in cases}
         stems = {

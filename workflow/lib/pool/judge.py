@@ -15,7 +15,7 @@ from workflow.lib.selection.measures import regret
 from workflow.lib.study.checkpoints import BOTH
 from workflow.lib.tables.headed import write_table
 from workflow.lib.tables.transfer import ALL, read_transfer
-from workflow.lib.transfer.effects import EVERYWHERE, at_budget
+from workflow.lib.transfer.effects import EVERYWHERE
 
 MEMBER = ["dataset", "encoder", "scheme", "pretrain_seed"]
 MEASURES = ["pearson", "kendall", "regret"]
@@ -37,14 +37,14 @@ No number here speaks of other targets, sources or architectures."""
 
 def pool_members(transfer: pd.DataFrame) -> pd.DataFrame:
     """Dice of every network of the pool on every target but its own source, from the table of `read_transfer`: columns of
-    `MEMBER`, source, images (of its source), dice; a trainable encoder where there is one, all training patients. The source of
-    a given network is the network itself, with an unknown number of images."""
-    rows = at_budget(transfer, "images")
-    rows = rows[rows["task"].isin(["segmentation", "given"]) & (rows["transfer"] == BOTH) & (rows["patients"] == ALL)]
+    `MEMBER`, epochs, source, images (of its source), dice; its longest length, a trainable encoder where there is one, all
+    training patients. The source of a given network is the network itself, with an unknown number of images."""
+    of_pool = transfer["task"].isin(["segmentation", "given"]) & (transfer["transfer"] == BOTH)
+    rows = transfer[of_pool & (transfer["patients"] == ALL)]
     rows = rows.assign(source=rows["source"].where(rows["task"] == "segmentation", rows["encoder"]))
-    rows = rows[rows["freeze"] == rows["freeze"].min()]
-    rows = rows.assign(images=rows["images_seen"] / rows["epochs"])
-    members = rows.groupby([*MEMBER, "source"], as_index=False)[["dice", "images"]].mean()
+    rows = rows[rows["freeze"] == rows.groupby("encoder")["freeze"].transform("min")]
+    rows = rows[rows["epochs"] == rows.groupby(MEMBER)["epochs"].transform("max")]
+    members = rows.groupby([*MEMBER, "epochs", "source"], as_index=False)[["dice", "images"]].mean()
     return members[members["dataset"] != members["source"]]
 
 
@@ -143,9 +143,9 @@ def write_pool(
         table = table[(table["sample"] == "balanced") | table["score"].str.startswith("cc_fv")]
         deepest = table.groupby(["scheme", "pretrain_seed", "epochs", "score"])["level"].transform("max")
         table = table[table["level"].isna() | (table["level"] == deepest)]
-        last = table.groupby(["scheme", "pretrain_seed"])["epochs"].transform("max") == table["epochs"]
+        table = table.merge(members[[*MEMBER[1:], "epochs"]].drop_duplicates())  # scores are of all kept lengths
         sign = np.where(table["better"] == "lower", -1, 1)
-        table = table.assign(value=sign * table["value"], level=np.nan, features="encoder")[last]
+        table = table.assign(value=sign * table["value"], level=np.nan, features="encoder")
         columns = {"target": "dataset"}
         parts.append(table.rename(columns=columns)[[*MEMBER, "features", "score", "level", "value"]])
     write_table(judge_pool(members, pd.concat(parts, ignore_index=True)), output, HEAD)

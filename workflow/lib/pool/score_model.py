@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from workflow.lib.data.prepared import Prepared, load_prepared
+from workflow.lib.data.prepared import Prepared, inside, load_prepared
 from workflow.lib.job.run import atomic_path, derive_seed
 from workflow.lib.networks.build import build_segmenter
 from workflow.lib.networks.given import check_output, fill, given_network
@@ -64,8 +64,7 @@ def score_model(
         model, modules = given_network(network, weights), network["modules"]
         three, window, channels = network["dimensions"] == 3, network["window"], network["channels"]
     move_network(model, place)
-    own = inputs if "encoder" in network else "standardised"
-    seen, masks, groups = as_volumes(data) if three else as_images(data, images, seed, own)
+    seen, masks, groups = as_volumes(data) if three else as_images(data, images, seed, inputs)
     if channels == 1:
         seen = [picture.mean(dim=0, keepdim=True) for picture in seen]
     check_output(model, len(seen[0]), window, place, names["model"])
@@ -154,13 +153,15 @@ def as_images(data: Prepared, count: int, seed: int, inputs: str) -> tuple[list[
 
 
 def as_volumes(data: Prepared) -> tuple[list[Tensor], list[Array], list[str]]:
-    """Training volumes (1, D, H, W), each by its own mean and SD, masks (D, H, W) and patients: the slices of each case one above
-    the other."""
+    """Training volumes (1, D, H, W), each by its own mean and SD without padding, masks (D, H, W) with `PADDING`, and patients:
+    the slices of each case one above the other."""
     volumes, masks, groups = [], [], []
     for _, part in data.items[data.items["part"] == "train"].groupby("case", sort=False):
         numbers = part.index.to_numpy()
         volume = torch.from_numpy(np.asarray(data.images[numbers]).astype(np.float32)).mean(dim=1)[None]
-        volumes.append((volume - volume.mean()) / (volume.std() + 1e-3))
-        masks.append(np.asarray(data.masks[numbers]))
+        shown = np.stack([inside(data, number) for number in numbers])
+        voxels = volume[0][torch.from_numpy(shown)]
+        volumes.append((volume - voxels.mean()) / (voxels.std() + 1e-3))
+        masks.append(np.where(shown, data.masks[numbers], PADDING))
         groups.append(str(part["group"].iloc[0]))
     return volumes, masks, groups

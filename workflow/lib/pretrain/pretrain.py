@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -63,7 +63,7 @@ def pretrain_encoder(*, folder: str | Path, keep: list[int], **training: Any) ->
     done, so that a killed job loses less than an epoch. Each of several processes calls it. Raises `UserError` when CUDA is
     asked for and absent, or the loss is not finite.
     """
-    plan, settings, images = pretraining(**training)
+    plan, settings, seen = pretraining(**training)
     folder = Path(folder)
     resume = folder.with_name(folder.name + ".resume")
     config_hash = hash_of(settings | {"keep": keep})
@@ -71,7 +71,7 @@ def pretrain_encoder(*, folder: str | Path, keep: list[int], **training: Any) ->
     def after_epoch(row: Row, history: list[Row]) -> Row:
         measured = plan.after_epoch(row, history)
         if row["epoch"] in keep and rank() == 0:
-            card = epoch_card([*history, row | measured], images) | {"config_hash": config_hash} | settings
+            card = epoch_card([*history, row | measured], seen) | {"config_hash": config_hash} | settings
             write_checkpoint(plan.model, resume / f"epoch{card['epoch']}.safetensors", card)
         return measured
 
@@ -82,6 +82,14 @@ def pretrain_encoder(*, folder: str | Path, keep: list[int], **training: Any) ->
     with atomic_path(folder / "history.csv") as temporary:
         history.to_csv(temporary, index=False)
     discard_resume(resume)
+
+
+class Seen(NamedTuple):
+    """Training images of an epoch; images and seconds of the training that this one continues, None where they are not known."""
+
+    images: int
+    images_before: int | None
+    seconds_before: float | None
 
 
 def pretraining(
@@ -99,9 +107,9 @@ def pretraining(
     start: str | Path | None = None,
     rate: str | Path | None = None,
     scratch: str | None = None,
-) -> tuple[Plan, dict[str, Any], int]:
+) -> tuple[Plan, dict[str, Any], Seen]:
     """The training of one encoder on the recipe's task, which after each epoch measures the validation loss, and accuracy of
-    classification; its settings for cards, and its number of training images.
+    classification; its settings for cards, and the images that it sees.
 
     `threads` of this process; `start`: checkpoint whose encoder it continues from; `rate`: what `choose_rate` wrote, where the
     recipe has several learning rates; `scratch`: folder on the node's own disk, from which the images are read.
@@ -165,14 +173,23 @@ def pretraining(
         precision=precision,
     )
     log.info("%d training images, %d steps per epoch, %d epochs", len(train_images), plan.steps_per_epoch, plan.epochs)
-    return plan, settings, len(train_images)
+    before: dict[str, Any] = (
+        read_json(Path(start).with_suffix(".json")) if start else {"images_seen": 0, "seconds": 0.0}
+    )
+    return plan, settings, Seen(len(train_images), before.get("images_seen"), before.get("seconds"))
 
 
-def epoch_card(history: list[Row], images: int) -> dict[str, Any]:
-    """What a card says of the training behind a checkpoint: the last of these epochs, and the images and seconds of all."""
-    row, seconds = history[-1], round(sum(row["seconds"] for row in history), 3)
-    card = {"epoch": int(row["epoch"]), "accuracy": row.get("accuracy"), "loss": row["loss"]}
-    return card | {"images_seen": int(row["epoch"]) * images, "seconds": seconds}
+def epoch_card(history: list[Row], seen: Seen) -> dict[str, Any]:
+    """What a card says of the training behind a checkpoint: the last of these epochs; the images of an epoch; the images and
+    seconds of all epochs, of a training that this one continues, too."""
+    row, seconds = history[-1], sum(row["seconds"] for row in history)
+    card = {"epoch": int(row["epoch"]), "accuracy": row.get("accuracy"), "loss": row["loss"], "images": seen.images}
+    if seen.images_before is None or seen.seconds_before is None:
+        return card | {"images_seen": None, "seconds": None}
+    return card | {
+        "images_seen": seen.images_before + int(row["epoch"]) * seen.images,
+        "seconds": round(seen.seconds_before + seconds, 3),
+    }
 
 
 def _publish(resume: Path, folder: Path, keep: list[int]) -> None:

@@ -58,7 +58,7 @@ def pretrain_until(
     unbroken one. Each of several processes calls it; the first one scores. Raises `UserError` as pretrainings do, and for a
     score that has no value on this target or this encoder.
     """
-    plan, settings, images = pretraining(**training)
+    plan, settings, seen = pretraining(**training)
     settings |= {"stopping": dict(stopping), "scoring": dict(scoring), "target": _target(names["target"], data_folder)}
     folder, fingerprint = Path(folder), hash_of(settings)
     resume = folder.with_name(folder.name + ".resume")
@@ -105,7 +105,7 @@ def pretrain_until(
         history.to_csv(temporary, index=False)
     record = {**names, **decision(rows, stopping, scoring, plan.epochs), "config_hash": fingerprint}
     record |= {"state_sha256": sha256_of(folder / "kept.pt"), **_left_over(folder, plan, rows[: kept["epoch"]])}
-    card = epoch_card(rows[: kept["epoch"]], images) | {
+    card = epoch_card(rows[: kept["epoch"]], seen) | {
         "snapshot": record["snapshot"],
         "config_hash": fingerprint,
     }
@@ -237,7 +237,7 @@ def cool_down(*, folder: str | Path, epochs: int, **training: Any) -> None:
     folder = Path(folder)
     weights = folder / f"cooled-{epochs}.safetensors"
     record, resume = read_json(folder / "decision.json"), weights.with_suffix(".resume")
-    plan, settings, images = pretraining(**training)
+    plan, settings, seen = pretraining(**training)
     fingerprint = hash_of(settings | {"cool_down": epochs, "from": record["state_sha256"]})
     if rank() == 0 and not restore_state(resume, fingerprint, plan.model, plan.optimizer).history:
         advice = (
@@ -259,7 +259,7 @@ def cool_down(*, folder: str | Path, epochs: int, **training: Any) -> None:
     if rank():
         return
     rows = _rows(history)
-    card = epoch_card(rows, images) | {
+    card = epoch_card(rows, seen) | {
         "cooled_from_epoch": kept,
         "cool_down_epochs": total - kept,
         "config_hash": fingerprint,

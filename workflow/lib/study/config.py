@@ -92,6 +92,24 @@ def check_labelled(config: Config, target: str) -> None:
         )
 
 
+def check_unseen(config: Config, target: str) -> None:
+    """Raises `UserError` for a candidate of a ranking that was pretrained on the target's own images: its scores on these, and
+    its Dice on their folds, would flatter it."""
+    encoders = [name for name in config["study"]["encoders"] if is_trained_here(config, name)]
+    for scheme in config["study"]["schemes"] if encoders else []:
+        behind: str | None = scheme
+        while behind:
+            if config["schemes"][behind]["source"] == target:
+                raise UserError(
+                    f"scheme {scheme} was pretrained on images of target {target}, which it would be ranked on",
+                    found=f"schemes.{behind}.source: {target}",
+                    expected="candidates that have not seen the target's training images",
+                    where="config: study.schemes",
+                    next="leave the scheme out of study.schemes, or compare it by fine-tuning: snakemake transfer",
+                )
+            behind = config["schemes"][behind]["continues"]
+
+
 def check_released(config: Config, registry: str | Path) -> None:
     """Refuse encoders, schemes and lengths of which the study released no weights. registry: released.tsv."""
     known: dict[tuple[str, str], list[int]] = {}

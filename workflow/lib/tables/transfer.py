@@ -12,8 +12,6 @@ from workflow.lib.study.checkpoints import ENCODER, NONE, RANDOM
 from workflow.lib.tables.headed import read_table as read_headed
 
 ALL = 0  # patients: all of the target's training split
-START = ["encoder", "scheme", "pretrain_seed", "epochs"]
-CELL = ["dataset", "freeze", "patients", "draw", "seed"]
 
 
 def gather_transfer(
@@ -29,7 +27,8 @@ def gather_transfer(
 
     checkpoints: cards by their path (encoder/scheme/seed/epoch); tasks: task and source of each scheme. `patients` is 0 for all;
     `patients_used` says how many these are. `validation` holds the validation Dice after each epoch, separated by blanks;
-    seconds and images_seen are those of the pretraining, nan where it was done elsewhere.
+    seconds and images_seen are those of the pretraining, and of one that it continues, nan where it was done elsewhere; images:
+    training images of its source.
     """
     wanted, rows = set(seeds), []
     for path in cards:
@@ -54,6 +53,7 @@ def gather_transfer(
                     "epochs": int(names["epochs"]),
                     "seconds": 0.0 if random else start.get("seconds"),
                     "images_seen": 0 if random else start.get("images_seen"),
+                    "images": 0 if random else _images(start),
                     "freeze": names["freeze"] == "frozen",
                     "transfer": NONE if random else names.get("transfer", ENCODER),
                     "patients": int(names.get("patients", ALL)),
@@ -69,6 +69,13 @@ def gather_transfer(
         pd.DataFrame(rows).to_csv(temporary, index=False)
 
 
+def _images(card: Mapping[str, Any]) -> float | None:
+    """Training images of the source of a checkpoint; None where they are not known."""
+    if "images" in card or not card.get("images_seen"):
+        return card.get("images")
+    return card["images_seen"] / card["epoch"]  # of an earlier version
+
+
 def dice_of(card: Mapping[str, Any]) -> float | None:
     """Dice of the test split, of several classes their mean, from the card of a fine-tuning."""
     metrics = card["metrics"]
@@ -78,6 +85,6 @@ def dice_of(card: Mapping[str, Any]) -> float | None:
 
 def read_transfer(path: str | Path) -> pd.DataFrame:
     """The table, with a tuple of numbers in `validation`. Raises `UserError` where it is unreadable."""
-    frame = read_headed(path, dtype={"validation": str}, keep_default_na=True)
+    frame = read_headed(path, dtype={"validation": str, "source": object}, keep_default_na=True)
     curves = frame["validation"].fillna("").map(lambda text: tuple(map(float, text.split())))
     return frame.assign(validation=curves, source=frame["source"].fillna(""))

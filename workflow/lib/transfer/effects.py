@@ -28,7 +28,9 @@ measure: dice, of the test split; area, mean validation Dice over the epochs of 
 validation Dice first reaches {SHARE:.0%} of what random weights of the same target, encoder, way and patients reach in the end
 (their mean over seeds); a run that never does counts as one epoch more than there are. patients: 0 is all.
 budget: images, every task at the most images that all tasks have seen; time, at the most seconds of training that all tasks took:
-the longest kept length within it is used, and `seconds` says what it took. Tasks of another `source` see other images.
+the longest length within it is used, and a scheme without one has no rows; images and seconds of a scheme that continues another
+are of both. Few patients are tried from the longest length alone: where the budget takes a shorter one, they have no rows.
+Tasks of another `source` see other images.
 low, high: 95 % t interval over pretraining runs, fine-tuning seeds and draws of patients (evidence/crossed.py): their variances
 are added. Targets are fixed: nothing here speaks of other targets, or of other patients in the test splits.
 verdict, on Dice with the margin D = {MARGIN}: better, low > 0 and estimate >= D; worse, the same below; no better, high < D; else
@@ -53,22 +55,20 @@ def with_measures(frame: pd.DataFrame) -> pd.DataFrame:
 def at_budget(frame: pd.DataFrame, budget: str) -> pd.DataFrame:
     """The fine-tunings from the checkpoints that a comparison at equal `images` or `time` uses, and those of random weights.
 
-    Of every encoder, scheme and pretraining seed: the longest length within what every scheme of the encoder reached; the
-    shortest one where none is. Weights from elsewhere, of which that is not known, stay as they are.
+    Of every encoder, scheme and pretraining seed: the longest length within what every scheme of the encoder reached; one without
+    such a length is left out. Of weights from elsewhere, of which that is not known, the longest.
     """
     spent = "images_seen" if budget == "images" else "seconds"
     scratch = frame["transfer"] == NONE
-    elsewhere = ~scratch & frame[spent].isna()  # weights of which that is not known
-    trained = frame[~scratch & ~elsewhere]
+    trained = frame[~scratch]
     run = ["encoder", "scheme", "pretrain_seed"]
     ends = trained.groupby(run)[spent].max().groupby(["encoder", "scheme"]).mean()
     limit = trained["encoder"].map(ends.groupby("encoder").min())
     # Measured seconds differ from run to run.
     tolerance = 1.0 if budget == "images" else 1.05
-    within = trained["epochs"].where(trained[spent] <= limit * tolerance)
+    within = trained["epochs"].where((trained[spent] <= limit * tolerance) | trained[spent].isna())
     longest = within.groupby([trained[column] for column in run]).transform("max")
-    shortest = trained.groupby(run)["epochs"].transform("min")
-    return pd.concat([frame[scratch | elsewhere], trained[trained["epochs"] == longest.fillna(shortest)]])
+    return pd.concat([frame[scratch], trained[trained["epochs"] == longest]])
 
 
 def contrasts(frame: pd.DataFrame, measure: str) -> Iterator[tuple[dict[str, Any], str, pd.DataFrame]]:

@@ -13,10 +13,9 @@ from workflow.lib.evidence.crossed import crossed_mean
 from workflow.lib.study.checkpoints import NONE
 from workflow.lib.tables.headed import write_table
 from workflow.lib.tables.transfer import read_transfer
-from workflow.lib.transfer.effects import UNITS, at_budget
+from workflow.lib.transfer.effects import START, UNITS, at_budget
 
 CURVE = ["dataset", "encoder", "freeze"]
-START = ["scheme", "task", "source", "transfer"]
 
 HEAD = """\
 Dice of the test split against the number of training patients, at equal images of pretraining. low, high: 95 % t interval over
