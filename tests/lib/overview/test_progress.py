@@ -65,7 +65,7 @@ def test_what_was_not_measured_is_said() -> None:
     run = progress(pretrain_encoder=1, finetune_network=3, draw=5)
     worked(run, range(1), 0, 50)
     worked(run, range(1, 3), 50, 600)
-    assert run.line(1250).endswith("about 10 min to the statistics and figures")
+    assert run.line(1250).endswith("about 10 min to the statistics")
     run.plan(run.rules | {20: "score_checkpoints"})
     assert run.line(1250).endswith("at least 10 min left")
 

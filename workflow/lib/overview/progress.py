@@ -105,7 +105,7 @@ class Progress:
         if missing or longer:
             return f"at least {duration(seconds)} left"
         if late:
-            return f"about {duration(seconds)} to the statistics and figures"
+            return f"about {duration(seconds)} to the statistics"
         return f"about {duration(seconds)} left" if seconds >= 1 else "almost done"
 
     def _stage(self, job: int) -> str:
