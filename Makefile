@@ -40,7 +40,8 @@ demo: install
 	@sed '/^$$/q' results/demo/answer.txt
 	@echo "open     results/demo/index.html (the answer, what networks see and segment, every figure and table, in one file)"
 	@echo "tasks    results/demo_transfer/transfer.html (which task to pretrain on, what to transfer, few patients)"
-	@echo "report   results/demo/report.html (how every file was made)"
+	@echo "report   results/demo/report.html (the answer, every figure with its caption, how every file was made)"
+	@echo "The images are generated: nothing here is about real ones. Next, yours: recipe 1 of README.md."
 
 results/demo/report.html: results/demo/answer.txt $(wildcard results/demo/figures/*.png)
 	$(SNAKEMAKE) --report $@ --quiet all

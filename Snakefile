@@ -5,6 +5,7 @@ import time
 from snakemake.utils import min_version
 
 from workflow.lib.job.slurm import register_main
+from workflow.lib.overview.progress import follow
 from workflow.lib.overview.summary import run_summary
 
 min_version("9.27")
@@ -57,6 +58,7 @@ onstart:
     register_main(log)  # and cancel what a killed run left in the queue
     # With a limit of jobs per second, the default, Snakemake 9.27 schedules once more a second for every job that has ended.
     workflow.scheduler.job_rate_limiter = None
+    follow(workflow)  # a line of progress in a terminal, and headlines
 
 
 onsuccess:

@@ -173,7 +173,6 @@ def targets(words: list[str]) -> list[str]:
                 "--resources": 1,
                 "--sdm": 1,
                 "--report": 1,
-                "--logger": 1,
             }.get(word, 0)
         elif takes:
             takes -= 1

@@ -170,6 +170,8 @@ def test_report_is_made(project: Path) -> None:
     assert run.returncode == 0, run.stdout[-3000:]
     page = (project / "report.html").read_text()
     assert "Dice against length" in page
+    answer = (project / RUN / "answer.txt").read_text()
+    assert answer.splitlines()[0] in page and f"{RUN}/index.html" in page
 
 
 def test_published_results(reference: Path, published: Path) -> None:

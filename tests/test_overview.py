@@ -1,9 +1,11 @@
 """`snakemake plan` and `snakemake status` on the command line: what they count, and that they leave the lock alone."""
 
 import os
+import pty
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -113,3 +115,27 @@ def test_a_lock_is_neither_minded_nor_removed(tmp_path: Path) -> None:
     assert sorted(locks.iterdir()) == held
     again = snakemake(project, *target)
     assert again.returncode == 1 and "LockException" in again.stdout
+
+
+def test_a_line_in_a_terminal_and_headlines_alone_in_a_pipe(project: Path) -> None:
+    made = "results/demo/data/IDRiD/source.json"
+    run = snakemake(project, "-c1", made, *DEMO)
+    assert run.returncode == 0, run.stdout
+    assert "data done: 1 job in" in run.stdout and "1 of 1 steps (100%) done" in run.stdout
+    assert "so far" not in run.stdout and "\x1b" not in run.stdout and "\r" not in run.stdout
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        command("-c1", made, *DEMO, "-R", "generate_dataset"),
+        cwd=project,
+        env=os.environ | {"TERM": "xterm"},
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    said = b""
+    with suppress(OSError):  # at the end
+        while part := os.read(ours, 10000):
+            said += part
+    assert process.wait() == 0
+    assert b"0 of 1 jobs, data 0 of 1, " in said and b"data done: 1 job in" in said
+    assert b"steps" not in said and b"jobid" not in said

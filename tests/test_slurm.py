@@ -192,6 +192,7 @@ def whole_study(lab: Lab) -> None:
     assert main.returncode == 0, project.said()[-3000:]
     assert second
     assert (project.folder / "results/small/answer.txt").exists()
+    assert "fine-tuning done: 2 jobs in" in project.said() and "so far" not in project.said()
     # 2 data sets, untrained weights, 1 pretraining, 2 fine-tunings, 2 scorings: of random weights and of the pretraining
     jobs = [lab.cluster.job(number) for number in project.submitted()]
     assert len(jobs) == 8 and not second.submitted()

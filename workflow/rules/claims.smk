@@ -29,7 +29,7 @@ rule judge_claims:
             "<results>/{run}/tables/claims.csv",
             caption="../report/claims.rst",
             category="Claims",
-            labels={"run": "{run}", "table": "claims"},
+            labels={"table": "claims", "run": "{run}"},
         ),
         tex="<results>/{run}/tables/claims.tex",
     log:

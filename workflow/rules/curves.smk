@@ -40,7 +40,7 @@ rule compare_lengths:
             "<results>/{run}/tables/length_effect.csv",
             caption="../report/length_effect.rst",
             category="Tables",
-            labels={"run": "{run}", "table": "best length against last"},
+            labels={"table": "best length against last", "run": "{run}"},
         ),
         tex="<results>/{run}/tables/length_effect.tex",
     log:

@@ -28,7 +28,7 @@ rule draw_images:
         png=report(
             "<run>/gallery/{target}-images.png",
             caption="../report/images.rst",
-            category="Gallery",
+            category="Contact sheets",
             labels={"target": "{target}", "figure": "images as networks see them"},
         ),
         csv="<run>/gallery/{target}-images.csv",
@@ -60,7 +60,7 @@ rule draw_segmentations:
         png=report(
             "<run>/gallery/{target}-segmentations.png",
             caption="../report/segmentations.rst",
-            category="Gallery",
+            category="Contact sheets",
             labels={"target": "{target}", "figure": "segmentations of test cases"},
         ),
         csv="<run>/gallery/{target}-segmentations.csv",

@@ -12,6 +12,11 @@ def data_origin(name):
     return "folder" if DATASETS[name]["folder"] else "generated" if config["data"]["generate"] else "registry"
 
 
+def is_generated(run):
+    """Whether the images of a run's targets are generated, so that its results say nothing about real ones."""
+    return run not in DEPOSITED and any(data_origin(target) == "generated" for target in GRID["targets"])
+
+
 def datasets_from(origin):
     """Wildcard constraint: the names of this origin; matches nothing where there are none."""
     return "|".join(re.escape(name) for name in DATASETS if data_origin(name) == origin) or "(?!)"

@@ -26,8 +26,8 @@ for figure, (title, tables) in {**FIGURES, **TRANSFER_FIGURES, **POOL_FIGURES}.i
             png=report(
                 f"<results>/{{run}}/figures/{figure}.png",
                 caption=f"../report/{figure}.rst",
-                category="Claims" if figure == "claims_forest" else "Figures",
-                labels={"run": "{run}", "figure": title},
+                category="Figures",
+                labels={"figure": title, "run": "{run}"},
             ),
             csv=f"<results>/{{run}}/figures/{figure}.csv",
         log:

@@ -26,7 +26,7 @@ rule select_checkpoints:
             "<results>/{run}/tables/selection_summary.csv",
             caption="../report/selection_summary.rst",
             category="Tables",
-            labels={"run": "{run}", "table": "selectors"},
+            labels={"table": "selectors", "run": "{run}"},
         ),
         tex="<results>/{run}/tables/selection.tex",
         means_tex="<results>/{run}/tables/selection_summary.tex",
@@ -55,7 +55,7 @@ rule replay_stopping:
             "<results>/{run}/tables/replay_summary.csv",
             caption="../report/replay_summary.rst",
             category="Tables",
-            labels={"run": "{run}", "table": "stopping rules"},
+            labels={"table": "stopping rules", "run": "{run}"},
         ),
         means_tex="<results>/{run}/tables/replay_summary.tex",
     log:
@@ -83,7 +83,7 @@ rule judge_scores:
             "<results>/{run}/tables/score_selection_summary.csv",
             caption="../report/score_selection_summary.rst",
             category="Tables",
-            labels={"run": "{run}", "table": "scores as selectors"},
+            labels={"table": "scores as selectors", "run": "{run}"},
         ),
         means_tex="<results>/{run}/tables/score_selection_summary.tex",
     log:
@@ -109,7 +109,7 @@ rule answer:
             "<results>/{run}/answer.txt",
             caption="../report/answer.rst",
             category="Answer",
-            labels={"run": "{run}", "table": "answer"},
+            labels={"text": "answer", "run": "{run}"},
         ),
     log:
         "<logs>/selection/answer-{run}.log",

@@ -88,7 +88,7 @@ rule audit_tables:
             "<results>/{run}/tables/data_quality.txt",
             caption="../report/data_quality.rst",
             category="Tables",
-            labels={"run": "{run}", "table": "data quality"},
+            labels={"table": "data quality", "run": "{run}"},
         ),
         tex="<results>/{run}/tables/data_quality.tex",
     log:

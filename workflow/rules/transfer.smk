@@ -83,7 +83,7 @@ rule compare_transfers:
             "<results>/{run}/tables/transfer_effects.csv",
             caption="../report/transfer_effects.rst",
             category="Tables",
-            labels={"run": "{run}", "table": "tasks and transfers"},
+            labels={"table": "tasks and transfers", "run": "{run}"},
         ),
         tex="<results>/{run}/tables/transfer_effects.tex",
     log:
@@ -127,7 +127,7 @@ rule judge_transfer:
             "<results>/{run}/tables/transfer_claims.csv",
             caption="../report/transfer_claims.rst",
             category="Claims",
-            labels={"run": "{run}", "table": "tasks and transfers"},
+            labels={"table": "tasks and transfers", "run": "{run}"},
         ),
         tex="<results>/{run}/tables/transfer_claims.tex",
     log:

@@ -58,6 +58,14 @@ def test_best_starts_name_networks_and_the_numbers_of_the_answer(tmp_path: Path)
         assert one["modes"]["Gain over random weights"].str.startswith("+").all()
 
 
+def test_gains_that_no_start_has_are_no_column(tmp_path: Path) -> None:
+    _, found, _ = shown(tmp_path)
+    for mode in (mode for target in found["targets"].values() for mode in target["modes"].values()):
+        mode["gain_over_longest"] = None
+    for one in content.best_starts(found):
+        assert list(one["modes"].columns)[-1] == "Gain over random weights"
+
+
 def test_selectors_name_contests_and_baselines() -> None:
     table = pd.DataFrame(
         {

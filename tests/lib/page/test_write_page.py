@@ -67,6 +67,7 @@ def rank_page(folder: Path, targets: list[str]) -> Path:
         write_json(place / "ranking.json", dict.fromkeys(("choice", "default"), {"label": "a", "path": "p"}))
     write_rank(
         run="mine",
+        generated=True,
         targets=targets,
         captions=[str(path) for path in [*SHEETS, REPORT / "rank.rst"]],
         files=[str(path) for path in folder.rglob("*.*")],
@@ -99,6 +100,7 @@ def page_of(folder: Path, gallery: list[str] | None = None, **grid: Any) -> str:
         titles={path.stem: f"title of {path.stem}" for path in CAPTIONS},
         gallery=gallery or [],
         protocol="sound",
+        generated=False,
         output=folder / "index.html",
     )
     return (folder / "index.html").read_text()
@@ -109,7 +111,7 @@ def page_of(folder: Path, gallery: list[str] | None = None, **grid: Any) -> str:
 @pytest.mark.parametrize("grid", GRIDS)
 def test_page_of_a_run(tmp_path: Path, grid: str) -> None:
     page = page_of(tmp_path, ["sheets of one"], **GRIDS[grid])
-    assert "&lt;mine&gt;" in page and "<mine>" not in page
+    assert "&lt;mine&gt;" in page and "<mine>" not in page and "generated" not in page
     assert page.count("data:image/png") == len(CAPTIONS) and page.count("data:image/webp") == 2
     check_links(page, tmp_path)
     for text in (
@@ -136,6 +138,7 @@ def test_page_of_rankings(tmp_path: Path) -> None:
     check_links(page, tmp_path)
     for text in (
         "Start from a, the default.",
+        "The images are generated",
         "<p>First.</p>",
         "<p>And.</p>",
         "-0.1000 [-0.3000, 0.0000]",
@@ -148,7 +151,15 @@ def test_page_of_rankings(tmp_path: Path) -> None:
 def topic_page(folder: Path) -> Path:
     """The page of a topic with one figure and one table."""
     table = pd.DataFrame(
-        {"dataset": ["a"], "task": "masked", "estimate": 0.25, "low": 0.1, "high": 0.4, "verdict": "supported"}
+        {
+            "dataset": ["a"],
+            "patients": 0,
+            "task": "masked",
+            "estimate": 0.25,
+            "low": 0.1,
+            "high": 0.4,
+            "verdict": "supported",
+        }
     )
     (folder / "tables").mkdir()
     (folder / "figures").mkdir()
@@ -158,6 +169,7 @@ def topic_page(folder: Path) -> Path:
         (folder / "figures" / name).touch()
     write_topic(
         run="mine",
+        generated=True,
         title="Which task?",
         lead="Higher is better.",
         figures={"transfer_gain": "what a task gains"},
@@ -173,12 +185,20 @@ def topic_page(folder: Path) -> Path:
 def test_page_of_a_topic(tmp_path: Path) -> None:
     page = topic_page(tmp_path).read_text()
     check_links(page, tmp_path)
-    for text in ("Which task?", "What a task gains", "What is compared.", "masked", "0.2500", '<td class="supported">'):
+    for text in (
+        "Which task?",
+        "What a task gains",
+        "What is compared.",
+        "The images are generated",
+        "masked",
+        "0.2500",
+    ):
         assert text in page
+    assert ">all</td>" in page and '<td class="supported">' in page
 
 
 def test_captions_are_plain_and_name_the_run() -> None:
-    for path in sorted(REPORT.glob("*.rst")):
+    for path in sorted(set(REPORT.glob("*.rst")) - {REPORT / "workflow.rst"}):  # the front page
         text = caption_text(path.read_text(), "mine")
         assert text and not re.search(r"[{}*`]|\n| ,|  ", text), f"{path}: {text}"
     assert caption_text("Run *{{ snakemake.wildcards.run }}*:\n``x.csv``, *so*", "a") == "Run a: x.csv, so"

@@ -12,7 +12,14 @@ from tests.lib.curves.test_summary import results
 from tests.lib.tables.synthetic_run import write_run
 from workflow.lib.curves.summary import summarise
 from workflow.lib.job.run import read_json
-from workflow.lib.selection.answer import answer_text, best_start, best_starts, with_spread, write_answer
+from workflow.lib.selection.answer import (
+    about_stopping,
+    answer_text,
+    best_start,
+    best_starts,
+    with_spread,
+    write_answer,
+)
 from workflow.lib.selection.summary import write_selection
 
 TWO_WAYS = [([0.9, 0.91], [0.7, 0.71]), ([0.2, 0.21], [0.85, 0.86])]  # tuned, frozen: random weights, 5 epochs
@@ -65,11 +72,16 @@ def test_text_of_a_small_run(tmp_path: Path) -> None:
     content, text = answer_of(tmp_path)
     assert set(content["targets"]) == {"ACDC", "my-xrays"}
     assert "ACDC: start from" in text and "8 epochs" in text and "3 seeds" in text
-    assert "fine-tuning seeds only" in text and "mean over 2 pretraining runs" in text
+    assert "fine-tuning seeds only" in text and "the last one (2 pretraining runs): it saves no epochs" in text
     assert "trainable encoder: Dice" in text and "frozen encoder: Dice" in text
     assert content["stopping"]["pool"] == "within_run" and type(content["stopping"]["k"]) is int
-    shown = f"{content['stopping']['diff_low']:+.4f}, {content['stopping']['diff_high']:+.4f}"
-    assert f"[{shown}] on average against the last checkpoint" in text
+
+
+def test_a_score_that_saves_epochs_or_none() -> None:
+    row = {"epochs_saved": 3.0, "k": 2, "diff_to_last": 0.01, "diff_low": -0.01, "diff_high": 0.03}
+    text = about_stopping(row)
+    assert "+0.0100 [-0.0100, +0.0300] on average against the last checkpoint, and lies 3 epochs before it" in text
+    assert "0.0" not in about_stopping(row | {"epochs_saved": 0.0, "diff_to_last": 0.0})
 
 
 def test_one_seed_one_target_gives_an_answer_without_intervals(tmp_path: Path) -> None:

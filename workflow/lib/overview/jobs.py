@@ -23,6 +23,7 @@ STAGES = {  # by rule file, up to the first `_`
     "page": "figures",
     "rank": "ranking",
 }
+LATE = ("statistics", "figures")  # stages of many small rules, which overviews count together
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Rule:
     @property
     def row(self) -> str:
         """The row of an overview that the rule belongs to: its own, or one for all the small rules of a late stage."""
-        return self.stage if self.stage in ("statistics", "figures") else self.name
+        return self.stage if self.stage in LATE else self.name
 
 
 def jobs_of(rules: Iterable[Any], files: Iterable[str]) -> tuple[list[Job], dict[str, Rule]]:
@@ -97,8 +98,13 @@ def _asked_by(maker: Any, wildcards: dict[str, str]) -> Rule:
     gpus = int(resources.get("gpu", 0)) or nodes * (int(gres.rpartition(":")[2]) if gres.startswith("gpu:") else 0)
     # Not workflow.is_local: before Snakemake has its executor, that says yes to all.
     local = maker.group is None and maker.name in maker.workflow._localrules
-    stage = STAGES[Path(str(maker.snakefile)).stem.partition("_")[0]]
+    stage = STAGES[file_of(maker)]
     return Rule(str(maker.name), stage, int(resources["_cores"]), resources.get("mem_mb"), gpus, local)
+
+
+def file_of(maker: Any) -> str:
+    """The name of a rule's file, up to the first `_`."""
+    return Path(str(maker.snakefile)).stem.partition("_")[0]
 
 
 def read_benchmark(path: str | Path) -> dict[str, float]:

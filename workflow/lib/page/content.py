@@ -21,8 +21,8 @@ VERDICTS = ["supported", "contradicted", "inconclusive", "not testable with thes
 
 def best_starts(answer: dict[str, Any]) -> list[dict[str, Any]]:
     """Per target of answer.json: what to start from, in words; the starts not distinguishable from it (none where no interval
-    says so); and a row per fine-tuning mode."""
-    return [
+    says so); and a row per fine-tuning mode, without columns that are empty in all."""
+    starts = [
         {
             "target": target,
             "start": _label(found["start"]),
@@ -33,6 +33,9 @@ def best_starts(answer: dict[str, Any]) -> list[dict[str, Any]]:
         }
         for target, found in answer["targets"].items()
     ]
+    rows = pd.concat([one["modes"] for one in starts])
+    empty = [title for title in rows if (rows[title] == "").all()]
+    return [one | {"modes": one["modes"].drop(columns=empty)} for one in starts]
 
 
 def _label(start: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from workflow.lib.tables.headed import read_table
 def write_topic(
     *,
     run: str,
+    generated: bool,
     title: str,
     lead: str,
     figures: Mapping[str, str],
@@ -27,6 +28,7 @@ def write_topic(
     """Write the page of a topic to `output`, beside which its `files` are.
 
     figures, tables: {name: title}; the columns of a table are those that are set in LaTeX. captions: name.rst of each figure.
+    generated: whether the images are.
     """
     folder, caption = Path(output).parent, captions_of(captions, run)
     shown = {name: digest(name, folder / "tables" / f"{name}.csv")[0] for name in tables}
@@ -41,6 +43,7 @@ def write_topic(
         output,
         template,
         run=run,
+        generated=generated,
         title=title,
         lead=lead,
         sections=first + second,
@@ -59,13 +62,15 @@ FILTERS = ("Budget", "Target", "Encoder", "Patients", "Task", "Transfer", "Again
 def write_rank(
     *,
     run: str,
+    generated: bool,
     targets: Sequence[str],
     captions: Sequence[str],
     files: Sequence[str],
     template: str,
     output: str | Path,
 ) -> None:
-    """Write the page of a run's rankings to `output`; beside it are rank/<target>/ and gallery/, which hold its `files`."""
+    """Write the page of a run's rankings to `output`; beside it are rank/<target>/ and gallery/, which hold its `files`.
+    generated: whether the images are."""
     folder, caption = Path(output).parent, captions_of(captions, run)
     sections, tables = [], {}
     for target in targets:
@@ -98,6 +103,7 @@ def write_rank(
         output,
         template,
         run=run,
+        generated=generated,
         title="Which checkpoint to start from, by scores of your images",
         lead="A transferability score is not a Dice score. Look first whether the images are as they should be.",
         sections=sections,

@@ -156,6 +156,8 @@ def _format(column: str) -> Callable[[object], str]:
             return ""
         if column == "freeze" and not isinstance(value, str):
             return name(bool(value))
+        if column == "patients" and value == 0:
+            return "all"
         if column.startswith("p_") and isinstance(value, float):
             return "<0.0001" if value < 0.0001 else f"{value:.4f}"
         if isinstance(value, float):

@@ -127,13 +127,18 @@ def about_stopping(stopping: dict[str, Any] | None) -> str:
         return "Early stopping by the robustness score cannot be judged: it needs scores on two data sets."
     names = {"dice": "diff_to_last", "low": "diff_low", "high": "diff_high"}
     change = with_interval({key: stopping[name] for key, name in names.items()}, "+")
-    text = (
-        f"The checkpoint with the lowest robustness score (setting chosen on the other data sets) changes Dice by {change} "
-        f"on average against the last checkpoint, and lies {stopping['epochs_saved']:.0f} epochs before it (mean over "
-        f"{stopping['k']} pretraining run{'s' * (stopping['k'] > 1)}; "
-        f"{'95 % t interval over these runs' if stopping['k'] > 1 else 'no interval from one run'}). It is known only once "
-        "all epochs are trained: what rules save that stop as they go is in replay_summary.csv."
-    )
+    runs = f"{stopping['k']} pretraining run{'s' * (stopping['k'] > 1)}"
+    text = "The checkpoint with the lowest robustness score (setting chosen on the other data sets) "
+    if stopping["epochs_saved"] == 0:
+        text += f"is always the last one ({runs}): it saves no epochs."
+    else:
+        text += (
+            f"changes Dice by {change} on average against the last checkpoint, and lies {stopping['epochs_saved']:.0f} epochs "
+            f"before it (mean over {runs}; "
+            f"{'95 % t interval over these runs' if stopping['k'] > 1 else 'no interval from one run'}). It is known only "
+            "once all epochs are trained."
+        )
+    text += " What rules save that stop as they go is in replay_summary.csv."
     if "range" in stopping:
         low, high = stopping["range"]
         text += f" Other defensible choices of the analyst give {low:+.4f} to {high:+.4f}."

@@ -7,6 +7,7 @@ start_job(snakemake.log[0])
 write_rank(
     run=snakemake.config["run"],
     targets=snakemake.params.targets,
+    generated=snakemake.params.generated,
     files=snakemake.input.files,
     captions=snakemake.input.captions,
     template=snakemake.input.template,
