@@ -18,6 +18,7 @@ from workflow.lib.job.run import UserError, read_json, write_json
 from workflow.lib.paper import style
 
 BEST = {"encoder": "unet", "scheme": "simple", "pretrain_seed": 1, "epochs": 3, "mode": "trainable"}
+LOST = {"square": {"train": [2, 6], "test": [0, 5]}}
 DICE = [0.9, 0.2, 0.5, 0.7, np.nan]  # of the test cases t1 to t5
 
 
@@ -30,7 +31,7 @@ def data(tmp_path: Path) -> Path:
     folder = prepared(tmp_path / "data", images.astype(np.uint8), masks, ["train"] * 6 + ["test"] * 5)
     items = pd.read_csv(folder / "items.csv").assign(case=[f"c{i}" for i in range(6)] + [f"t{i}" for i in range(1, 6)])
     items.to_csv(folder / "items.csv", index=False)
-    write_json(folder / "card.json", read_json(folder / "card.json") | {"vanished": {"square": 1}, "window": None})
+    write_json(folder / "card.json", read_json(folder / "card.json") | {"lost_lesions": LOST, "window": None})
     return folder
 
 
@@ -117,7 +118,7 @@ def test_sheet_of_images(data: Path, tmp_path: Path, names: bool) -> None:
 
 def test_sheet_of_images_without_masks(data: Path, tmp_path: Path) -> None:
     card = read_json(data / "card.json")
-    write_json(data / "card.json", card | {"classes": [], "vanished": {}})
+    write_json(data / "card.json", card | {"classes": [], "lost_lesions": {}})
     draw_images(data=data, names=False, **drawn(tmp_path))
     assert list(pd.read_csv(tmp_path / "sheet.csv")) == ["panel", "shows"]
 

@@ -10,6 +10,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch, Rectangle
 
+from workflow.lib.data.lost import lost_lesions
 from workflow.lib.data.prepared import Prepared, load_prepared, shown_rows
 from workflow.lib.finetune.kept import read_predictions
 from workflow.lib.gallery.choose import Start, dice_of_cases, shown_cases, shown_starts
@@ -96,8 +97,8 @@ def _about_images(data: Prepared) -> str:
     else:
         low, high = training["range"].min(), training["range"].max()
         said.append(f"black to white: 0 to a value of each case, {low:.4g} to {high:.4g}")
-    lost = [f"{name} in {count} cases" for name, count in card["vanished"].items()]
-    return "; ".join(said) + "." + (f"\nLost in the resize: {', '.join(lost)}." if lost else "")
+    lost = lost_lesions(card.get("lost_lesions", {}))  # absent from cards of an earlier version
+    return "; ".join(said) + "." + "".join(f"\nLesions lost in the resize: {of_class}." for of_class in lost)
 
 
 def draw_segmentations(

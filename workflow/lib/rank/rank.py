@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from workflow.lib.data.lost import lost_lesions
 from workflow.lib.job.run import atomic_path, read_json, write_json
 from workflow.lib.rank.figure import draw_ranking
 from workflow.lib.rank.ranking import rank, ranking_text
@@ -43,6 +44,8 @@ def rank_target(
     """
     data = read_json(card)
     notes = [note for kind, note in NOTES.items() if kind == data.get("groups")]
+    if lost := lost_lesions(data.get("lost_lesions", {})):  # absent from cards of an earlier version
+        notes.append(f"At {data['image_size']} pixels, lesions (connected regions) are lost: {'; '.join(lost)}.")
     scored = read_scored([Checkpoint(*candidate) for candidate in candidates], scores, by_group)
     ranking, found = rank(scored, by=by, default=default, notes=notes)
     draw_ranking(
