@@ -13,7 +13,7 @@ from workflow.lib.data.prepared import load_prepared, shown_rows
 from workflow.lib.finetune.kept import blank_labels, read_predictions, write_predictions
 from workflow.lib.gallery.choose import dice_of_cases, shown_cases, shown_starts
 from workflow.lib.gallery.pictures import errors_over, of_interest
-from workflow.lib.gallery.sheets import draw_images, draw_segmentations
+from workflow.lib.gallery.sheets import _about_images, draw_images, draw_segmentations
 from workflow.lib.job.run import UserError, read_json, write_json
 from workflow.lib.paper import style
 
@@ -84,6 +84,16 @@ def test_a_volume_is_shown_by_its_middle_and_its_most_affected_slice(data: Path)
     loaded = load_prepared(data)
     assert shown_rows(loaded, "volume") == [3, 0]
     assert shown_rows(loaded, "t5") == [10]
+
+
+def test_a_sheet_says_what_the_resize_loses_and_whose_images_they_are(data: Path) -> None:
+    words = _about_images(load_prepared(data))
+    assert "6 training cases of 6 patients" in words
+    assert words.endswith("\nLesions lost in the resize: square 2 of 11 (train 2 of 6, test 0 of 5).")
+    card = read_json(data / "card.json")
+    write_json(data / "card.json", {key: card[key] for key in card.keys() - {"lost_lesions"}} | {"groups": "unknown"})
+    words = _about_images(load_prepared(data))  # prepared by an earlier version
+    assert "6 training cases (patients not known)" in words and "lost" not in words
 
 
 def test_errors_have_a_colour_each() -> None:

@@ -87,9 +87,9 @@ def _about_images(data: Prepared) -> str:
     card, items = data.card, data.items
     training = items[items["part"] == "train"]
     size, window = card["image_size"], card.get("window")
-    said = [
-        f"{card['target']}: {training['case'].nunique()} training cases of {training['group'].nunique()} patients, {size} pixels"
-    ]
+    known = card.get("groups") != "unknown"
+    patients = f"of {training['group'].nunique()} patients" if known else "(patients not known)"
+    said = [f"{card['target']}: {training['case'].nunique()} training cases {patients}, {size} pixels"]
     if window:
         said.append(f"black to white: intensities {window[0]:g} to {window[1]:g}")
     elif training["range"].nunique() == 1:
