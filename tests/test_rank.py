@@ -50,6 +50,9 @@ def test_random_weights_of_every_network_are_candidates_even_where_the_grid_has_
 def test_unknown_default_and_scores_that_are_not_computed_are_refused() -> None:
     with pytest.raises(UserError, match="unknown default; did you mean b/pretrained/seed0/epoch90"):
         rank_candidates(config(rank={"default": "b/pretrained/seed0/epoch9"}))
+    with pytest.raises(UserError, match=r"found: +resnet50-tv\n(.*\n)*.*rank: {default: null}"):
+        rank_candidates(config(rank={"default": "resnet50-tv"}))
+    assert rank_candidates(config(rank={"default": None}))
     with pytest.raises(UserError, match="score to rank by is not computed"):
         rank_candidates(config(protocol="sound", score={"scores": ["robustness_sound"]}))
 

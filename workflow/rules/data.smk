@@ -139,6 +139,8 @@ rule split_target:
         test_fraction=config["data"]["test_fraction"],
         validation_fraction=config["data"]["validation_fraction"],
         train_cases=of_target("train_cases"),
+        # `output` keeps Snakemake from tracking it: it changes messages only.
+        classes=lambda wildcards, output: of_target("classes")(wildcards),
     script:
         "../scripts/data/split_target.py"
 

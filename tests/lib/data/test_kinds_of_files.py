@@ -14,6 +14,7 @@ from tests.lib.data.conftest import REGISTRY
 from workflow.lib.data.images import read_image, read_mask
 from workflow.lib.data.index import index_source
 from workflow.lib.data.layouts import Classes
+from workflow.lib.data.pictures import opacity
 from workflow.lib.data.prepared import Prepared
 from workflow.lib.data.source import load_source
 from workflow.lib.data.verify import verify_target
@@ -111,6 +112,44 @@ def test_a_source_of_16_bits_keeps_its_contrast(top: int, tmp_path: Path, make_s
     with pytest.raises(UserError, match="16 bits a channel") as error:
         load_source(source, source.parent / "index.csv.gz", "train").read(0)
     assert "train/a/1.png" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "problem", "warning"),
+    [
+        (np.full((8, 8), 255), "", ""),
+        (np.zeros((8, 8)), "", "1 images are transparent as a whole; their colours are used as stored: images/a.png"),
+        (RING * 255, "images/a.png: transparent in parts (opacity 0 to 255): a mask may be drawn in it", ""),
+    ],
+)
+def test_transparency_of_images_is_not_passed_over(
+    alpha: np.ndarray,
+    problem: str,
+    warning: str,
+    tmp_path: Path,
+    make_source: Callable[..., Path],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "medseg")
+    for place in ("images", "masks"):
+        (tmp_path / "raw" / place).mkdir(parents=True)
+    Image.fromarray(RING.astype(np.uint8)).save(tmp_path / "raw/masks/a.png")
+    with_alpha(RAMP, alpha, "RGBA").save(tmp_path / "raw/images/a.png")
+    source = make_source(tmp_path / "raw", "folder")
+    if problem:
+        assert problem in problems_of(source)
+    else:
+        verified(source, ["ring"])
+        assert "own: 1 images have an alpha channel of one value, which is left out" in caplog.text
+    assert warning in caplog.text and ("transparent as a whole" in caplog.text) == bool(warning)
+
+
+def test_a_transparent_colour_of_an_image_is_transparency(tmp_path: Path) -> None:
+    picture = palette(RING, (0, 0, 0), (255, 0, 0))
+    picture.save(tmp_path / "a.png")
+    assert opacity(tmp_path / "a.png") is None
+    picture.save(tmp_path / "a.png", transparency=0)
+    assert opacity(tmp_path / "a.png") == (0, 255)
 
 
 # --- masks

@@ -222,6 +222,23 @@ def test_files_of_other_types_are_named(
     assert "3 problems" in message and "not read: 2 .webp (masks/a.webp), 1 .txt" in message
 
 
+@pytest.mark.parametrize("place", ["images", ""])
+def test_masks_among_the_images_come_with_the_commands_that_part_them(
+    place: str, tmp_path: Path, make_source: Callable[..., Path]
+) -> None:
+    folder = save_pictures(tmp_path / "raw", ["a", "b", "a_mask", "b_mask"], place)
+    message = problems_of(make_source(folder, "folder"))
+    assert "2 of 4 images have names of masks: a_mask.png beside a.png" in message
+    command = message.partition("next:")[2].partition("; then use")[0]
+    for name in "ab":
+        Image.fromarray(np.eye(20, dtype=np.uint8)).save(folder / place / f"{name}_mask.png")
+    subprocess.run(command, shell=True, cwd=tmp_path, check=True)
+    table = verified(make_source(tmp_path / "NEW", "folder", "other"), ["lesion"])
+    assert table["mask"].tolist() == ["masks/a_mask.png", "masks/b_mask.png"]
+    lonely = save_pictures(tmp_path / "lonely", ["a_mask", "b_mask", "a_2"], "images")
+    assert len(verified(make_source(lonely, "folder", "third"))) == 3
+
+
 def test_folders_beside_images_without_masks_are_named(
     tmp_path: Path, make_source: Callable[..., Path], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from workflow.lib.data.geometry import Geometry, box_of, geometry
+from workflow.lib.data.lost import lesions_left, lesions_of, seen_lesions
 from workflow.lib.data.prepare import intensity_scale, mean_and_sd
 from workflow.lib.data.prepared import Prepared, load_prepared, truths_of
 from workflow.lib.data.resize import resize_image, resize_mask
@@ -62,15 +63,62 @@ def test_discs_on_wide_pictures_stay_round(
             assert (mean, sd) == (pytest.approx(picture.mean(), abs=1e-5), pytest.approx(picture.std(), abs=1e-5))
 
 
-def test_classes_that_vanish_in_resizing_are_warned_of(
+def dotted_pictures(folder: Path) -> Path:
+    """Six masks of 64 x 64 pixels: a disc, but for the last; on four a speck that 32 pixels lose, on three one that they keep."""
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True)
+    y, x = np.mgrid[:64, :64]
+    for i in range(6):
+        disc = (y - 40) ** 2 + (x - 40) ** 2 < 100
+        mask = disc.astype(np.uint8) * (i < 5)
+        if i > 1:
+            mask[3, 3] = i < 5
+            mask[10, 10] = 1  # 32 pixels take the odd rows and columns
+        Image.fromarray(np.where(disc, 200, 100 + i).astype(np.uint8)).save(folder / f"images/{i}.png")
+        Image.fromarray(mask).save(folder / f"masks/{i}.png")
+    return folder
+
+
+def test_lesions_that_vanish_in_resizing_are_counted_by_part(
     tmp_path: Path,
     make_source: Callable[..., Path],
     run_stage: Callable[..., Prepared],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    data = run_stage(make_source(wide_pictures(tmp_path / "raw"), "folder"), "sound", classes=["disc"])
-    assert data.card["vanished"] == {"disc": 1}
-    assert "disc vanishes at 32 pixels in 1 of the 6 cases that show it; next: raise image_size" in caplog.text
+    data = run_stage(make_source(dotted_pictures(tmp_path / "raw"), "folder"), "sound", classes=["spot"])
+    cases = {part: set(rows["case"]) for part, rows in data.items.groupby("part")}
+    shown = {"0": 1, "1": 1, "2": 3, "3": 3, "4": 3, "5": 1}
+    expected = {p: [sum(c in "2345" for c in names), sum(shown[c] for c in names)] for p, names in cases.items()}
+    assert data.card["lost_lesions"] == {"spot": expected}
+    assert "own: at 32 pixels, lesions vanish (connected regions): spot 4 of 12 (train " in caplog.text
+    assert "all of them in 1 of the 6 cases that show any; next: raise image_size" in caplog.text
+
+
+def test_lesions_are_connected_regions_of_one_class() -> None:
+    mask = np.zeros((3, 6, 6), np.int32)
+    mask[0, 0, 0] = mask[1, 1, 1] = 1  # touch at a corner, across slices
+    mask[0, 4:, 4:] = 2
+    mask[0, 4, 5] = 1  # beside the other class
+    mask[2, 4:, 4:] = 2  # not on the slice between
+    numbers, owners = lesions_of(mask, 3)
+    assert np.bincount(owners[1:], minlength=4).tolist() == [0, 2, 2, 0]
+    assert numbers[0, 0, 0] == numbers[1, 1, 1] and (owners[numbers] == mask).all()
+    whole = lesions_left(mask, 3, np.array([0, 2]), lambda part: part[:, 2:, 2:], mask[[0, 2], 2:, 2:])
+    assert whole.tolist() == [[2, 2, 0], [2, 2, 0], [1, 2, 0], [1, 2, 0]]
+
+
+@pytest.mark.parametrize("rule", ["nearest", "truncate", "any"])
+@pytest.mark.parametrize(("side", "small"), [(37, 16), (64, 64), (50, 10), (16, 37)])
+def test_lesions_are_seen_exactly_where_the_resized_mask_shows_them(rule: str, side: int, small: int) -> None:
+    """Each lesion is resized alone: one class, lesions apart."""
+    rng = np.random.default_rng(side)
+    mask = (rng.random((2, side, side)) < 0.08).astype(np.int32)
+    numbers, owners = lesions_of(mask, 1)
+    seen = set(seen_lesions(numbers, owners, resize_mask(mask, (small, small), rule)).tolist())
+    alone = (
+        i for i in range(1, len(owners)) if resize_mask((numbers == i).astype(np.int32), (small, small), rule).any()
+    )
+    assert len(owners) > 9 and seen == set(alone) - {0}
 
 
 def test_masks_before_the_resize_are_kept(
@@ -212,7 +260,7 @@ def test_what_a_crop_cuts_away_is_said(
 @pytest.mark.parametrize(
     ("corner", "size", "crop", "found", "step"),
     [
-        (0, 60, 24, "cases show it, 0 of them after crop 24", "raise crop, or remove it"),
+        (0, 60, 24, "cases show it, 0 after crop 24", "raise crop, or remove it"),
         (40, 1500, None, "0 at 32 pixels", "raise image_size"),
     ],
 )

@@ -1,5 +1,6 @@
 """Parts are drawn by group, reproducibly, and only where the protocol asks for it."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,34 @@ def test_train_cases_keeps_whole_groups(tmp_path: Path) -> None:
     assert 0 < len(training) <= 5 and groups(limited)["train"] < groups(full)["train"]
     for group in set(training["group"]):
         assert (training["group"] == group).sum() == (full["group"] == group).sum()
+
+
+def test_train_cases_that_leave_out_a_class_are_refused_with_a_number_that_keeps_it(tmp_path: Path) -> None:
+    rows = [{"case": f"c{i:02}", "group": f"g{i:02}", "part": "", "labels": "0 1 2"} for i in range(20)]
+    frame, options = pd.DataFrame(rows), {"classes": {"edema": 2, "tumour": 4}}
+    frame.to_csv(tmp_path / "images.csv", index=False)
+    training = [group for group in split_of_table(tmp_path) if group not in split_of_table(tmp_path, train_cases=3)]
+    frame.loc[~frame["group"].isin(training), "labels"] = "0 1"
+    frame.to_csv(tmp_path / "images.csv", index=False)
+    with pytest.raises(UserError, match="train_cases of target own leaves no training case with tumour") as error:
+        split_of_table(tmp_path, train_cases=3, **options)
+    enough = int(re.findall(r"set train_cases: (\d+)", str(error.value))[0])
+    assert enough > 3 and split_of_table(tmp_path, train_cases=enough, **options)
+    with pytest.raises(UserError, match="leaves no training case"):
+        split_of_table(tmp_path, train_cases=enough - 1, **options)
+
+
+def split_of_table(tmp_path: Path, **options: Any) -> list[str]:
+    """The training groups of the split of images.csv."""
+    limits: dict[str, Any] = {
+        "validation": "test_part",
+        "split_seed": 0,
+        "test_fraction": 0.2,
+        "validation_fraction": 0.2,
+    }
+    split_target(cases=tmp_path / "images.csv", split=tmp_path / "split.csv", target="own", **limits, **options)
+    table = pd.read_csv(tmp_path / "split.csv")
+    return list(table.loc[table["part"] == "train", "group"])
 
 
 @pytest.mark.parametrize(
@@ -166,5 +195,5 @@ def test_a_training_split_without_a_class_is_refused(tmp_path: Path) -> None:
     options |= {"test_fraction": 0.2, "validation_fraction": 0.25}
     with pytest.raises(UserError, match="training split of target own lacks a class") as error:
         split_target(cases=tmp_path / "images.csv", split=tmp_path / "split.csv", target="own", **options)
-    assert "no mask with label 2 in the training cases; 1 of all 7 cases show it, t" in str(error.value)
+    assert "no training case shows label 2; 1 of all 7 cases show it, t" in str(error.value)
     assert not (tmp_path / "split.csv").exists()

@@ -102,6 +102,19 @@ def test_a_volume_without_labels_is_not_learnt_from(volumes: Path, run_stage: Ca
     assert len(left.items) == len(left.images) == len(left.masks)
 
 
+def test_slices_that_leave_out_a_class_are_refused(volumes: Path, run_stage: Callable[..., Prepared]) -> None:
+    for path in (volumes.parents[2] / "raw/masks").iterdir():
+        mask: Any = nib.load(path)
+        labels = np.asarray(mask.dataobj).copy()
+        labels[..., :3][labels[..., :3] == 3] = 1  # class 3 on the last slice only; of four, a single one is the third
+        nib.save(nib.Nifti1Image(labels, mask.affine), path)
+    with pytest.raises(UserError, match="no training image of target own shows LV once it is prepared") as error:
+        run_stage(volumes, "sound", classes=CLASSES, group=GROUP, slices=1)
+    assert "training cases show it, 0 on slices 1" in str(error.value)
+    assert "targets.own.slices" in str(error.value) and "slices: labelled" in str(error.value)
+    assert run_stage(volumes, "sound", classes=CLASSES, group=GROUP, slices="labelled").card["classes"] == CLASSES
+
+
 def test_pictures_have_neither_window_nor_slices(
     generated: Path, make_source: Callable[..., Path], run_stage: Callable[..., Prepared]
 ) -> None:

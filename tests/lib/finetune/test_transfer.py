@@ -12,7 +12,7 @@ from tests.lib.finetune.test_finetune import ENCODER, JOB, job, prepared  # noqa
 from workflow.lib.data.prepared import load_prepared
 from workflow.lib.finetune import finetune
 from workflow.lib.finetune.finetune import finetune_network
-from workflow.lib.finetune.subsets import training_patients
+from workflow.lib.finetune.subsets import classes_lacking, training_patients
 from workflow.lib.job.run import UserError, derive_seed, read_json
 from workflow.lib.networks.build import Segmenter, build_classifier, build_segmenter
 from workflow.lib.networks.checkpoint import write_checkpoint
@@ -110,6 +110,15 @@ def test_smaller_sets_are_parts_of_larger_ones_and_show_a_class(tmp_path: Path) 
     with pytest.raises(UserError, match="fewer training patients") as error:
         training_patients(data, 9, 1, tmp_path)
     assert "8 training patients" in str(error.value) and "study.train_patients" in str(error.value)
+
+
+def test_a_class_that_no_chosen_patient_shows_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    masks = np.zeros((4, 16, 16), np.uint8)
+    masks[0], masks[3] = 1, 1  # the last one is for validation
+    data = load_prepared(prepared(tmp_path / "data", masks[:, None], masks, ["train"] * 3 + ["validation"]))
+    assert classes_lacking(data, {"g0", "g1"}) == [] and not caplog.text
+    assert classes_lacking(data, {"g1", "g2", "g3"}) == ["square"]
+    assert "no image of the 3 training patients used shows square: it is not learnt" in caplog.text
 
 
 def test_sets_without_foreground_are_refused(tmp_path: Path) -> None:

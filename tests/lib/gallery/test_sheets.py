@@ -13,11 +13,12 @@ from workflow.lib.data.prepared import load_prepared, shown_rows
 from workflow.lib.finetune.kept import blank_labels, read_predictions, write_predictions
 from workflow.lib.gallery.choose import dice_of_cases, shown_cases, shown_starts
 from workflow.lib.gallery.pictures import errors_over, of_interest
-from workflow.lib.gallery.sheets import draw_images, draw_segmentations
+from workflow.lib.gallery.sheets import _about_images, draw_images, draw_segmentations
 from workflow.lib.job.run import UserError, read_json, write_json
 from workflow.lib.paper import style
 
 BEST = {"encoder": "unet", "scheme": "simple", "pretrain_seed": 1, "epochs": 3, "mode": "trainable"}
+LOST = {"square": {"train": [2, 6], "test": [0, 5]}}
 DICE = [0.9, 0.2, 0.5, 0.7, np.nan]  # of the test cases t1 to t5
 
 
@@ -30,7 +31,7 @@ def data(tmp_path: Path) -> Path:
     folder = prepared(tmp_path / "data", images.astype(np.uint8), masks, ["train"] * 6 + ["test"] * 5)
     items = pd.read_csv(folder / "items.csv").assign(case=[f"c{i}" for i in range(6)] + [f"t{i}" for i in range(1, 6)])
     items.to_csv(folder / "items.csv", index=False)
-    write_json(folder / "card.json", read_json(folder / "card.json") | {"vanished": {"square": 1}, "window": None})
+    write_json(folder / "card.json", read_json(folder / "card.json") | {"lost_lesions": LOST, "window": None})
     return folder
 
 
@@ -85,6 +86,16 @@ def test_a_volume_is_shown_by_its_middle_and_its_most_affected_slice(data: Path)
     assert shown_rows(loaded, "t5") == [10]
 
 
+def test_a_sheet_says_what_the_resize_loses_and_whose_images_they_are(data: Path) -> None:
+    words = _about_images(load_prepared(data))
+    assert "6 training cases of 6 patients" in words
+    assert words.endswith("\nLesions lost in the resize: square 2 of 11 (train 2 of 6, test 0 of 5).")
+    card = read_json(data / "card.json")
+    write_json(data / "card.json", {key: card[key] for key in card.keys() - {"lost_lesions"}} | {"groups": "unknown"})
+    words = _about_images(load_prepared(data))  # prepared by an earlier version
+    assert "6 training cases (patients not known)" in words and "lost" not in words
+
+
 def test_errors_have_a_colour_each() -> None:
     true, guess = np.array([[0, 1, 1, 1, 0]]), np.array([[0, 1, 0, 2, 1]])
     shown = errors_over(np.zeros((1, 5, 3)), guess, true)
@@ -117,7 +128,7 @@ def test_sheet_of_images(data: Path, tmp_path: Path, names: bool) -> None:
 
 def test_sheet_of_images_without_masks(data: Path, tmp_path: Path) -> None:
     card = read_json(data / "card.json")
-    write_json(data / "card.json", card | {"classes": [], "vanished": {}})
+    write_json(data / "card.json", card | {"classes": [], "lost_lesions": {}})
     draw_images(data=data, names=False, **drawn(tmp_path))
     assert list(pd.read_csv(tmp_path / "sheet.csv")) == ["panel", "shows"]
 

@@ -1,5 +1,6 @@
 """`snakemake init`: what it finds in a folder, what it guesses, and a config that is valid without an edit."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -119,13 +120,53 @@ def test_volumes_of_ct_get_the_window_of_their_labels(tmp_path: Path) -> None:
     assert "window" not in entry
 
 
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        ({"background": 0, "RV": 1, "LV": 2}, ["RV", "LV"]),
+        ({"0": "background", "1": "RV", "2": "LV"}, ["RV", "LV"]),
+        ({"background": 0, "heart": [1, 2], "LV": 2}, ["class1", "LV"]),
+        ("no labels", ["class1", "class2"]),
+    ],
+)
+def test_names_of_classes_are_those_of_nnunet(labels: Any, classes: list[str], tmp_path: Path) -> None:
+    folder = pictures(tmp_path, [f"p{i}" for i in range(4)], [1, 2])
+    (folder / "dataset.json").write_text(json.dumps({"labels": labels}))
+    entry, text = target(folder)
+    assert entry["classes"] == classes and ("those of dataset.json" in text) == (classes == ["RV", "LV"])
+
+
+def test_masks_beside_the_folder_are_pointed_out(tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "raw", ["a", "b"], [1])
+    assert (
+        f"CHECK: {folder}/masks lies beside it. With masks: snakemake init --config images={folder}"
+        in target(folder / "images")[1]
+    )
+    assert "lies beside" not in target(folder)[1]
+
+
+def test_alpha_channels_are_mentioned(tmp_path: Path) -> None:
+    folder = pictures(tmp_path, ["a", "b"], [1])
+    assert "alpha channel" not in target(folder)[1]
+    alpha = np.full((40, 40), 255, np.uint8)
+    for name in "ab":
+        Image.fromarray(np.dstack([alpha // 2, alpha]), "LA").save(folder / f"images/{name}.png")
+    assert "2 with an alpha channel, which is left out" in target(folder)[1]
+    alpha[:9] = 0
+    Image.fromarray(np.dstack([alpha // 2, alpha]), "LA").save(folder / "images/a.png")
+    assert "PROBLEM: images/a.png: transparent in parts (opacity 0 to 255)" in target(folder)[1]
+
+
 def test_what_the_resize_loses_is_said_with_a_size_that_keeps_it(tmp_path: Path) -> None:
     folder = pictures(tmp_path, ["a", "b"], [1], size=320)
     for name in "ab":
         mask = np.zeros((320, 320), np.uint8)
         mask[1, 1] = 1  # between the pixels that 224 takes
         Image.fromarray(mask).save(folder / "masks" / f"{name}.png")
-    assert "At 224 pixels the resize LOSES label 1 in 2 of 2 masks; image_size: 320 keeps all" in target(folder)[1]
+    assert (
+        "At 224 pixels the resize LOSES lesions (connected regions): 2 of 2 of label 1; image_size: 320 keeps all"
+        in target(folder)[1]
+    )
 
 
 def test_folders_of_other_names_and_unreadable_images_are_refused_with_what_helps(tmp_path: Path) -> None:

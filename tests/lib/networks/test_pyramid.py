@@ -305,7 +305,10 @@ def test_weights_of_timms_hub(resnet: dict[str, Tensor], monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("resnet10t", ["found:    no route", "https://huggingface.co/timm/resnet10t.c3_in1k", "give its path"]),
+        (
+            "resnet10t",
+            ["found:    no route", "https://huggingface.co/timm/resnet10t.c3_in1k", "give its path as `weights`"],
+        ),
         ("resnet10t.untrained", ["unknown timm encoder"]),
         ("gcvit_xxtiny", ["no weights on its hub"]),
     ],

@@ -79,7 +79,7 @@ def test_verdict(gain: float, spread: float, verdict: str) -> None:
     patients = rng.uniform(0.3, 0.8, size=14)
     table, found = confirm(FACTS, dice_of(patients + gain + spread * rng.normal(size=14), patients))
     assert found["verdict"] == verdict and table["place"].tolist() == [1, 3]
-    words = confirmation_text("T", FACTS, table, found)
+    words = confirmation_text("T", FACTS, table, found, {})
     assert verdict in words and "e0" in words and "14 patients" in words
 
 
@@ -105,12 +105,15 @@ def test_painting_disease_into_healthy_patients_costs(tmp_path: Path) -> None:
             files[-1].parent.mkdir(parents=True)
             rows = [(1, f"c{p}{k}", "a", 0.8 if p % 2 else empty) for p in patients for k in (0, 1)]
             pd.DataFrame(rows, columns=["seed", "case", "class", "dice"]).to_csv(files[-1], index=False)
+            card = {"runs": [{"classes_lacking": ["a"]} if fold < 3 else {}]}
+            files[-1].with_name("card.json").write_text(json.dumps(card))
     outputs = {"table": tmp_path / "confirm.csv", "text": tmp_path / "confirm.txt"}
     items = data / "items.csv"
     confirm_ranking(facts=tmp_path / "facts.json", cases=[str(f) for f in files], items=items, **outputs)
     table = pd.read_csv(tmp_path / "confirm.csv").set_index("candidate")
     assert table["dice"].to_dict() == pytest.approx({"e0": 0.4, "e2": 0.9})
-    assert "did not hold" in (tmp_path / "confirm.txt").read_text()
+    said = (tmp_path / "confirm.txt").read_text()
+    assert "did not hold" in said and "In 3 of 4 folds, no training patient shows a, which is not learnt there" in said
 
 
 def test_dice_of_patients_comes_from_all_folds(tmp_path: Path) -> None:

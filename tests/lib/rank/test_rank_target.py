@@ -184,12 +184,14 @@ def test_candidates_of_other_images_are_refused(tmp_path: Path) -> None:
     assert BAD.path in str(error.value) and FAIR.path not in str(error.value).split("where:")[0]
 
 
-@pytest.mark.parametrize("groups", [12, 1])
-def test_job_writes_everything(tmp_path: Path, groups: int) -> None:
+@pytest.mark.parametrize(("groups", "classes"), [(12, ["vessel"]), (1, [])])
+def test_job_writes_everything(tmp_path: Path, groups: int, classes: list[str]) -> None:
     files = score_files(
         tmp_path / "scores", {BAD: noise(1, groups), FAIR: noise(2, groups), GOOD: noise(3, groups) + 1}
     )
-    (tmp_path / "card.json").write_text('{"groups": "unknown", "classes": []}')
+    lost = {name: {"train": [2, 1200], "test": [1, 4]} for name in classes}
+    card = {"groups": "unknown", "classes": classes, "image_size": 64, "lost_lesions": lost}
+    (tmp_path / "card.json").write_text(json.dumps(card))
     names = {
         "table": "ranking.csv",
         "facts": "ranking.json",
@@ -202,11 +204,15 @@ def test_job_writes_everything(tmp_path: Path, groups: int) -> None:
     every: dict[str, Any] = {**files, **outputs}
     rank_target(target="T", run="mine", card=tmp_path / "card.json", by=None, default=None, shortest=5, **every)
     assert len(pd.read_csv(outputs["table"])) == 3
-    assert "which images are of one patient is not known" in Path(outputs["text"]).read_text()
+    words = Path(outputs["text"]).read_text()
+    assert "which images are of one patient is not known" in words and ("leakage" in words) == bool(classes)
+    sizes = "At 64 pixels, lesions (connected regions) are lost: vessel 3 of 1,204 (train 2 of 1,200, test 1 of 4)."
+    assert (sizes in words) == bool(classes)
     with Image.open(outputs["png"]) as image:
         assert image.width > 1000
     snippet = Path(outputs["snippet"]).read_text()
-    assert "encoders: [resnet]" in snippet and "no masks yet" in snippet
+    assert "encoders: [resnet]" in snippet and ("no masks yet" in snippet) != bool(classes)
+    assert f"--configfile <those of run mine> {outputs['snippet']}\n" in snippet
 
 
 def test_inputs_of_every_candidate_are_in_table_and_answer(tmp_path: Path) -> None:

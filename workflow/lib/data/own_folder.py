@@ -28,6 +28,9 @@ log = logging.getLogger("medseg")
 
 BLANKS = " \u00a0\u200b\ufeff"  # around the ids of tables
 SUFFIX = re.compile(r"[_. -]\w+")  # of names of masks, or of images: _mask, -seg, _0000
+MASK = re.compile(
+    r"(.+?)([_. -](?:mask|masks|seg|segmentation|label|labels|gt|groundtruth|annotation|manual))", re.IGNORECASE
+)
 CHANNEL = re.compile(r"(.+)_(\d{4})")  # nnU-Net's names of the channels of an image: p1_0000, p1_0001
 
 
@@ -55,6 +58,8 @@ def list_folder(folder: Path, group: dict[str, Any] | None, *, labelled: bool) -
     ]
     images, masks = ({name: files[-1] for name, files in found.get(what, {}).items()} for what in ("images", "masks"))
     _refuse_channels(folder, images, masks)
+    if not labelled:
+        _refuse_masks(folder, images)
     masks = _by_image(images, masks)
     lonely = unmatched(folder, images, masks) if labelled else []
     if others:
@@ -105,6 +110,24 @@ def _refuse_channels(folder: Path, images: dict[str, Path], masks: dict[str, Pat
             f"use the one that shows most: mkdir -p NEW/images && ln -s '{place.absolute()}'/*{suffix} NEW/images/{link}; then "
             "`folder: NEW` in the config",
         )
+
+
+def _refuse_masks(folder: Path, images: dict[str, Path]) -> None:
+    """Raises `UserError` where masks lie among the images: names that only add such a word to the name of another image."""
+    named = {name: match for name in sorted(images) if (match := MASK.fullmatch(name)) and match[1] in images}
+    if not named:
+        return
+    first, match = next(iter(named.items()))
+    place, ends = image_place(folder), {found[2] for found in named.values()}
+    links = f"ln -s '{place.absolute()}'/*.* NEW/images/ && mv NEW/images/*{match[2]}.* NEW/masks/"
+    raise no_layout(
+        place,
+        f"{len(named)} of {len(images)} images have names of masks: {images[first].name} beside {images[match[1]].name}",
+        "images/ and masks/ (or images alone)",
+        f"mkdir -p NEW/images NEW/masks && {links}; then use the folder NEW"
+        if len(ends) == 1 and not any("/" in name for name in images)
+        else "move the masks into masks/, the images into images/",
+    )
 
 
 def _by_image(images: dict[str, Path], masks: dict[str, Path]) -> dict[str, Path]:

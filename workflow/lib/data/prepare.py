@@ -15,7 +15,7 @@ import pandas as pd
 from workflow.lib.data.geometry import BOX, Geometry, box_of, geometry
 from workflow.lib.data.images import is_nifti, read_image, read_mask
 from workflow.lib.data.layouts import BINARY, Classes, class_labels, class_names, group_source
-from workflow.lib.data.lost import check_losses, check_values, pixels_of
+from workflow.lib.data.lost import check_losses, check_values, lesions_left, pixels_of
 from workflow.lib.data.pictures import bright
 from workflow.lib.data.resize import cut, pad, resize_image, resize_mask
 from workflow.lib.data.volumes import chosen_slices, only_for_volumes, windowed
@@ -50,7 +50,7 @@ def prepare_target(
     Every slice of every case in `split` becomes an item: centre crop of side `crop` pixels (None: whole), then
     `resize_image` and `resize_mask`, and zeros around it where the aspect is kept; masks of a target without any are zeros.
     Of NIfTI volumes: `window` [low, high] of intensities becomes 0..1; `slices` limits the training volumes, see
-    `chosen_slices`. Warns of classes that the crop cuts away or that vanish in resizing, and of images of one grey level.
+    `chosen_slices`. Warns of what the crop cuts away, of lesions that vanish in resizing, and of images of one grey level.
     `UserError` where no training image keeps a class, or every image is of one grey level; for these two settings with pictures;
     and for a file that changed since `verify_target` passed it.
     """
@@ -63,7 +63,7 @@ def prepare_target(
     if any(settings.values()) and not is_nifti(table["image"][0]):
         raise only_for_volumes(target, {key: value for key, value in settings.items() if value})
     kept = {row["case"]: _kept(folder, row, labels, slices) for row in table.to_dict("records")}
-    pixels, content = list[np.ndarray](), hashlib.sha256()
+    counts, content = list[tuple[np.ndarray, np.ndarray]](), hashlib.sha256()
     with atomic_path(images) as image_path, atomic_path(masks) as mask_path, atomic_path(truth) as truth_path:
         (channels, kind), total = _common_type(folder, list(table["image"])), sum(map(len, kept.values()))
         sides, rows = (shape.height, shape.width), list[dict[str, Any]]()
@@ -85,18 +85,19 @@ def prepare_target(
                     with truth_file.open(f"{len(truth_file.namelist())}.npy", "w") as entry:
                         np.lib.format.write_array(entry, original)
                     content.update(original.tobytes())
-                pixels.append(left)
+                counts.append(left)
                 image_file.write(np.broadcast_to(image, (len(image), channels, *sides)).astype(kind).tobytes())
                 mask_file.write(mask.tobytes())
                 rows += _items(row, kept[row["case"]], numbers)
                 progress.step()
-        training = (table["part"] == "train").to_numpy()
-        vanished = check_losses(target, names, np.array(pixels), training, crop, image_size)
+        lesions, pixels = map(np.array, zip(*counts, strict=True))
+        parts = table["part"].to_numpy()
+        vanished = check_losses(target, names, lesions, pixels, parts, slices=slices, crop=crop, image_size=image_size)
         check_values(target, pd.DataFrame(rows), window, crop)
         arrays = {"images": _describe(image_path), "masks": _describe(mask_path)}
     facts = {"target": target, "protocol": protocol, "image_size": image_size, "classes": names, **settings}
     facts |= {"groups": group_source(layout, group, table["image"]), "windows": shape.windows}
-    facts |= {"vanished": vanished, "arrays": arrays, "truth": {"sha256": content.hexdigest()}}
+    facts |= {"lost_lesions": vanished, "arrays": arrays, "truth": {"sha256": content.hexdigest()}}
     _write_tables(items, card, rows, facts)
 
 
@@ -148,17 +149,18 @@ def _prepare_case(
     crop: int | None,
     window: list[float] | None,
     kept: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, float], np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, float], tuple[np.ndarray, np.ndarray]]:
     """Images (slices, C, H, W) and masks (slices, H, W) of the slices `kept`, these masks before the resize, numbers of one
-    case (a row of items.csv), and the pixels (3, classes) of its classes as stored, after the crop, and after the resize."""
+    case (a row of items.csv); and of its classes the lesions (4, classes) that are left, and the pixels (2, classes) before and
+    after the crop, see `check_losses`."""
     mask = (mask > 0).astype(mask.dtype) if classes == 1 else mask  # one class: stored as 1 or as 255
     if window:
         image, scale, top = windowed(image, window), 1.0, 1.0
     else:
         image = _above_zero(image) if protocol["intensities"] == "scaled" else image
         scale, top = intensity_scale(image, protocol["intensities"], nifti=is_nifti(row["image"]))
-    stored = pixels_of(mask[kept], classes)
-    image, mask = (cut(array, shape.cut, crop) for array in (image, mask))
+    whole, cropped = mask, partial(cut, fraction=shape.cut, crop=crop)
+    image, mask = cropped(image), cropped(mask)
     mean, sd = mean_and_sd(image)
     numbers = {"scale": scale, "range": top, "mean": _rounded(mean / scale), "sd": _rounded(sd / scale)}
     image, mask = image[kept], mask[kept].astype(np.uint8)
@@ -171,8 +173,9 @@ def _prepare_case(
     rule = "nearest" if protocol["masks"] == "nearest" else "any" if layout == "idrid" else "truncate"
     small = resize_image(image, box[2:], antialias=protocol["images"] == "antialiased")
     small_mask = resize_mask(mask, box[2:], rule)
-    pixels = np.array([stored, pixels_of(mask, classes), pixels_of(small_mask, classes)])
-    return pad(small, box, size), pad(small_mask, box, size), mask, numbers, pixels
+    pixels = np.array([pixels_of(whole[kept], classes), pixels_of(mask, classes)])
+    left = lesions_left(whole, classes, kept, cropped, small_mask), pixels
+    return pad(small, box, size), pad(small_mask, box, size), mask, numbers, left
 
 
 def mean_and_sd(image: np.ndarray) -> tuple[float, float]:

@@ -30,7 +30,7 @@ class Prepared:
     truth: zip file with the masks of every case before the resize, see `truths_of`.
     card: target, protocol, image_size, classes, window and slices (of NIfTI volumes, as in the config), groups (layout |
         table | pattern | sub-folders, what names the patients; unknown: each image counts as its own), windows (None or
-        window, stride, crop in pixels), vanished (class: number of cases in which it is lost by resizing), counts, arrays,
+        window, stride, crop in pixels), lost_lesions (class: part: lesions that vanish by resizing, and all), counts, arrays,
         truth.
     """
 

@@ -27,6 +27,7 @@ def split_target(
     test_fraction: float,
     validation_fraction: float,
     train_cases: int | None = None,
+    classes: Iterable[str] | None = None,
 ) -> None:
     """Write the table `split`: case, group, part (train | validation | test), sorted by part, group and case.
 
@@ -34,7 +35,8 @@ def split_target(
     `validation_fraction` of the training groups; `test_part` makes no validation split, as the test split serves as one.
     Where a part then lacks a class that enough groups show, groups are drawn again, stratified by class (see `_stratified`).
     `train_cases` limits the training split, to whole groups; cases left out are not in the table. Of a target without
-    masks, on which nothing is evaluated, all cases are for training.
+    masks, on which nothing is evaluated, all cases are for training. classes: as in the config, for messages.
+    Raises `UserError` for a split that cannot be made, a part without foreground, and a class that the training split lacks.
     """
     table = read_table(cases, dtype=str, keep_default_na=False)
     rows = [{key: str(row[key]) for key in ("case", "group", "part")} for row in table.to_dict("records")]
@@ -45,12 +47,12 @@ def split_target(
         rows = [row | {"part": "train"} for row in rows]
         fractions = {"test": test_fraction}
     fractions |= {"validation": validation_fraction} if validation == "held_out" else {}
+    names = _Names(classes)
     if labelled:
-        rows = _drawn(rows, fractions, split_seed, target, shown)
+        rows = _drawn(rows, fractions, split_seed, target, shown, names)
+        _check_foreground(rows, shown, target, names)
     if train_cases is not None:
-        rows = _limit_training(rows, train_cases, split_seed, target)
-    if labelled:
-        _check_foreground(rows, shown, target)
+        rows = _limit_training(rows, train_cases, split_seed, target, shown, names)
     rows.sort(key=lambda row: (PARTS.index(row["part"]), row["group"], row["case"]))
     for part in PARTS:
         groups = [row["group"] for row in rows if row["part"] == part]
@@ -59,7 +61,25 @@ def split_target(
         pd.DataFrame(rows).to_csv(temporary, index=False)
 
 
-def _drawn(rows: Rows, fractions: dict[str, float], split_seed: int, target: str, shown: dict[str, set[str]]) -> Rows:
+class _Names(dict[str, str]):
+    """The words for a label of the table, by the `classes` of the config; of a single class, 1 and 255 are its labels."""
+
+    def __init__(self, classes: Iterable[str] | None) -> None:
+        named = {str(label): name for label, name in enumerate(classes or [], start=1)}
+        super().__init__(named | ({"255": named["1"]} if len(named) == 1 else {}))
+
+    def __missing__(self, label: str) -> str:
+        return f"label {label}"
+
+
+def _drawn(
+    rows: Rows,
+    fractions: dict[str, float],
+    split_seed: int,
+    target: str,
+    shown: dict[str, set[str]],
+    names: dict[str, str],
+) -> Rows:
     """The rows with these fractions of the training groups parted off, one part after the other. Stratified only where a part
     would lack a class, and where that helps: all other splits are as they were before there was any stratification."""
 
@@ -77,7 +97,7 @@ def _drawn(rows: Rows, fractions: dict[str, float], split_seed: int, target: str
     # Training first: what it lacks cannot be learnt.
     if _badness(still_absent) >= _badness(absent):
         return plain
-    text = ", ".join(f"{part} (label {label})" for part, label in absent)
+    text = ", ".join(f"{part} ({names[label]})" for part, label in absent)
     log.info("%s: drawn by the seed alone, these parts lack a class: %s; so groups are drawn by class", target, text)
     return other
 
@@ -96,7 +116,7 @@ def _lacking(rows: Rows, shown: dict[str, set[str]]) -> list[tuple[str, str]]:
     return [(part, label) for part in PARTS if part in found for label in everything if label not in found[part]]
 
 
-def _check_foreground(rows: Rows, shown: dict[str, set[str]], target: str) -> None:
+def _check_foreground(rows: Rows, shown: dict[str, set[str]], target: str, names: dict[str, str]) -> None:
     """Raises `UserError` for a part in which no mask shows anything: it could be neither learnt from nor evaluated; and for a
     class that no training mask shows. Warns of a class that another part lacks."""
     absent = _lacking(rows, shown)
@@ -117,15 +137,15 @@ def _check_foreground(rows: Rows, shown: dict[str, set[str]], target: str) -> No
         if part == "train":
             raise UserError(
                 f"the training split of target {target} lacks a class",
-                found=f"no mask with label {label} in the training cases; {number}",
+                found=f"no training case shows {names[label]}; {number}",
                 expected="every class in the training split, else it cannot be learnt",
-                where="config: data.test_fraction, data.validation_fraction, train_cases of the target",
+                where="config: data.test_fraction, data.validation_fraction",
                 next="change the split, or add cases",
             )
         log.warning(
-            "%s: no mask of the %s split shows label %s, so that its Dice there means nothing (%s, of %d groups); next: add "
+            "%s: no mask of the %s split shows %s, so that its Dice there means nothing (%s, of %d groups); next: add "
             "patients who show it, or leave the class out",
-            *(target, part, label, number, groups),
+            *(target, part, names[label], number, groups),
         )
 
 
@@ -181,13 +201,14 @@ def _stratified(groups: list[str], number: int, labels: dict[str, set[str]], kee
     return [*first, *free, *last]
 
 
-def _limit_training(rows: Rows, wanted: int, split_seed: int, target: str) -> Rows:
+def _limit_training(
+    rows: Rows, wanted: int, split_seed: int, target: str, shown: dict[str, set[str]], names: dict[str, str]
+) -> Rows:
     """Keep whole training groups, in seeded order, as long as they fit into `wanted` cases."""
-    sizes = Counter(row["group"] for row in rows if row["part"] == "train")
-    kept: list[str] = []
-    for group in shuffled_groups(sizes, split_seed, target, "train_cases"):
-        if sum(sizes[name] for name in kept) + sizes[group] <= wanted:
-            kept.append(group)
+    training = [row for row in rows if row["part"] == "train"]
+    sizes = Counter(row["group"] for row in training)
+    order = shuffled_groups(sizes, split_seed, target, "train_cases")
+    kept = _fitting(order, sizes, wanted)
     number = sum(sizes[group] for group in kept)
     if not kept or wanted > sizes.total():
         raise UserError(
@@ -197,6 +218,30 @@ def _limit_training(rows: Rows, wanted: int, split_seed: int, target: str) -> Ro
             where=f"config: targets.{target}.train_cases",
             next="choose a number in that range, or null for all",
         )
+
+    def lacking(some: list[str]) -> set[str]:
+        found = [shown[row["case"]] for row in training if row["group"] in some]
+        return set().union(*(shown[row["case"]] for row in training)).difference(*found)
+
+    if absent := sorted(lacking(kept), key=int):
+        enough = (n for n in range(wanted + 1, sizes.total() + 1) if not lacking(_fitting(order, sizes, n)))
+        raise UserError(
+            f"train_cases of target {target} leaves no training case with {', '.join(names[label] for label in absent)}",
+            found=f"{number} of {sizes.total()} training cases",
+            expected="every class in the training split, else it cannot be learnt",
+            where=f"config: targets.{target}.train_cases, {wanted}",
+            next=f"set train_cases: {next(enough)}, the next number that keeps every class, or null for all",
+        )
     if number < wanted:
         log.warning("%s: %d training cases instead of %d, as groups stay whole", target, number, wanted)
     return [row for row in rows if row["part"] != "train" or row["group"] in kept]
+
+
+def _fitting(order: list[str], sizes: Counter[str], wanted: int) -> list[str]:
+    """The groups, in this order, as long as they fit into `wanted` cases."""
+    kept, total = list[str](), 0
+    for group in order:
+        if total + sizes[group] <= wanted:
+            kept.append(group)
+            total += sizes[group]
+    return kept

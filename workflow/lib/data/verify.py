@@ -13,7 +13,7 @@ from workflow.lib.data.copies import Prints, copies_apart, print_of, prints_of, 
 from workflow.lib.data.images import is_nifti, read_image, read_mask
 from workflow.lib.data.layouts import BINARY, Classes, class_labels, class_names, list_cases
 from workflow.lib.data.orientation import common_axes, mask_shift
-from workflow.lib.data.pictures import orientation_problems, palette_of, shortened
+from workflow.lib.data.pictures import opacity, orientation_problems, palette_of, shortened, transparency_problem
 from workflow.lib.data.registry import read_registry
 from workflow.lib.job.run import Progress, UserError, atomic_path, read_json
 
@@ -69,6 +69,7 @@ def verify_target(
     prints = prints_of((str(folder / case.image), seen["prints"]) for case, seen in zip(listed, facts, strict=True))
     _warn_of_copies(target, folder, listed, prints)
     _warn_of_shifts(target, listed, [seen["shift"] for seen in facts])
+    _say_transparency(target, [(case.image, seen["opacity"]) for case, seen in zip(listed, facts, strict=True)])
     public = read_registry(registry)  # of these, ImageNet's million photographs are not listed for each target
     for name, place in (sources or {}).items():
         if name not in public:
@@ -83,12 +84,12 @@ def check_case(
     folder: Path, case: Case, classes: int, labels: list[int] | None, axes: str, *, binary: bool
 ) -> tuple[dict[str, Any], list[str], dict[str, Any]]:
     """The row of a case in the table; its problems, one line each: unreadable, unequal sizes, label out of range; and facts
-    that are compared between cases: prints (see `copies.Prints`) and shift (of the mask, in voxels).
+    that are compared between cases: prints (see `copies.Prints`), shift (of the mask, in voxels) and opacity (of the image).
 
     A case without a mask has no labels, not even the background's.
     """
     problems, row = [], vars(case).copy()
-    facts: dict[str, Any] = {"shift": 0.0}
+    facts: dict[str, Any] = {"shift": 0.0, "opacity": None if is_nifti(case.image) else opacity(folder / case.image)}
     image = mask = None
     try:
         image, spacing = read_image(folder / case.image, axes)
@@ -96,6 +97,8 @@ def check_case(
         row |= {"height": height, "width": width, "slices": slices, "labels": ""}
         row |= {f"spacing_{axis}": round(value, 6) for axis, value in zip("zyx", spacing, strict=True)} | {"axes": axes}
         facts["prints"] = print_of(image)
+        if not is_nifti(case.image) and (problem := transparency_problem(facts["opacity"])):
+            problems.append(f"{case.image}: {problem}")
     except ValueError as error:
         problems.append(f"{case.image}: {error}")
     if not case.mask:
@@ -197,6 +200,17 @@ def _warn_of_shifts(target: str, cases: list[Case], shifts: list[float]) -> None
         log.warning(
             "%s: %d masks lie up to %.2g voxels off their images, by the affines, which is accepted: %s",
             *(target, len(moved), max(shifts), shortened(moved)),
+        )
+
+
+def _say_transparency(target: str, images: list[tuple[str, tuple[int, int] | None]]) -> None:
+    """What becomes of the alpha channels that images have; of parts that are transparent see `transparency_problem`."""
+    if found := [(name, alpha[0]) for name, alpha in images if alpha]:
+        log.info("%s: %d images have an alpha channel of one value, which is left out", target, len(found))
+    if faint := [name for name, alpha in found if alpha < 255]:
+        log.warning(
+            "%s: %d images are transparent as a whole; their colours are used as stored: %s",
+            *(target, len(faint), shortened(faint)),
         )
 
 

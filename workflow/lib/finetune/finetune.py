@@ -17,7 +17,7 @@ from workflow.lib.finetune.batches import TrainItems, items_per_epoch, lasting, 
 from workflow.lib.finetune.evaluate import evaluate, evaluation_tiles, selection_dice
 from workflow.lib.finetune.kept import PREDICTIONS, blank_labels, write_predictions
 from workflow.lib.finetune.start import freeze, starting_card, transfer
-from workflow.lib.finetune.subsets import training_patients
+from workflow.lib.finetune.subsets import classes_lacking, training_patients
 from workflow.lib.job.run import UserError, atomic_path, derive_seed, hash_of, read_json, write_json
 from workflow.lib.networks.build import build_segmenter
 from workflow.lib.networks.checkpoint import provenance, trained_as
@@ -149,6 +149,7 @@ def finetune_seed(
         transfer(network, names["transfer"], weights, encoder, drawn_from, image_size)
     move_network(network, place, computed_in)
     patients = training_patients(data, int(names["patients"]), int(names["draw"]), data_folder)
+    lacking = classes_lacking(data, patients)
     patches = _training_patches(data, data_folder)
     count = items_per_epoch(recipe) or len(patches)  # of few patients as many as of all
     patches = [patch for patch in patches if data.items["group"].iat[patch.row] in patients]
@@ -185,6 +186,7 @@ def finetune_seed(
         "best epoch": int(history.loc[history["validation dice"][::-1].idxmax(), "epoch"]),
         "pretraining": {key: checkpoint[key] for key in ("epoch", "accuracy")},
         "patients": len(patients),
+        "classes_lacking": lacking,
         "steps_per_epoch": plan.steps_per_epoch,
         "seconds": round(float(history["seconds"].sum()), 3),
         "metrics": _finite(metrics),

@@ -1,11 +1,14 @@
 """Parts of the training patients: nested, drawn by patient."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
 
 from workflow.lib.data.prepared import Prepared
 from workflow.lib.job.run import UserError, derive_seed
+
+log = logging.getLogger("medseg")
 
 
 def training_patients(data: Prepared, patients: int, draw: int, where: Path) -> set[str]:
@@ -44,3 +47,22 @@ def training_patients(data: Prepared, patients: int, draw: int, where: Path) -> 
     first = str(rng.choice([name for name in everybody if len(shown[str(name)]) == most]))
     order = [first, *(str(name) for name in rng.permutation(everybody) if name != first)]
     return set(order[:patients])
+
+
+def classes_lacking(data: Prepared, patients: set[str]) -> list[str]:
+    """The classes that no training image of these patients shows, with a warning: they are not learnt. A part of the training
+    patients may lack a class, those of a fold too."""
+    left = dict(enumerate(data.card["classes"], start=1))
+    chosen = data.items[(data.items["part"] == "train") & data.items["group"].isin(patients)]
+    for row in chosen.index:
+        if not left:
+            break
+        for label in np.unique(data.masks[row]).tolist():
+            left.pop(label, None)
+    lacking = list(left.values())
+    if lacking:
+        log.warning(
+            "%s: no image of the %d training patients used shows %s: it is not learnt, and its Dice says nothing of the start",
+            *(data.card["target"], len(patients), ", ".join(lacking)),
+        )
+    return lacking

@@ -10,6 +10,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch, Rectangle
 
+from workflow.lib.data.lost import lost_lesions
 from workflow.lib.data.prepared import Prepared, load_prepared, shown_rows
 from workflow.lib.finetune.kept import read_predictions
 from workflow.lib.gallery.choose import Start, dice_of_cases, shown_cases, shown_starts
@@ -86,9 +87,9 @@ def _about_images(data: Prepared) -> str:
     card, items = data.card, data.items
     training = items[items["part"] == "train"]
     size, window = card["image_size"], card.get("window")
-    said = [
-        f"{card['target']}: {training['case'].nunique()} training cases of {training['group'].nunique()} patients, {size} pixels"
-    ]
+    known = card.get("groups") != "unknown"
+    patients = f"of {training['group'].nunique()} patients" if known else "(patients not known)"
+    said = [f"{card['target']}: {training['case'].nunique()} training cases {patients}, {size} pixels"]
     if window:
         said.append(f"black to white: intensities {window[0]:g} to {window[1]:g}")
     elif training["range"].nunique() == 1:
@@ -96,8 +97,8 @@ def _about_images(data: Prepared) -> str:
     else:
         low, high = training["range"].min(), training["range"].max()
         said.append(f"black to white: 0 to a value of each case, {low:.4g} to {high:.4g}")
-    lost = [f"{name} in {count} cases" for name, count in card["vanished"].items()]
-    return "; ".join(said) + "." + (f"\nLost in the resize: {', '.join(lost)}." if lost else "")
+    lost = lost_lesions(card.get("lost_lesions", {}))  # absent from cards of an earlier version
+    return "; ".join(said) + "." + "".join(f"\nLesions lost in the resize: {of_class}." for of_class in lost)
 
 
 def draw_segmentations(

@@ -1,5 +1,6 @@
 """The config of a folder of images: what was found, as comments, and what was guessed, as settings."""
 
+import json
 import os
 import re
 from collections import Counter
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from workflow.lib.data.cases import PLACES
 from workflow.lib.data.images import NIFTI
 from workflow.lib.data.own_folder import named_by
 from workflow.lib.data.pictures import shortened
@@ -118,6 +120,7 @@ def _about_images(found: Found) -> list[str]:
         text += f"; they differ in orientation, and are turned to {found.axes}" if found.axes else ""
     else:
         text += f"; {'colour' if high[3] == 3 else 'grey'}, {' and '.join(found.kinds)}"
+        text += f"; {found.alpha} with an alpha channel, which is left out" if found.alpha else ""
     values = np.array(found.intensities)
     return [f"{text}; intensities {values[:, 0].min():.6g} to {values[:, 1].max():.6g}."]
 
@@ -125,7 +128,13 @@ def _about_images(found: Found) -> list[str]:
 def _classes(found: Found) -> tuple[list[str] | dict[str, int] | None, list[str]]:
     """`classes` of a target, and the comments on them."""
     if not found.labelled:
-        return None, ["No masks/: checkpoints can be ranked by scores that need no labels; nothing can be fine-tuned."]
+        said = ["No masks/: checkpoints can be ranked by scores that need no labels; nothing can be fine-tuned."]
+        beside = found.folder.parent / PLACES.get(found.folder.name, "")
+        if beside != found.folder.parent and beside.is_dir():
+            said.append(
+                f"CHECK: {beside} lies beside it. With masks: snakemake init --config images={found.folder.parent}"
+            )
+        return None, said
     labels = found.classes
     if not labels:
         return ["foreground"], ["PROBLEM: the masks that were read are empty."]
@@ -134,16 +143,29 @@ def _classes(found: Found) -> tuple[list[str] | dict[str, int] | None, list[str]
             f"PROBLEM: masks have many values ({shortened(labels)}): smoothed, or JPEG? Save them with one value a class."
         ]
     masks, counted = len(found.labelled_slices), ", ".join(f"{label} in {found.labels[label]}" for label in labels)
-    said = [f"Labels but the background: {counted} of the {masks} masks that were read. Name them under classes."]
-    if len(labels) == 1:
-        return ["foreground"] if labels[0] in (1, 255) else {"foreground": labels[0]}, said
-    if labels == list(range(1, len(labels) + 1)):
-        return [f"class{label}" for label in labels], said
+    named = _nnunet_names(found.folder)
+    said = [f"Labels besides 0, the background: {counted} of the {masks} masks that were read. "]
+    said[0] += "Their names are those of dataset.json." if named.keys() >= set(labels) else "Name them under classes."
+    names = {named.get(label, f"class{label}" if len(labels) > 1 else "foreground"): label for label in labels}
+    if labels in ([255], list(range(1, len(labels) + 1))):
+        return list(names), said
     if 255 in labels:
         said.append(
             "255 often marks pixels that should not count: this workflow has no such label, it is a class here."
         )
-    return {f"class{label}": label for label in labels}, said
+    return names, said
+
+
+def _nnunet_names(folder: Path) -> dict[int, str]:
+    """{label: name} of the dataset.json that nnU-Net's folders have, whose `labels` are {name: label} or, earlier, {label: name};
+    {} without one that can be read. Regions of several labels have no label of their own."""
+    try:
+        stored = json.loads((folder / "dataset.json").read_text())["labels"].items()
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return {}
+    pairs = [(key, value) if isinstance(value, str) else (value, key) for key, value in stored]
+    named = {int(label): str(name) for label, name in pairs if re.fullmatch(r"\d+", str(label))}
+    return named if len(set(named.values())) == len(named) else {}
 
 
 def _group(found: Found) -> tuple[dict[str, Any] | None, list[str]]:
@@ -191,18 +213,19 @@ def _window(found: Found) -> tuple[list[int] | None, list[str]]:
 
 
 def _about_resize(found: Found) -> list[str]:
-    """Whether all classes survive the resize to the network's size, and which slices of volumes show any."""
-    if not found.shown:
+    """Which lesions survive the resize to the network's size, and which slices of volumes show any."""
+    if not found.lesions:
         return []
-    said = []
-    lost = {size: found.lost[size] for size in SIZES if found.lost[size]}
+    said, lost = [], {size: found.lost[size] for size in SIZES if found.lost[size]}
     if not lost.get(SIZES[0]):
-        said.append(f"At {SIZES[0]} pixels, no class is lost in any of {len(found.labelled_slices)} masks.")
+        said.append(f"At {SIZES[0]} pixels, none of {found.lesions.total():,} lesions (connected regions) is lost.")
     else:
-        counts = ", ".join(f"label {k} in {n} of {found.shown[k]} masks" for k, n in sorted(lost[SIZES[0]].items()))
+        counts = ", ".join(f"{n:,} of {found.lesions[k]:,} of label {k}" for k, n in sorted(lost[SIZES[0]].items()))
         enough = next((size for size in SIZES if not lost.get(size)), None)
         more = f"image_size: {enough} keeps all" if enough else f"image_size: {SIZES[-1]} still loses some"
-        said.append(f"At {SIZES[0]} pixels the resize LOSES {counts}; {more}, or set crop.")
+        said.append(
+            f"At {SIZES[0]} pixels the resize LOSES lesions (connected regions): {counts}; {more}, or set crop."
+        )
     share = float(np.mean(found.labelled_slices))
     if found.volumes and share < 0.9:
         said.append(

@@ -12,7 +12,9 @@ from workflow.lib.data.cases import Case, Listing
 from workflow.lib.data.geometry import box_of, geometry
 from workflow.lib.data.images import is_nifti, read_image, read_mask
 from workflow.lib.data.layouts import BINARY, list_cases
+from workflow.lib.data.lost import lesions_of, seen_lesions
 from workflow.lib.data.orientation import common_axes
+from workflow.lib.data.pictures import opacity, transparency_problem
 from workflow.lib.data.resize import resize_mask
 from workflow.lib.job.run import UserError
 
@@ -26,9 +28,10 @@ AIR = -500  # HU; volumes with lower intensities are CT
 class Found:
     """A folder of images in layout `layout`, some of whose images were read.
 
-    sizes: (slices, height, width, channels); spacings: mm (z, y, x) of volumes; intensities: lowest and highest; inside: for
-    volumes, intensities (0.5th and 99.5th percentile) of labelled voxels; labels: how many masks show each; shown, lost: cases
-    that show a label, and {size: those in which it is lost}; labelled_slices: shares of slices with labels.
+    sizes: (slices, height, width, channels); spacings: mm (z, y, x) of volumes; alpha: how many have an alpha channel;
+    intensities: lowest and highest; inside: for volumes, intensities (0.5th and 99.5th percentile) of labelled voxels; labels:
+    how many masks show each; lesions, lost: connected regions of each label, and {size: those that the resize loses};
+    labelled_slices: shares of slices with labels.
     """
 
     folder: Path
@@ -40,10 +43,11 @@ class Found:
     sizes: list[tuple[int, int, int, int]] = field(default_factory=list)
     spacings: list[tuple[float, float, float]] = field(default_factory=list)
     kinds: Counter[str] = field(default_factory=Counter)
+    alpha: int = 0
     intensities: list[tuple[float, float]] = field(default_factory=list)
     inside: list[tuple[float, float]] = field(default_factory=list)
     labels: Counter[int] = field(default_factory=Counter)
-    shown: Counter[int] = field(default_factory=Counter)
+    lesions: Counter[int] = field(default_factory=Counter)
     lost: dict[int, Counter[int]] = field(default_factory=lambda: {size: Counter() for size in SIZES})
     labelled_slices: list[float] = field(default_factory=list)
 
@@ -134,6 +138,11 @@ def _look_at(found: Found, case: Case) -> None:
     slices, channels, height, width = image.shape
     found.sizes.append((slices, height, width, channels))
     found.spacings.append(spacing)
+    if not is_nifti(case.image):
+        alpha = opacity(found.folder / case.image)
+        found.alpha += alpha is not None
+        if problem := transparency_problem(alpha):
+            found.problems.append(f"{case.image}: {problem}")
     found.kinds["8 bits" if image.dtype == np.uint8 else "more than 8 bits"] += 1
     found.intensities.append((float(image.min()), float(image.max())))
     if found.labelled and is_nifti(case.image):
@@ -151,7 +160,7 @@ def _read_mask(found: Found, case: Case) -> np.ndarray:
 
 
 def _look_at_mask(found: Found, case: Case) -> None:
-    """Add a mask's labels to what is found, and which of them the resize loses."""
+    """Add a mask's labels to what is found, and which of their lesions the resize loses."""
     try:
         mask = _read_mask(found, case)
     except ValueError as error:
@@ -162,12 +171,12 @@ def _look_at_mask(found: Found, case: Case) -> None:
     if len(found.labels) > MANY:
         return
     found.labelled_slices.append(float(mask.any(axis=(1, 2)).mean()))
-    found.shown.update(label for label in labels if label)
+    numbered = (np.searchsorted(labels, mask) + (0 not in labels)).astype(np.int32)
+    lesions, owners = lesions_of(numbered, int(numbered.max()))
+    names = np.array(labels if 0 in labels else [0, *labels])[owners]
+    found.lesions.update(names[1:].tolist())
     for size in SIZES:
-        box = box_of(geometry("folder", "kept", size), *mask.shape[1:])
-        left = (
-            set(np.unique(resize_mask(mask, box[2:], "nearest")).tolist())
-            if max(mask.shape[1:]) > size
-            else set(labels)
-        )
-        found.lost[size].update(label for label in labels if label and label not in left)
+        if max(mask.shape[1:]) > size:
+            box = box_of(geometry("folder", "kept", size), *mask.shape[1:])
+            seen = seen_lesions(lesions, owners, resize_mask(numbered, box[2:], "nearest"))
+            found.lost[size].update(np.delete(names, [0, *seen]).tolist())

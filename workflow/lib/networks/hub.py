@@ -34,7 +34,7 @@ def unavailable(name: str, hub: str | None, error: Exception) -> UserError:
     """The error about a timm encoder whose config.json or weights cannot be had; hub: the repository that should hold them. Of
     `error`, only the first line is shown, which holds no token."""
     expected, where = "a timm model of that name on its hub", page_of(hub) if hub else name
-    download = "or download the model's file on a machine with internet, and give its path instead of 'timm'"
+    download = "or download the model's file on a machine with internet, and give its path as `weights` of the encoder"
     if name.startswith(LOCAL_DIR):
         found, expected = reason(error), "a folder with timm's config.json, which names an `architecture`, and weights"
         where, download = name.removeprefix(LOCAL_DIR), "correct the folder, or let timm.models.save_for_hf write it"

@@ -58,7 +58,7 @@ def named(candidates: Sequence[Checkpoint], name: str) -> list[Checkpoint]:
             found=name,
             expected=f"an encoder or a candidate: {', '.join(known)}",
             where="config: rank.default",
-            next="correct the name, or leave rank.default out",
+            next="correct the name, or set rank: {default: null}: the highest ImageNet accuracy, or the longest pretraining",
         )
     return found
 

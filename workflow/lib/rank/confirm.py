@@ -77,8 +77,14 @@ def confirm(facts: Mapping[str, Any], dice: pd.DataFrame) -> tuple[pd.DataFrame,
     return table, {"verdict": verdict, "best": chosen[found.best], "patients": len(dice), "folds": len(means)}
 
 
-def confirmation_text(target: str, facts: Mapping[str, Any], table: pd.DataFrame, found: Mapping[str, Any]) -> str:
-    """The verdict as a paragraph."""
+def confirmation_text(
+    target: str,
+    facts: Mapping[str, Any],
+    table: pd.DataFrame,
+    found: Mapping[str, Any],
+    lacking: Mapping[str, set[int]],
+) -> str:
+    """The verdict as a paragraph. lacking: the folds whose training patients do not show a class, by its name."""
     first, default = facts["ranked"][0]["label"], facts["default"]["label"]
     row = table.iloc[0]
     gain = f"{row['gain_over_default']:+.4f} [{row['gain_low']:+.4f}, {row['gain_high']:+.4f}]"
@@ -90,6 +96,10 @@ def confirmation_text(target: str, facts: Mapping[str, Any], table: pd.DataFrame
     }[found["verdict"]]
     if table["dice"].max() < LEARNT:
         said += f". But no Dice reaches {LEARNT}: the networks have hardly learnt (increase finetune.epochs)"
+    for name, some in lacking.items():
+        said += (
+            f". In {len(some)} of {found['folds']} folds, no training patient shows {name}, which is not learnt there"
+        )
     others, near = len(table) - 1, int(table["undecided"].sum()) - 1
     return (
         f"{target}: {said}. The highest Dice is that of {found['best']['label']}, {table['dice'].max():.4f}; {near} of the "
@@ -105,9 +115,10 @@ def confirm_ranking(
     *, facts: str | Path, cases: Sequence[str], items: str | Path, table: str | Path, text: str | Path
 ) -> None:
     """Write confirm.csv (`table`) and the verdict (`text`). cases: cases.csv of every candidate and fold, of which the paths hold
-    .../{encoder}/{pretraining}/epoch{epochs}-seeds{seeds}/."""
+    .../{encoder}/{pretraining}/epoch{epochs}-seeds{seeds}/; card.json is beside them."""
     known, patients = read_json(facts), patients_of(items)
     folds_of: dict[str, dict[int, pd.Series]] = {}
+    lacking: dict[str, set[int]] = {}
     for candidate in known["ranked"]:
         c = Checkpoint(*(candidate[key] for key in Checkpoint._fields))
         for file in cases:
@@ -115,11 +126,14 @@ def confirm_ranking(
                 rows = read_cases(file).fillna({"dice": 1.0})  # rightly empty: no candidate may be spared a patient
                 [fold] = re.findall(r"/fold(\d+)/", file)
                 folds_of.setdefault(candidate["path"], {})[int(fold)] = patients_dice(rows, patients)
+                # absent from cards of an earlier version
+                for name in read_json(Path(file).with_name("card.json"))["runs"][0].get("classes_lacking", []):
+                    lacking.setdefault(name, set()).add(int(fold))
     dice = pd.DataFrame({path: pd.concat(found) for path, found in folds_of.items()})
     found, verdict = confirm(known, dice)
     for output, content in (
         (table, found.to_csv(index=False)),
-        (text, confirmation_text(known["target"], known, found, verdict)),
+        (text, confirmation_text(known["target"], known, found, verdict, lacking)),
     ):
         with atomic_path(output) as temporary:
             temporary.write_text(content)

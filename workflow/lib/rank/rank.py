@@ -4,15 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from workflow.lib.data.lost import lost_lesions
 from workflow.lib.job.run import atomic_path, read_json, write_json
 from workflow.lib.rank.figure import draw_ranking
 from workflow.lib.rank.ranking import rank, ranking_text
 from workflow.lib.rank.table import read_scored
 from workflow.lib.study.checkpoints import GIVEN, RANDOM, Checkpoint
 
+LEAKAGE = ", and the probe is evaluated on patients that it was trained on (leakage)"
 NOTES = {  # by what the groups of the target's card come from
-    "unknown": "Warning: which images are of one patient is not known. If some are, all intervals are too narrow, and a probe "
-    "may be evaluated on patients it was trained on (leakage): name the patients (`group` of this target).",
+    "unknown": "Warning: which images are of one patient is not known, so that each counts as one. If some are, all intervals "
+    "are too narrow{leakage}: name the patients (`group` of this target).",
     "sub-folders": "The sub-folders of images/ are treated as patients: if they are classes or sites, name the patients "
     "(`group` of this target).",
 }
@@ -42,26 +44,38 @@ def rank_target(
     prepared target; shortest: the least length > 0 of the config. Raises as `read_scored` and `rank`.
     """
     data = read_json(card)
-    notes = [note for kind, note in NOTES.items() if kind == data.get("groups")]
+    masks = data["classes"] != []
+    notes = [NOTES[kind].format(leakage=LEAKAGE * masks) for kind in NOTES if kind == data.get("groups")]
+    if lost := lost_lesions(data.get("lost_lesions", {})):  # absent from cards of an earlier version
+        notes.append(f"At {data['image_size']} pixels, lesions (connected regions) are lost: {'; '.join(lost)}.")
     scored = read_scored([Checkpoint(*candidate) for candidate in candidates], scores, by_group)
     ranking, found = rank(scored, by=by, default=default, notes=notes)
     draw_ranking(
-        ranking, f"{target}: {found['images']} images of {found['groups']} patients", pdf=pdf, png=png, csv=table
+        ranking,
+        f"{target}: {found['images']} images {_of_patients(data, found['groups'])}",
+        pdf=pdf,
+        png=png,
+        csv=table,
     )
     for path, content in (
         (text, ranking_text(target, found)),
-        (snippet, finetune_config(target, run, found["choice"], shortest, masks=data["classes"] != [])),
+        (snippet, finetune_config(target, run, found["choice"], shortest, snippet, masks=masks)),
     ):
         with atomic_path(path) as temporary:
             temporary.write_text(content)
     write_json(facts, {"target": target, **found})
 
 
-def finetune_config(target: str, run: str, choice: dict[str, Any], shortest: int, *, masks: bool) -> str:
-    """A config, to go on top of the run's own, that fine-tunes one candidate on the target; without `masks` it says so."""
+def _of_patients(card: dict[str, Any], groups: int) -> str:
+    return "(patients not known)" if card.get("groups") == "unknown" else f"of {groups} patients"
+
+
+def finetune_config(target: str, run: str, choice: dict[str, Any], shortest: int, path: str, *, masks: bool) -> str:
+    """A config, to be written to `path` and to go on top of the run's own, that fine-tunes one candidate on the target; without
+    `masks` it says so."""
     lines = [
-        f"# Fine-tunes {choice['label']} on {target}. On top of the config of run {run}:",
-        f"#   snakemake finetune --configfile <that of run {run}> finetune.yaml",
+        f"# Fine-tunes {choice['label']} on {target}. On top of the config files of run {run}, in their order:",
+        f"#   snakemake finetune --configfile <those of run {run}> {path}",
         *(["# This target has no masks yet: add them, and `classes` to its entry, first."] if not masks else []),
         f"run: {run}-{target}",
         "study:",

@@ -25,7 +25,7 @@ TRUST = {
     "`rank: {confirm: 3}` answers.",
     ROBUSTNESS: "This score needs no labels, and it overrules no default: in the study's released results, early stopping at its "
     "lowest value did not beat the last checkpoint, and it ranked the pretraining lengths worse than their number of epochs "
-    "did (claims C9 and C6). With masks for some of the images, the probe could rank.",
+    "did (claims C9 and C6). With masks for some of the images, in a folder of their own, the probe could rank.",
 }
 SCOPE = (
     "Intervals: 95 %, for all differences at once, paired over patients. They do not cover other pretraining runs, or other "

@@ -13,4 +13,5 @@ split_target(
     test_fraction=snakemake.params.test_fraction,
     validation_fraction=snakemake.params.validation_fraction,
     train_cases=snakemake.params.train_cases,
+    classes=snakemake.params.classes,
 )
