@@ -128,7 +128,8 @@ def starting_settings(wildcards):
     if given is None:
         return encoder_settings(wildcards)
     settings = {key: given[key] for key in ("class", "arguments", "head", "channels")}
-    return settings | {"weights": cached_sha256(given["weights"])}
+    there = os.path.exists(given["weights"])  # Snakemake names an absent input file
+    return settings | {"weights": cached_sha256(given["weights"]) if there else None}
 
 
 def network_inputs(wildcards):

@@ -130,6 +130,14 @@ use rule finetune_network as finetune_fold with:
         f"<benchmarks>/rank/{{target}}/fold{{fold}}/{FINETUNED}.tsv"
     wildcard_constraints:
         fold=r"\d+",
+    params:
+        encoder=starting_settings,
+        recipe=config["finetune"],
+        image_size=config["image_size"],
+        # Reason: an epoch that is chosen on the fold that judges it would flatter every candidate.
+        protocol=lambda wildcards: {**finetuning_protocol(), "validation": "held_out"},
+        inputs=network_inputs,
+        precision=config["precision"],
 
 
 rule confirm_ranking:

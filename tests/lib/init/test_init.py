@@ -183,6 +183,18 @@ def test_folders_of_other_names_and_unreadable_images_are_refused_with_what_help
         look(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize(
+    ("folder", "name"), [("2024", "2024"), ("on", "on"), ("2024-05-01", "2024-05-01"), ("data", "data-images")]
+)
+def test_names_of_folders_stay_text_and_apart_from_other_results(tmp_path: Path, folder: str, name: str) -> None:
+    (tmp_path / folder / "images").mkdir(parents=True)
+    for number in range(3):
+        Image.fromarray(np.full((32, 32), 40 * number + 9, np.uint8)).save(tmp_path / folder / f"images/p{number}.png")
+    write_config(tmp_path / folder, tmp_path)
+    config = yaml.safe_load((tmp_path / f"{name}.yaml").read_text())
+    assert config["run"] == name and config["study"]["targets"] == [name] and list(config["targets"]) == [name]
+
+
 def test_a_config_is_never_replaced(tmp_path: Path) -> None:
     folder = pictures(tmp_path / "my scans", ["a", "b"], [1])
     said = write_config(folder, tmp_path)

@@ -20,6 +20,7 @@ from workflow.lib.init.patients import group_from_tables, pattern_from_names
 from workflow.lib.job.run import UserError, atomic_path
 
 RANK, SMALL = "snakemake -c2 rank --configfile configs/rank.yaml", "snakemake -c2 --configfile configs/demo.yaml"
+OTHER_RESULTS = ("data", "pretrain", "published")  # folders of results/ that are no run of one's own
 FEW = 10  # patients; with fewer, splits and intervals are coarse
 
 
@@ -30,6 +31,7 @@ def write_config(folder: str | Path, into: str | Path = ".") -> str:
     """
     place = Path(os.path.expandvars(folder)).expanduser().absolute()
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", place.name).strip("-") or "images"
+    name = f"{name}-images" if name in OTHER_RESULTS else name
     path = Path(into) / f"{name}.yaml"
     if path.exists():
         raise UserError(
@@ -73,11 +75,11 @@ def config_text(name: str, found: Found) -> str:
         *(f"# {note}" for note in notes),
         "# On top of another config: configs/rank.yaml (which encoder to start from), configs/demo.yaml (small networks).",
         "",
-        f"run: {name}",
+        f"run: {_plain(name)}",
         "protocol: sound",
-        f"study: {{targets: [{name}]}}",
+        f"study: {{targets: [{_plain(name)}]}}",
         "targets:",
-        f"  {name}:",
+        f"  {_plain(name)}:",
         f"    layout: {found.layout}",
         f"    folder: {_plain(str(found.folder))}",
         *(f"    {key}: {value}  # guessed" for key, value in settings),

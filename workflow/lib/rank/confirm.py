@@ -21,24 +21,23 @@ TEXT: Any = {"item": str, "case": str, "group": str, "part": str}
 
 def write_fold(*, data: Path, output: Path, fold: int, folds: int, split_seed: int) -> None:
     """Write a prepared target beside `output` (card.json) whose test split is one fold of `data`'s training and validation
-    patients; its arrays are links. Where `data` has a validation split, the next fold is it. `data`'s test split is left out.
+    patients, and the next fold its validation split; its arrays are links. `data`'s test split is left out.
 
     Raises `UserError` for fewer patients than folds.
     """
     card = read_json(data / "card.json")
     items = read_table(data / "items.csv", dtype=TEXT, keep_default_na=False)
     order = shuffled_groups(items.loc[items["part"] != "test", "group"], split_seed, card["target"], "confirm")
-    if len(order) < folds or folds < 2 + ("validation" in set(items["part"])):
+    if len(order) < folds:
         raise UserError(
             f"too few patients of {card['target']} to confirm the ranking",
             found=f"{len(order)} patients, {folds} folds",
-            expected="as many patients as folds; 3 folds or more where a validation split is held out",
+            expected="as many patients as folds",
             where="config: rank.folds",
             next="choose another number of folds, or confirm: 0",
         )
     number = {group: i % folds for i, group in enumerate(order)}
-    held_out = (fold + 1) % folds if "validation" in set(items["part"]) else None
-    parts = {fold: "test", held_out: "validation"}
+    parts = {fold: "test", (fold + 1) % folds: "validation"}
     items["part"] = [
         "left out" if part == "test" else parts.get(number[group], "train")
         for part, group in zip(items["part"], items["group"], strict=True)

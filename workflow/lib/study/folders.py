@@ -63,8 +63,6 @@ def expand_paths(config: dict[str, Any]) -> None:
         encoder = config["encoders"][name]
         _check_exists(f"encoders.{name}.weights", encoder.get("weights"))
         _check_exists(f"encoders.{name}.architecture", encoder["architecture"].partition(LOCAL_DIR)[2] or None)
-    for name, network in config["pool"]["given"].items():
-        _check_exists(f"pool.given.{name}.weights", network["weights"])
     _check_exists("released.folder", config["released"]["folder"])
 
 
