@@ -77,7 +77,7 @@ def main() -> None:
     asked = options.parse_args()
     torch.set_num_threads(1)
     threadpool_limits(1)  # of NumPy and SciPy
-    size, rounds = (128, 2) if asked.quick else (224, 5)
+    size, rounds = (128, 2) if asked.quick else (224, 3)
     with tempfile.TemporaryDirectory() as folder:
         rows = inputs.rows(Path(folder) / "images", rounds)
     rows += networks.robustness(rounds, size)
