@@ -141,3 +141,14 @@ def test_run_card_says_what_the_files_say(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("value", "text"), [(5.0, "5"), (0.25, "0.2500"), (float("nan"), "")])
 def test_numbers(value: float, text: str) -> None:
     assert content._number(value) == text
+
+
+def test_decided_claims_are_said_with_their_estimates() -> None:
+    verdicts = ["inconclusive", "contradicted", "supported", "not testable with these data"]
+    claims = pd.DataFrame({"claim": ["A helps.", "B helps.", "C does not.", "D helps."], "verdict": verdicts})
+    found = content.decided(claims.assign(estimate=[0.01, -0.02, -0.03, float("nan")], ci_low=-0.04, ci_high=-0.001))
+    assert found == [
+        "Of 4 claims, 1 supported, 1 contradicted; the others stay open.",
+        "Supported: C does not. -0.0300 [-0.0400, -0.0010].",
+        "Contradicted: B helps. -0.0200 [-0.0400, -0.0010].",
+    ]

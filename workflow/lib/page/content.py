@@ -135,6 +135,22 @@ def judged_claims(claims: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(shown).astype(object).fillna("")
 
 
+def decided(claims: pd.DataFrame) -> list[str]:
+    """How many claims are supported, contradicted and open, in a sentence; then each that is decided, with its estimate."""
+    counts = claims["verdict"].value_counts()
+    sure = {verdict: int(counts.get(verdict, 0)) for verdict in VERDICTS[:2]}
+    numbers = _intervals(claims, "estimate", "ci_low", "ci_high", "+")
+    said = [
+        f"Of {len(claims)} claims, {sure[VERDICTS[0]]} supported, {sure[VERDICTS[1]]} contradicted; the others stay open."
+    ]
+    return said + [
+        f"{verdict.capitalize()}: {claim} {number}."
+        for verdict in VERDICTS[:2]
+        for claim, found, number in zip(claims["claim"], claims["verdict"], numbers, strict=True)
+        if found == verdict
+    ]
+
+
 def findings(quality: pd.DataFrame) -> pd.DataFrame:
     """What the audit found, from data_quality.csv."""
     titles = {"file": "File", "kind": "Finding", "count": "Count", "where": "Where", "treatment": "Treatment"}

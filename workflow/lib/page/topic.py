@@ -38,6 +38,9 @@ def write_topic(
         )
         for name, about in figures.items()
     ]
+    if "transfer_claims" in tables:
+        short, *more = content.decided(read_table(folder / "tables" / "transfer_claims.csv"))
+        first.insert(0, _section("answer", "In short", answer=short, texts=more))
     second = [_section(f"table-{name}", about, tables={name: f"Table: {about}"}) for name, about in tables.items()]
     write_html(
         output,
