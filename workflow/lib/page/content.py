@@ -144,7 +144,7 @@ def decided(claims: pd.DataFrame) -> list[str]:
         f"Of {len(claims)} claims, {sure[VERDICTS[0]]} supported, {sure[VERDICTS[1]]} contradicted; the others stay open."
     ]
     return said + [
-        f"{verdict.capitalize()}: {claim} {number}."
+        f"{verdict.capitalize()}: {claim} Estimate {number} Dice."
         for verdict in VERDICTS[:2]
         for claim, found, number in zip(claims["claim"], claims["verdict"], numbers, strict=True)
         if found == verdict
