@@ -127,17 +127,6 @@ def opacity(path: Path) -> tuple[int, int] | None:
     return int(alpha.min()), int(alpha.max())
 
 
-def transparency_problem(found: tuple[int, int] | None) -> str:
-    """What is wrong with an image of this `opacity`, or "": where it is transparent in parts, a mask may be drawn in that."""
-    low, high = found or (0, 0)
-    if low == high:
-        return ""
-    return (
-        f"transparent in parts (opacity {low} to {high}): a mask may be drawn in it. Save the colours alone (Pillow: "
-        "convert('RGB')); if it is the mask, save getchannel('A') in masks/"
-    )
-
-
 def shortened(values: list[Any], shown: int = 5) -> str:
     """The first of many values, for messages."""
     return ", ".join(map(str, values[:shown])) + (", ..." if len(values) > shown else "")

@@ -13,7 +13,7 @@ from workflow.lib.data.copies import Prints, copies_apart, print_of, prints_of, 
 from workflow.lib.data.images import is_nifti, read_image, read_mask
 from workflow.lib.data.layouts import BINARY, Classes, class_labels, class_names, list_cases
 from workflow.lib.data.orientation import common_axes, mask_shift
-from workflow.lib.data.pictures import opacity, orientation_problems, palette_of, shortened, transparency_problem
+from workflow.lib.data.pictures import opacity, orientation_problems, palette_of, shortened
 from workflow.lib.data.registry import read_registry
 from workflow.lib.job.run import Progress, UserError, atomic_path, read_json
 
@@ -97,8 +97,6 @@ def check_case(
         row |= {"height": height, "width": width, "slices": slices, "labels": ""}
         row |= {f"spacing_{axis}": round(value, 6) for axis, value in zip("zyx", spacing, strict=True)} | {"axes": axes}
         facts["prints"] = print_of(image)
-        if not is_nifti(case.image) and (problem := transparency_problem(facts["opacity"])):
-            problems.append(f"{case.image}: {problem}")
     except ValueError as error:
         problems.append(f"{case.image}: {error}")
     if not case.mask:
@@ -204,12 +202,13 @@ def _warn_of_shifts(target: str, cases: list[Case], shifts: list[float]) -> None
 
 
 def _say_transparency(target: str, images: list[tuple[str, tuple[int, int] | None]]) -> None:
-    """What becomes of the alpha channels that images have; of parts that are transparent see `transparency_problem`."""
+    """What becomes of the alpha channels that images have."""
     if found := [(name, alpha[0]) for name, alpha in images if alpha]:
-        log.info("%s: %d images have an alpha channel of one value, which is left out", target, len(found))
-    if faint := [name for name, alpha in found if alpha < 255]:
+        log.info("%s: %d images have an alpha channel, which is left out", target, len(found))
+    if faint := [name for name, lowest in found if lowest < 255]:
         log.warning(
-            "%s: %d images are transparent as a whole; their colours are used as stored: %s",
+            "%s: %d images are transparent in parts, where colours may mean nothing, or a mask may be drawn; colours are used as"
+            " stored: %s; next: look at them, and save them without transparency (Pillow: convert('RGB'))",
             *(target, len(faint), shortened(faint)),
         )
 

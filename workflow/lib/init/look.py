@@ -14,7 +14,7 @@ from workflow.lib.data.images import is_nifti, read_image, read_mask
 from workflow.lib.data.layouts import BINARY, list_cases
 from workflow.lib.data.lost import lesions_of, seen_lesions
 from workflow.lib.data.orientation import common_axes
-from workflow.lib.data.pictures import opacity, transparency_problem
+from workflow.lib.data.pictures import opacity
 from workflow.lib.data.resize import resize_mask
 from workflow.lib.job.run import UserError
 
@@ -141,8 +141,10 @@ def _look_at(found: Found, case: Case) -> None:
     if not is_nifti(case.image):
         alpha = opacity(found.folder / case.image)
         found.alpha += alpha is not None
-        if problem := transparency_problem(alpha):
-            found.problems.append(f"{case.image}: {problem}")
+        if alpha and alpha[0] < 255:
+            found.problems.append(
+                f"{case.image}: transparent in parts, where colours may mean nothing; they are used as stored"
+            )
     found.kinds["8 bits" if image.dtype == np.uint8 else "more than 8 bits"] += 1
     found.intensities.append((float(image.min()), float(image.max())))
     if found.labelled and is_nifti(case.image):
