@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from monai.networks.nets.basic_unet import BasicUNet
+from scipy.spatial import cKDTree
 from torch import nn
 
 from workflow.lib.job.run import UserError
@@ -45,8 +46,9 @@ def test_every_point_has_the_features_of_its_voxel(sizes: list[tuple[int, ...]])
         assert set(found) == {0, 1, 2}
         for name, features in found.items():
             expected = whole[:, mask == name].T
-            order = [np.lexsort(rows.round(4).T) for rows in (features, expected)]
-            np.testing.assert_allclose(features[order[0]], expected[order[1]], atol=1e-4)
+            assert features.shape == expected.shape
+            distances, nearest = cKDTree(expected).query(features)
+            assert distances.max() < 1e-4 and len(np.unique(nearest)) > 0.99 * len(expected)  # some all but coincide
 
 
 def test_points_are_the_same_for_all_networks_and_as_many_as_asked() -> None:
