@@ -9,7 +9,7 @@ SNAKEMAKE = .venv/bin/snakemake --profile profiles/laptop --configfile configs/d
 help:
 	@echo "make demo   the whole pipeline on generated data (5 minutes on 2 cores)"
 	@echo "make quick  tests that take under two seconds each, in several processes: before a commit (2 minutes on 2 cores)"
-	@echo "make test   all tests (20 minutes on 2 cores)"
+	@echo "make test   all tests (25 minutes on 2 cores)"
 	@echo "make lint   style, types and workflow checks (.pre-commit-config.yaml)"
 	@echo "make bench  how fast this project is beside others: a table and a figure (docs/speed.md; make bench OPTIONS=--gpu)"
 	@echo "All of them install what they need into .venv first; \`make install\` does only that, for runs."
