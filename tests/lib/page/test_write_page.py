@@ -2,10 +2,12 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
+from jinja2 import Template
 from PIL import Image
 
 from tests.lib.claims.all_tables import write_judged, write_tables
@@ -233,3 +235,15 @@ def test_a_damaged_figure_is_reported(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"no image")
     with pytest.raises(UserError, match=r"(?s)no PNG.*rm .*a\.png"):
         figure(tmp_path / "a", "title", "caption")
+
+
+@pytest.mark.parametrize(
+    ("folder", "generate", "said"), [(None, True, True), (None, False, False), ("/x", True, False)]
+)
+def test_the_front_page_of_the_report_tells_generated_images_from_real_ones(
+    folder: str | None, generate: bool, said: bool
+) -> None:
+    config = {"data": {"generate": generate}, "study": {"targets": ["a"]}, "targets": {"a": {"folder": folder}}}
+    page = Template((REPORT / "workflow.rst").read_text())
+    text = page.render(snakemake=SimpleNamespace(config=config), files=[], categories=[])
+    assert ("The images are generated" in text) == said and "a medical U-Net start from?" in text
