@@ -36,6 +36,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/data.smk"  # download or generate, verify, split, prepare
+include: "workflow/rules/data_sources.smk"  # lists of images to pretrain on
 include: "workflow/rules/pretrain.smk"  # ImageNet checkpoints of every encoder and scheme
 include: "workflow/rules/pretrain_released.smk"  # the same from weights that were trained elsewhere
 include: "workflow/rules/pretrain_until.smk"  # early stopping of pretraining
