@@ -142,6 +142,14 @@ def brings_weights(config: dict[str, Any], encoder: str) -> bool:
     return "weights" in config["encoders"][encoder]
 
 
+def chain_of(config: dict[str, Any], scheme: str) -> list[str]:
+    """The scheme and those it continues, one after the other; of a circle, each once."""
+    chain = [scheme]
+    while (before := config["schemes"][chain[-1]]["continues"]) and before not in chain:
+        chain.append(before)
+    return chain
+
+
 def is_trained_here(config: dict[str, Any], encoder: str) -> bool:
     """Whether any scheme pretrains this encoder."""
     schemes = config["study"]["schemes"]

@@ -9,6 +9,7 @@ from workflow.lib.job.run import UserError
 from workflow.lib.study.checkpoints import (
     WITH_DECODER,
     brings_weights,
+    chain_of,
     is_trained_here,
     trial_of,
     tuned_schemes,
@@ -105,10 +106,8 @@ def check_schemes(config: dict[str, Any]) -> None:
         scheme = config["schemes"][name]
         task, source = scheme["task"], scheme["source"]
         batches = [scheme, *scheme["per_encoder"].values()]
-        wrong, chain = "", [name]
-        while (before := config["schemes"][chain[-1]]["continues"]) and before not in chain:
-            chain.append(before)
-        if before:
+        wrong, chain = "", chain_of(config, name)
+        if before := config["schemes"][chain[-1]]["continues"]:
             wrong, expected = f"continues: {' -> '.join([*chain, before])}", "a scheme that does not come from this one"
         elif task == "classification" and source in config["targets"]:
             wrong, expected = f"task classification with source {source}", "a source with classes; or another task"

@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from workflow.lib.job.run import UserError, hash_of
-from workflow.lib.study.checkpoints import is_trained_here, released_runs
+from workflow.lib.study.checkpoints import chain_of, is_trained_here, released_runs
 from workflow.lib.study.checks import (
     check_development,
     check_encoders,
@@ -97,8 +97,7 @@ def check_unseen(config: Config, target: str) -> None:
     its Dice on their folds, would flatter it."""
     encoders = [name for name in config["study"]["encoders"] if is_trained_here(config, name)]
     for scheme in config["study"]["schemes"] if encoders else []:
-        behind: str | None = scheme
-        while behind:
+        for behind in chain_of(config, scheme):
             if config["schemes"][behind]["source"] == target:
                 raise UserError(
                     f"scheme {scheme} was pretrained on images of target {target}, which it would be ranked on",
@@ -107,7 +106,6 @@ def check_unseen(config: Config, target: str) -> None:
                     where="config: study.schemes",
                     next="leave the scheme out of study.schemes, or compare it by fine-tuning: snakemake transfer",
                 )
-            behind = config["schemes"][behind]["continues"]
 
 
 def check_released(config: Config, registry: str | Path) -> None:
