@@ -32,6 +32,7 @@ from workflow.lib.study.checkpoints import (
     given_to_finetune,
     is_trained_here,
     released_runs,
+    schemes_behind,
     seeds_in,
     trials_of,
     tuned_schemes,
@@ -148,10 +149,8 @@ def sources():
     """The data sets that encoders of the grid are pretrained on, random weights and continued schemes among them."""
     if not trains_here():
         return []
-    schemes = [config["schemes"][name] for name in GRID["schemes"]]
-    before = [config["schemes"][scheme["continues"]] for scheme in schemes if scheme["continues"]]
     default = config["pretraining"]["source"]
-    return list(dict.fromkeys([default, *(scheme["source"] or default for scheme in [*schemes, *before])]))
+    return list(dict.fromkeys([default, *(config["schemes"][name]["source"] or default for name in schemes_behind(config))]))
 
 
 def trains_here():

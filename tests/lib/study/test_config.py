@@ -234,6 +234,10 @@ def test_micro_batch_divides_the_batch(study: dict[str, Any]) -> None:
         ({"protocol": "papper"}, ["wrong value under protocol", "papper", "paper"]),
         ({"image_size": 100}, ["encoder unet", "multiple of 16", "choose 96"]),
         ({"schemes": {"simple": {"epochs": 200}}}, ["scheme simple ends before", "at least 300"]),
+        (
+            {"schemes": {"simple": {"continues": "first"}, "first": {"epochs": 9, "batch": 8, "learning_rate": 0.1}}},
+            ["scheme first ends before", "at least 300"],
+        ),
         ({"image_size": 32}, ["encoder resnet50", "64 or more", "choose 64"]),
         ({"encoders": {"swin": {"width": 32}}}, ["encoder swin", "width 32", "multiple of 3", "choose 33"]),
         (
@@ -345,6 +349,12 @@ def test_images_of_a_test_split_are_not_pretrained_on(study: dict[str, Any], tmp
         with pytest.raises(UserError, match="have the same images") as error:
             check_config(with_scheme(study, task="reconstruction", source=source), SCHEMA)
         assert "source: mine" in str(error.value)
+        first = study["schemes"]["new"]
+        chain = {"first": first}
+        for name, before in {"middle": "first", "last": "middle"}.items():
+            chain[name] = first | {"source": None, "continues": before}
+        with pytest.raises(UserError, match="have the same images"):
+            check_config(merged(study, {"schemes": chain, "study": {"schemes": ["last"]}}), SCHEMA)
     check_config(with_scheme(study, task="reconstruction", source="mine"), SCHEMA)
 
 

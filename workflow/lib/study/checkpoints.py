@@ -150,6 +150,11 @@ def chain_of(config: dict[str, Any], scheme: str) -> list[str]:
     return chain
 
 
+def schemes_behind(config: dict[str, Any]) -> list[str]:
+    """The schemes of the grid and all that they continue."""
+    return list(dict.fromkeys(behind for scheme in config["study"]["schemes"] for behind in chain_of(config, scheme)))
+
+
 def is_trained_here(config: dict[str, Any], encoder: str) -> bool:
     """Whether any scheme pretrains this encoder."""
     schemes = config["study"]["schemes"]

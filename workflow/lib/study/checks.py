@@ -11,6 +11,7 @@ from workflow.lib.study.checkpoints import (
     brings_weights,
     chain_of,
     is_trained_here,
+    schemes_behind,
     trial_of,
     tuned_schemes,
     weights_from,
@@ -88,7 +89,7 @@ def check_lengths(config: dict[str, Any]) -> None:
             next="choose kept lengths, or add them to `keep` (that repeats the pretraining)",
         )
     encoders = [name for name in config["study"]["encoders"] if not brings_weights(config, name)]
-    for scheme in config["study"]["schemes"]:
+    for scheme in schemes_behind(config):
         trained = any(weights_from(config, name, scheme) == "train" for name in encoders)
         if trained and max(keep) > config["schemes"][scheme]["epochs"]:
             raise UserError(
@@ -102,7 +103,7 @@ def check_lengths(config: dict[str, Any]) -> None:
 
 def check_schemes(config: dict[str, Any]) -> None:
     """Raises `UserError` for a scheme whose task, source and augmentation do not go together, or that continues in a circle."""
-    for name in config["study"]["schemes"]:
+    for name in schemes_behind(config):
         scheme = config["schemes"][name]
         task, source = scheme["task"], scheme["source"]
         batches = [scheme, *scheme["per_encoder"].values()]

@@ -5,16 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from workflow.lib.job.run import UserError
-from workflow.lib.study.checkpoints import LOCAL_DIR
+from workflow.lib.study.checkpoints import LOCAL_DIR, schemes_behind
 
 
 def check_sources(config: dict[str, Any]) -> None:
     """Raises `UserError` where images of a target's test split could be pretrained on: its folder is a source too, or, under
     another name, a target that is a source."""
     places = {name: os.path.realpath(entry["folder"]) for name, entry in config["targets"].items() if entry["folder"]}
-    used = {config["pretraining"]["source"]} | {
-        config["schemes"][name]["source"] for name in config["study"]["schemes"]
-    }
+    used = {config["pretraining"]["source"]} | {config["schemes"][name]["source"] for name in schemes_behind(config)}
     for source in used - {None}:
         folder = {**config["targets"], **config["sources"]}[source]["folder"]
         if folder is None:
