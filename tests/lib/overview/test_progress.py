@@ -3,7 +3,9 @@
 import io
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -78,6 +80,28 @@ def test_a_job_that_takes_longer_than_all_others_makes_it_at_least() -> None:
     assert run.line(500).endswith("at least 2 min left")
 
 
+def test_what_running_jobs_say_counts_before_the_first_of_a_kind_is_done() -> None:
+    run = progress(pretrain_encoder=5)
+    for job in (0, 1):
+        run.start(job, 0)
+    assert run.line(100).endswith("time left not known yet")
+    # 100 s passed of 1,000: two at a time, 900 s twice and 3 x 1,000 s
+    assert run.line(100, {0: 1000, 1: 1000}).endswith("about 40 min left")
+    assert run.line(900, {0: 1000, 1: 1000}).endswith("about 27 min left")
+    run.finish(0, 1000)
+    assert run.line(1000, {0: 1000, 1: 1600}).endswith("about 30 min left"), (
+        "a finished job says no more; 600 + 3 x 1,000 s"
+    )
+
+
+def test_where_little_is_known_of_later_stages_the_end_of_this_one_is_said() -> None:
+    run = progress(pretrain_encoder=2, finetune_network=10)
+    run.start(0, 0)
+    assert run.line(600, {0: 1800}).endswith(
+        "pretraining 0 of 2, 10 min so far, about 50 min to the end of pretraining"
+    )
+
+
 def test_small_jobs_are_of_one_kind_and_targets_take_no_time() -> None:
     run = progress(answer=3)
     run.plan({0: "answer", 1: "answer", 2: "all"})
@@ -140,10 +164,10 @@ def test_a_line_stands_for_messages_on_single_jobs(terminal: ColorizingTextHandl
     rules = {0: "finetune_network", 1: "all"}
     follower = followed(terminal, lambda: rules)
     say(None, "Select jobs to execute...")
-    say(LogEvent.JOB_INFO, jobid=0)
+    say(LogEvent.JOB_INFO, jobid=0, log=[])
     say(None, "submitted to SLURM")
     rules[2] = "finetune_network"  # as after a checkpoint
-    say(LogEvent.JOB_INFO, jobid=2)
+    say(LogEvent.JOB_INFO, jobid=2, log=[])
     for job in (0, 2):
         say(LogEvent.JOB_FINISHED, "Finished", job_id=job)
     follower.close()
@@ -153,6 +177,27 @@ def test_a_line_stands_for_messages_on_single_jobs(terminal: ColorizingTextHandl
     assert "submitted to SLURM" in said and "Select jobs" not in said and "Finished" not in said
     assert said.index("fine-tuning done: 2 jobs") < said.index("at the end")
     assert said.count("at the end") == 1 and logger.handlers == [terminal]
+
+
+def test_the_time_left_is_read_in_logs_of_this_attempt(
+    terminal: ColorizingTextHandler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workflow.lib.overview.progress.EVERY", 1)
+    follower = followed(terminal, lambda: {0: "pretrain_encoder", 1: "all"})
+    (log := tmp_path / "job.log").write_text("00:22:47 step 23/190, eta 2:00:00, loss 4.1\n")
+    os.utime(log, (1, 1))
+    say(LogEvent.JOB_INFO, jobid=0, log=[str(log)])
+    time.sleep(1.5)
+    assert "not known yet" in terminal.stream.getvalue() and "2.0 h" not in terminal.stream.getvalue()
+    log.write_text("00:22:47 step 23/190, eta 3:00:00, loss 4.1\n")
+    os.utime(log, (time.time() + 1, time.time() + 1))
+    for _ in range(50):
+        if "about 3.0 h left" in terminal.stream.getvalue():
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail(terminal.stream.getvalue())
+    follower.close()
 
 
 def test_in_a_file_are_headlines_and_what_snakemake_says(terminal: ColorizingTextHandler) -> None:

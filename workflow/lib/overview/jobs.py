@@ -1,5 +1,7 @@
-"""The jobs behind a run's files, named without Snakemake's DAG: in seconds, and beside a run that goes on."""
+"""The jobs behind a run's files, named without Snakemake's DAG: in seconds, and beside a run that goes on; and what their logs
+and benchmarks say."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,8 @@ STAGES = {  # by rule file, up to the first `_`
     "rank": "ranking",
 }
 LATE = ("statistics", "figures")  # stages of many small rules, which overviews count together
+TAIL = 20_000  # bytes at the end of a log that are read
+PROGRESS = re.compile(r"^\d\d:\d\d:\d\d (.+ \d+/\d+, eta (?:(\d+) days?, )?(\d+):(\d\d):(\d\d).*)$")
 
 
 @dataclass(frozen=True)
@@ -120,3 +124,22 @@ def read_benchmark(path: str | Path) -> dict[str, float]:
         except ValueError:  # h:m:s, and NA of jobs that were too short to be measured
             continue
     return numbers
+
+
+def end_of(path: str) -> str:
+    """The end of a job's log; "" where there is none."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, Path(path).stat().st_size - TAIL))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def last_progress(text: str) -> tuple[str, float | None]:
+    """The last line of progress in a log, without its time, and the seconds that it says are left."""
+    for line in reversed(text.splitlines()):
+        if found := PROGRESS.match(line):
+            days, hours, minutes, seconds = (int(part or 0) for part in found.groups()[1:])
+            return found[1], ((days * 24 + hours) * 60 + minutes) * 60.0 + seconds
+    return "", None

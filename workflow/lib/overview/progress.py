@@ -1,5 +1,6 @@
 """How far a run is, while it goes on: a headline at the end of each stage and, in a terminal, one line with the time left."""
 
+import itertools
 import logging
 import os
 import threading
@@ -7,13 +8,15 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from snakemake.logging import ColorizingTextHandler, logger
 from snakemake.settings.enums import Quietness
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from workflow.lib.overview.jobs import LATE, STAGES, file_of
+from workflow.lib.overview.jobs import LATE, STAGES, end_of, file_of, last_progress
 from workflow.lib.overview.text import WIDTH, duration
 
 NAMES = {"pretrain": "pretraining", "finetune": "fine-tuning"}  # of stages, where they differ in sentences
@@ -21,6 +24,7 @@ NAMES = {"pretrain": "pretraining", "finetune": "fine-tuning"}  # of stages, whe
 SINGLE = {LogEvent.JOB_INFO, LogEvent.GROUP_INFO, LogEvent.JOB_STARTED, LogEvent.JOB_FINISHED, LogEvent.PROGRESS}
 SELECTING = "Select jobs to execute..."  # the same, without an event
 ERASE = "\r\x1b[K"
+EVERY = 10  # seconds after which the logs of running jobs are read again
 
 
 class Progress:
@@ -67,40 +71,56 @@ class Progress:
         took = duration(now - self._first.get(stage, now))
         return f"{NAMES.get(stage, stage)} done: {jobs:,} job{'s' * (jobs > 1)} in {took}"
 
-    def line(self, now: float) -> str:
-        """Like `37 of 550 jobs, fine-tuning 12 of 480, 3 min so far, about 25 min left`; "" once all are done."""
+    def line(self, now: float, ends: Mapping[int, float] = MappingProxyType({})) -> str:
+        """Like `37 of 550 jobs, fine-tuning 12 of 480, 3 min so far, about 25 min left`; "" once all are done.
+
+        ends: when running jobs say that they will end, of those that say it.
+        """
         if len(self._done) >= len(self.rules):
             return ""
         parts = [f"{len(self._done):,} of {len(self.rules):,} jobs"]
-        running = {self._stage(job) for job in self._running} - {""}
+        running, stage = {self._stage(job) for job in self._running} - {""}, ""
         if running:
             counts = {stage: self._counts(stage) for stage in sorted(running, key=list(STAGES.values()).index)}
             stage = max(counts, key=lambda stage: counts[stage][1] - counts[stage][0])
             parts.append("{} {:,} of {:,}".format(NAMES.get(stage, stage), *counts[stage]))
         parts += [f"{len(self._failed):,} failed"] if self._failed else []
-        return ", ".join([*parts, f"{duration(now - self._began)} so far", self._left(now)])
+        said = {job: end for job, end in ends.items() if job in self._running}
+        return ", ".join([*parts, f"{duration(now - self._began)} so far", self._left(now, said, stage)])
 
-    def _left(self, now: float) -> str:
-        """The time left, from finished jobs of the same kind: stages one after another, with as many jobs side by side as there
-        were at most."""
+    def _left(self, now: float, ends: Mapping[int, float], stage: str) -> str:
+        """The time left, from finished jobs of the same kind and what running ones say: stages one after another, with as many
+        jobs side by side as there were at most; or that of `stage` alone, where little is known of others."""
+        promised: dict[str, list[float]] = defaultdict(list)  # what running jobs of a kind say they will take
+        for job, end in ends.items():
+            promised[self._kind(job)].append(end - self._running[job])
         needed: dict[str, list[float]] = defaultdict(list)
         unknown: list[str] = []
         longer = False  # whether a job takes longer than all of its kind before
         for job in self.rules.keys() - self._done - self._failed:
-            stage, times = self._stage(job), self._times[self._kind(job)]
+            times = self._times[self._kind(job)] or promised[self._kind(job)]
             if not times:
-                unknown += [stage] if stage else []  # a target has no stage, and takes no time
+                unknown += [self._stage(job)] if self._stage(job) else []  # a target has no stage, and takes no time
                 continue
             passed = now - self._running.get(job, now)
             usual = sum(times) / len(times)
-            left = (usual if passed <= usual else max(times)) - passed
-            longer = longer or left < 0
-            needed[stage].append(max(0.0, left))
+            if job in ends:
+                left = ends[job] - now
+            else:
+                left = (usual if passed <= usual else max(times)) - passed
+                longer = longer or left < 0
+            needed[self._stage(job)].append(max(0.0, left))
         late = bool(set(LATE).intersection(unknown))  # small jobs, none of which was measured yet
-        known = {stage: of for stage, of in needed.items() if not (late and stage in LATE)}
-        seconds = sum(max(max(of), sum(of) / min(self._side_by_side, len(of))) for of in known.values())
-        missing = sum(stage not in LATE for stage in unknown)
-        if missing > sum(map(len, known.values())) or (late and not known):
+        of_stage = {
+            name: max(max(of), sum(of) / min(self._side_by_side, len(of)))
+            for name, of in needed.items()
+            if not (late and name in LATE)
+        }
+        seconds = sum(of_stage.values())
+        missing = sum(name not in LATE for name in unknown)
+        if missing > sum(len(needed[name]) for name in of_stage) or (late and not of_stage):
+            if stage in of_stage and stage not in unknown:
+                return f"about {duration(of_stage[stage])} to the end of {NAMES.get(stage, stage)}"
             return "time left not known yet"
         if missing or longer:
             return f"at least {duration(seconds)} left"
@@ -135,6 +155,8 @@ class Follower(logging.Handler):
         super().__init__()
         self._progress, self._jobs, self._terminal = progress, jobs, terminal
         self._over = threading.Event()
+        self._logs: dict[int, tuple[Path, float]] = {}  # of submitted jobs, and the time of day of their submission
+        self._ends: dict[int, float] = {}  # when running ones say that they will end
         progress.plan(jobs())
         logger.addHandler(self)
         if terminal:
@@ -168,7 +190,7 @@ class Follower(logging.Handler):
         """Write the line again, with the time as it is now."""
         self.acquire()
         try:
-            line = self._progress.line(time.monotonic())
+            line = self._progress.line(time.monotonic(), self._ends)
             if line and self._terminal and not self._over.is_set():
                 width = os.get_terminal_size(self._terminal.stream.fileno()).columns or WIDTH
                 self._write(ERASE + line[: width - 1])
@@ -178,8 +200,25 @@ class Follower(logging.Handler):
             self.release()
 
     def _tick(self) -> None:
-        while not self._over.wait(1):
+        for second in itertools.count(1):
+            if self._over.wait(1):
+                return
+            if second % EVERY == 0:
+                self._listen()
             self.draw()
+
+    def _listen(self) -> None:
+        """Read in the logs of running jobs when these will end; what an earlier attempt wrote does not count."""
+        try:
+            ends = {}
+            for job, (path, submitted) in list(self._logs.items()):
+                written = path.stat().st_mtime if path.exists() else 0.0
+                left = last_progress(end_of(str(path)))[1] if written > submitted else None
+                if left is not None:
+                    ends[job] = time.monotonic() + left - (time.time() - written)
+            self._ends = ends
+        except Exception as error:
+            self._give_up(error)
 
     def _write(self, text: str) -> None:
         if self._terminal:
@@ -201,12 +240,15 @@ class Follower(logging.Handler):
             progress.plan(self._jobs())
         if event == LogEvent.JOB_INFO:
             progress.start(said["jobid"], now)
+            if said["log"]:
+                self._logs[said["jobid"]] = Path(said["log"][0]), time.time()
         elif event == LogEvent.JOB_FINISHED:
+            self._logs.pop(said["job_id"], None)
             return progress.finish(said["job_id"], now)
-        elif event == LogEvent.JOB_ERROR:
-            progress.fail(said["jobid"])
-        elif event == LogEvent.GROUP_ERROR:
-            for job in said["job_error_info"]:
+        elif event in (LogEvent.JOB_ERROR, LogEvent.GROUP_ERROR):
+            failed = said["job_error_info"] if event == LogEvent.GROUP_ERROR else [said]
+            for job in failed:
+                self._logs.pop(job["jobid"], None)
                 progress.fail(job["jobid"])
         return ""
 

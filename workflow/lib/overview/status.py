@@ -5,18 +5,15 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 from workflow.lib.job.lease import STALE, is_dead, lease_path, read_lease
 from workflow.lib.overview.costs import Estimator, Study
-from workflow.lib.overview.jobs import Job, Rule, by_row, read_benchmark
+from workflow.lib.overview.jobs import Job, Rule, by_row, end_of, last_progress, read_benchmark
 from workflow.lib.overview.text import duration, shortened, table
 
 SHOWN = 20  # jobs listed of a kind
-TAIL = 20_000  # bytes at the end of a log that are read
-PROGRESS = re.compile(r"^\d\d:\d\d:\d\d (.+ \d+/\d+, eta (?:(\d+) days?, )?(\d+):(\d\d):(\d\d).*)$")
 KILLED = "exited without an error message: killed (out of memory? time limit? node lost?)"
 
 
@@ -48,11 +45,11 @@ def state_of(job: Job) -> State:
     if age is not None:
         holder = read_lease(lease)
         if age < STALE and not is_dead(holder):
-            note, left = last_progress(_tail(job.log))
+            note, left = last_progress(end_of(job.log))
             return State("running", note, holder, left)
     if job.is_done():
         return State("done")
-    text = _tail(job.log)
+    text = end_of(job.log)
     if error := first_line_of_error(text):
         return State("failed", error)
     return State("waiting") if age is None else State("failed", KILLED)
@@ -67,15 +64,6 @@ def first_line_of_error(text: str) -> str:
     if any(line.endswith(" uncaught error") for line in lines):
         return next(line for line in reversed(lines) if line.strip())
     return ""
-
-
-def last_progress(text: str) -> tuple[str, float | None]:
-    """The last line of progress in a log, without its time, and the seconds that it says are left."""
-    for line in reversed(text.splitlines()):
-        if found := PROGRESS.match(line):
-            days, hours, minutes, seconds = (int(part or 0) for part in found.groups()[1:])
-            return found[1], ((days * 24 + hours) * 60 + minutes) * 60.0 + seconds
-    return "", None
 
 
 def status_text(title: str, jobs: Sequence[Job], rules: Mapping[str, Rule], study: Study) -> str:
@@ -169,12 +157,3 @@ def _efficiency(jobs: Sequence[Job], rules: Mapping[str, Rule]) -> list[str]:
         rows.append([name, f"{len(seconds):,}", duration(median(seconds)), duration(max(seconds)), cpu, memory])
     head = ["rule", "measured", "median", "longest", "CPUs used", "peak memory"]
     return ["", "Use of requested resources:", *table(head, rows)] if rows else []
-
-
-def _tail(path: str) -> str:
-    try:
-        with open(path, "rb") as file:
-            file.seek(max(0, Path(path).stat().st_size - TAIL))
-            return file.read().decode(errors="replace")
-    except OSError:
-        return ""
