@@ -10,6 +10,7 @@ import pytest
 
 from workflow.lib.paper.figures import draw_figure
 from workflow.lib.paper.tables import set_table
+from workflow.lib.tables.transfer import read_transfer
 from workflow.lib.transfer.effects import EVERYWHERE, at_budget, effects, with_measures, write_effects
 from workflow.lib.transfer.patients import equivalent, learning_curves, write_learning_curves
 
@@ -51,6 +52,7 @@ def table(noise: float = 0.001, slope: float = 0.1) -> pd.DataFrame:
                 }
                 | {"seconds": SECONDS.get(task, 0) * epochs, "images_seen": 100 * epochs, "patients": patients}
                 | {"patients_used": used, "draw": draw, "seed": seed, "dice": dice, "steps_per_epoch": 5}
+                | {"classes_lacking": "myocardium" if (patients, draw) == (4, 2) else ""}
                 | {"validation": (dice - 0.2, dice - (0.001 if transfer == "both" else 0.1), dice)}
             )
     return pd.DataFrame(rows)
@@ -133,6 +135,7 @@ def test_patients_that_a_pretraining_is_worth() -> None:
     assert four["worth_low"] <= four["worth"] <= four["worth_high"] and four["bound"] == ""
     last = here[here["patients"] == 16].iloc[0]
     assert (last["worth"], last["bound"]) == (16, "at least")
+    assert here.set_index("patients")["draws_lacking"].to_dict() == {4: 1, 8: 0, 16: 0}
 
 
 def test_curves_are_read_backwards() -> None:
@@ -161,3 +164,12 @@ def test_tables_are_set_in_latex_and_figures_drawn(tmp_path: Path) -> None:
         assert {"segmentation", "classification"} <= set(shown["task"])
     gains = pd.read_csv(tmp_path / "transfer_gain.csv").set_index(["dataset", "scheme", "transfer"])["estimate"]
     assert gains[EVERYWHERE, "segmentation", "encoder"] == pytest.approx(0.06, abs=0.002), "on all patients"
+    few = pd.read_csv(tmp_path / "dice_vs_patients.csv").groupby("patients")["draws_lacking"].max()
+    assert few.to_dict() == {4: 1, 8: 0, 16: 0}
+
+
+def test_tables_of_an_earlier_version_lack_no_classes(tmp_path: Path) -> None:
+    old = table().drop(columns="classes_lacking")
+    old.assign(validation="0.1 0.2").to_csv(tmp_path / "transfer_scores.csv", index=False)
+    read = read_transfer(tmp_path / "transfer_scores.csv")
+    assert set(read["classes_lacking"]) == {""} and read["validation"].iloc[0] == (0.1, 0.2)

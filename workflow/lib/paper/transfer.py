@@ -79,10 +79,11 @@ def transfer_gain(transfer_effects: str, *, pdf: str, png: str, csv: str) -> Non
 
 def dice_vs_patients(learning_curves: str, *, pdf: str, png: str, csv: str) -> None:
     """Draw tables/learning_curves.csv: Dice against training patients, a panel per target, encoder and way; for each task the
-    transfer of the encoder, dashed of the decoder too."""
+    transfer of the encoder, dashed of the decoder too; open markers where patients show not all classes."""
     table = read_table(learning_curves, keep_default_na=True)
     data = table[table["transfer"] != DECODER]
-    data = data[["dataset", "encoder", "freeze", "scheme", "task", "transfer", "patients", "dice", *ENDS, "fitted"]]
+    curve = ["patients", "draws", "draws_lacking", "dice", *ENDS, "fitted"]
+    data = data[["dataset", "encoder", "freeze", "scheme", "task", "transfer", *curve]]
     targets, rows = sorted(set(data["dataset"])), list(data.groupby(["encoder", "freeze"]).groups)
     figure, axes = style.grid(len(rows), len(targets))
     for row, column, axis in style.panels(axes):
@@ -97,9 +98,10 @@ def dice_vs_patients(learning_curves: str, *, pdf: str, png: str, csv: str) -> N
             shift = apart ** (number / len(curves) - 0.5)  # so that intervals do not hide each other
             look: dict[str, Any] = {"color": COLOURS[task], "linestyle": style.DASHES[1 if transfer == BOTH else 0]}
             axis.plot(curve["patients"] * shift, curve["fitted"], **look)
-            axis.plot(
-                curve["patients"] * shift, curve["dice"], LOOK.get(transfer, ("D", "full"))[0], color=COLOURS[task]
-            )
+            marker, lacks = LOOK.get(transfer, ("D", "full"))[0], curve["draws_lacking"] > 0
+            for some, fill in ((~lacks, "full"), (lacks, "none")):
+                places = curve.loc[some, "patients"] * shift
+                axis.plot(places, curve.loc[some, "dice"], marker, color=COLOURS[task], fillstyle=fill)
             axis.vlines(
                 curve["patients"] * shift, curve["low"], curve["high"], color=COLOURS[task], linewidth=0.8, alpha=0.6
             )
@@ -112,9 +114,9 @@ def dice_vs_patients(learning_curves: str, *, pdf: str, png: str, csv: str) -> N
     style.title_panels(
         axes, [f"{style.name(e)}, {style.name(bool(f))}" for e, f in rows], targets, "Dice", "training patients"
     )
-    style.legend_below(
-        figure, _task_keys(data), f"Lines: monotone fit. Bars: {NOTE}. Dashed: encoder and decoder transferred"
-    )
+    about = f"Lines: monotone fit. Bars: {NOTE}. Dashed: encoder and decoder transferred"
+    about += ". Open: the patients of some draws show not all classes" if (data["draws_lacking"] > 0).any() else ""
+    style.legend_below(figure, _task_keys(data), about)
     style.save_figure(figure, data, pdf=pdf, png=png, csv=csv, optional=ENDS)
 
 

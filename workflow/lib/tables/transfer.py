@@ -11,6 +11,7 @@ from workflow.lib.job.run import atomic_path, read_json
 from workflow.lib.study.checkpoints import ENCODER, NONE, RANDOM
 from workflow.lib.tables.headed import read_table as read_headed
 
+TEXTS = ["validation", "source", "classes_lacking"]  # columns that may be empty
 ALL = 0  # patients: all of the target's training split
 
 
@@ -26,9 +27,9 @@ def gather_transfer(
     """Write the table from the cards of all fine-tuning jobs, of which `seeds` count, and the histories beside them.
 
     checkpoints: cards by their path (encoder/scheme/seed/epoch); tasks: task and source of each scheme. `patients` is 0 for all;
-    `patients_used` says how many these are. `validation` holds the validation Dice after each epoch, separated by blanks;
-    seconds and images_seen are those of the pretraining, and of one that it continues, nan where it was done elsewhere; images:
-    training images of its source.
+    `patients_used` says how many these are, `classes_lacking` which classes no image of theirs shows. `validation` holds the
+    validation Dice after each epoch, separated by blanks; seconds and images_seen are those of the pretraining, and of one that
+    it continues, nan where it was done elsewhere; images: training images of its source.
     """
     wanted, rows = set(seeds), []
     for path in cards:
@@ -59,6 +60,7 @@ def gather_transfer(
                     "patients": int(names.get("patients", ALL)),
                     "patients_used": card.get("patients"),
                     "draw": int(names.get("draw", 0)),
+                    "classes_lacking": "; ".join(card.get("classes_lacking", [])),
                     "seed": int(names["seed"]),
                     "dice": dice_of(card),
                     "steps_per_epoch": card.get("steps_per_epoch"),
@@ -85,6 +87,7 @@ def dice_of(card: Mapping[str, Any]) -> float | None:
 
 def read_transfer(path: str | Path) -> pd.DataFrame:
     """The table, with a tuple of numbers in `validation`. Raises `UserError` where it is unreadable."""
-    frame = read_headed(path, dtype={"validation": str, "source": object}, keep_default_na=True)
-    curves = frame["validation"].fillna("").map(lambda text: tuple(map(float, text.split())))
-    return frame.assign(validation=curves, source=frame["source"].fillna(""))
+    frame = read_headed(path, dtype=dict.fromkeys(TEXTS, object), keep_default_na=True)
+    frame = frame.assign(classes_lacking=frame.get("classes_lacking", ""))  # absent from tables of an earlier version
+    frame[TEXTS] = frame[TEXTS].fillna("")
+    return frame.assign(validation=frame["validation"].map(lambda text: tuple(map(float, text.split()))))

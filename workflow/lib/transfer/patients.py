@@ -20,6 +20,7 @@ CURVE = ["dataset", "encoder", "freeze"]
 HEAD = """\
 Dice of the test split against the number of training patients, at equal images of pretraining. low, high: 95 % t interval over
 pretraining runs, fine-tuning seeds and draws of patients (evidence/crossed.py). fitted: the monotone curve nearest to the means.
+draws_lacking: draws of patients whose images show not all classes: these are not learnt.
 gain: over random weights, paired by seed and draw. worth: the number of patients with which random weights would reach the same
 Dice: their fitted curve, read backwards between the numbers that were tried, on a logarithmic axis; worth_low and worth_high: the
 same of the ends of the gain's interval, the curve itself being taken as known. bound: at least, at most, where the curve of
@@ -38,11 +39,12 @@ def learning_curves(frame: pd.DataFrame) -> pd.DataFrame:
             found = names | dict(zip(START, start, strict=True))
             for row in curve.itertuples():
                 cells: dict[str, Any] = {"patients": row.patients, "dice": row.dice, "low": row.low, "high": row.high}
-                cells |= {"fitted": row.fitted, "draws": row.draws}
+                cells |= {"fitted": row.fitted, "draws": row.draws, "draws_lacking": row.draws_lacking}
                 if found["transfer"] != NONE and len(reference):
                     cells |= _gain(trained[trained["patients_used"] == row.patients], scratch, reference)
                 rows.append(found | cells)
-    order = [*CURVE, *START, "patients", "draws", "dice", "low", "high", "fitted", "gain", "gain_low", "gain_high"]
+    order = [*CURVE, *START, "patients", "draws", "draws_lacking", "dice", "low", "high", "fitted"]
+    order += ["gain", "gain_low", "gain_high"]
     return pd.DataFrame(rows, columns=[*order, "worth", "worth_low", "worth_high", "bound"])
 
 
@@ -51,9 +53,10 @@ def _curve(part: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for patients, cell in part.groupby("patients_used"):
         found = crossed_mean(cell, UNITS, "dice")
-        draws = cell["draw"].nunique()
-        rows.append({"patients": patients, "dice": found.mean, "low": found.low, "high": found.high, "draws": draws})
-    curve = pd.DataFrame(rows, columns=["patients", "dice", "low", "high", "draws"])
+        lacking = cell.loc[cell["classes_lacking"] != "", "draw"].nunique()
+        numbers = {"patients": patients, "dice": found.mean, "low": found.low, "high": found.high}
+        rows.append(numbers | {"draws": cell["draw"].nunique(), "draws_lacking": lacking})
+    curve = pd.DataFrame(rows, columns=["patients", "dice", "low", "high", "draws", "draws_lacking"])
     return curve.assign(fitted=isotonic_regression(curve["dice"].to_numpy()).x if len(curve) else [])
 
 
