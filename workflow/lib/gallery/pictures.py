@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
+from matplotlib.patheffects import withStroke
 
 from workflow.lib.data.prepared import Prepared
 from workflow.lib.paper import style
@@ -83,4 +84,5 @@ def outline(axis: Axes, labels: np.ndarray, classes: int) -> None:
         if mask.any() and not mask.all():
             framed = np.pad(mask, 1)  # closed at the edges too
             ends = np.arange(-1, mask.shape[1] + 1), np.arange(-1, mask.shape[0] + 1)
-            axis.contour(*ends, framed, [0.5], colors=[style.class_colour(label)], linewidths=0.8)
+            line = axis.contour(*ends, framed, [0.5], colors=[style.class_colour(label)], linewidths=0.8)
+            line.set_path_effects([withStroke(linewidth=1.5, foreground="black")])  # to be seen on every colour

@@ -34,8 +34,8 @@ def draw_images(*, data: str | Path, names: bool, pdf: str, png: str, csv: str) 
     prepared = load_prepared(data)
     classes = prepared.card["classes"]
     shown = _panels_of_images(prepared)
-    columns = min(COLUMNS, len(shown))
-    figure, axes = style.sheet(-(-len(shown) // columns), columns, shape=prepared.masks.shape[1:])
+    lines = -(-len(shown) // COLUMNS)
+    figure, axes = style.sheet(lines, -(-len(shown) // lines), shape=prepared.masks.shape[1:])
     rows = []
     for number, (axis, (what, view)) in enumerate(zip(axes.flat, shown, strict=False), start=1):
         case, labels = prepared.items["case"].iat[view.row], truth(prepared, view)
