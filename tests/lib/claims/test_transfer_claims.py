@@ -40,6 +40,16 @@ def test_a_gain_on_few_patients_in_one_draw_is_inconclusive(tmp_path: Path) -> N
     assert verdicts(frame, tmp_path)["D5"] == INCONCLUSIVE
 
 
+def test_a_frozen_encoder_decides_nothing(tmp_path: Path) -> None:
+    frozen = table().assign(freeze=True, dice=0.9)
+    frozen.loc[frozen["transfer"] == "none", "dice"] = 0.1
+    assert (verdicts(frozen, tmp_path) == UNTESTED).all()
+    alone, beside = transfer_claims(table()), transfer_claims(pd.concat([table(), frozen]))
+    assert {name: found.estimate for name, found in beside.items() if found.testable} == {
+        name: found.estimate for name, found in alone.items() if found.testable
+    }
+
+
 def test_noise_and_few_runs(tmp_path: Path) -> None:
     assert verdicts(table(noise=0.3), tmp_path)["D2"] == INCONCLUSIVE
     few = table()
