@@ -5,6 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import Tensor
+
+from workflow.lib.score.robustness import Features, Setting, terms_of_views
 
 
 def parity_folder() -> Path:
@@ -24,3 +27,8 @@ def uniform(seed: int, count: int, k: int) -> np.ndarray:
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         z ^= z >> np.uint64(31)
     return 2 * ((z >> np.uint64(11)).astype(np.float64) * 2.0**-53) - 1
+
+
+def score_of_views(features: Features, query: Tensor, key: Tensor, *, published: bool) -> dict[Setting, float]:
+    """The robustness score in every setting, from one pass over each view (n, 3, s, s)."""
+    return {s: float(terms.mean()) for s, terms in terms_of_views(features, query, key, published=published).items()}

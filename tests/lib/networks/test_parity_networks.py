@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as TF
 
-from tests.parity import parity_folder, uniform
+from tests.parity import parity_folder, score_of_views, uniform
 from workflow.lib.networks.build import build_classifier, build_encoder, build_segmenter
 from workflow.lib.networks.resnet50 import Bottleneck
 from workflow.lib.networks.study_names import renamed
-from workflow.lib.score.robustness import DISTANCES, MARGINS, score_of_views
+from workflow.lib.score.robustness import DISTANCES, MARGINS
 
 SETTINGS = {
     "unet": {"architecture": "unet", "width": 64},

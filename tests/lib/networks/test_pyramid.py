@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from workflow.lib.job.run import UserError
 from workflow.lib.networks import pretrained
-from workflow.lib.networks.pretrained import pretrained_tensors
+from workflow.lib.networks.pretrained import find_pretrained
 from workflow.lib.networks.pyramid import PyramidDecoder, TimmEncoder
 from workflow.lib.networks.weights import read_weights
 
@@ -128,7 +128,7 @@ def test_features_with_weights_of_a_file_are_those_of_the_whole_model(
     model, path = whole(name), tmp_path / ("w.pth" if save is torch.save else "w.safetensors")
     save(model.state_dict(), path)
     encoder = TimmEncoder(name, SIZE).eval()
-    encoder.load_state_dict(pretrained_tensors(name, str(path), SIZE))
+    encoder.load_state_dict(find_pretrained(name, str(path), SIZE)[0])
     images = torch.rand(2, 3, SIZE, SIZE)
     mean, std = (torch.tensor(x).view(-1, 1, 1) for x in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     normal = (images - mean) / std
@@ -148,7 +148,7 @@ def test_plain_transformers_give_four_blocks_at_four_sizes(name: str, side: int,
     model: Any = timm.create_model(name, img_size=side).eval()
     torch.save({"teacher": model.state_dict()}, tmp_path / "w.pth")
     encoder = TimmEncoder(name, SIZE).eval()
-    encoder.load_state_dict(pretrained_tensors(name, str(tmp_path / "w.pth"), SIZE))
+    encoder.load_state_dict(find_pretrained(name, str(tmp_path / "w.pth"), SIZE)[0])
     assert (encoder.side, encoder.reductions) == (side, [4, 8, 16, 32])
     images = torch.rand(2, 3, SIZE, SIZE)
     seen = functional.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
@@ -170,7 +170,7 @@ def test_weights_for_another_image_size_are_resampled(name: str, tmp_path: Path)
     state = whole(name, size=128).state_dict()
     save_file(state, tmp_path / "w.safetensors")
     encoder = TimmEncoder(name, SIZE)
-    encoder.load_state_dict(pretrained_tensors(name, str(tmp_path / "w.safetensors"), SIZE))
+    encoder.load_state_dict(find_pretrained(name, str(tmp_path / "w.safetensors"), SIZE)[0])
     kept = {"vit": "blocks.0.attn.qkv.weight", "swi": "layers.0.blocks.0.attn.qkv.weight"}[name[:3]]
     values = next(
         value for key, value in encoder.state_dict().items() if re.sub("layers_", "layers.", key).endswith(kept)
@@ -186,7 +186,7 @@ def test_original_convnext_names_are_converted(tmp_path: Path) -> None:
         key = re.sub(r"stages\.(\d)\.downsample", r"downsample_layers.\1", key).replace("mlp.fc", "pwconv")
         original[key.replace("head.norm", "norm").replace("head.fc", "head")] = value
     torch.save({"model": original}, tmp_path / "w.pth")
-    tensors = pretrained_tensors("convnext_atto", str(tmp_path / "w.pth"), SIZE)
+    tensors = find_pretrained("convnext_atto", str(tmp_path / "w.pth"), SIZE)[0]
     key = "stages.1.downsample.1.weight"
     assert torch.equal(tensors[f"network.{key.replace('.', '_', 1)}"], state[key])
 
@@ -195,20 +195,20 @@ def test_wrappings_of_training_programs_are_removed(resnet: dict[str, Tensor], t
     averaged = {f"module.{key}": value for key, value in resnet.items()}
     content = {"epoch": 3, "state_dict_ema": averaged, "args": argparse.Namespace(lr=0.1)}
     torch.save(content, tmp_path / "w.pt")
-    tensors = pretrained_tensors("resnet10t", str(tmp_path / "w.pt"), SIZE)
+    tensors = find_pretrained("resnet10t", str(tmp_path / "w.pt"), SIZE)[0]
     assert torch.equal(tensors["network.conv1.0.weight"], resnet["conv1.0.weight"])
 
 
 def test_weights_without_classifier_do(resnet: dict[str, Tensor], tmp_path: Path) -> None:
     torch.save({key: value for key, value in resnet.items() if not key.startswith("fc.")}, tmp_path / "w.pth")
-    assert len(pretrained_tensors("resnet10t", str(tmp_path / "w.pth"), SIZE)) == len(resnet) - 2
+    assert len(find_pretrained("resnet10t", str(tmp_path / "w.pth"), SIZE)[0]) == len(resnet) - 2
 
 
 def test_classifier_in_a_file_for_a_model_without_one_does(tmp_path: Path) -> None:
     name = "convnextv2_atto.fcmae"  # pretrained without labels
     save_file(whole(name).state_dict(), tmp_path / "w.safetensors")
     assert (
-        pretrained_tensors(name, str(tmp_path / "w.safetensors"), SIZE).keys()
+        find_pretrained(name, str(tmp_path / "w.safetensors"), SIZE)[0].keys()
         == TimmEncoder(name, SIZE).state_dict().keys()
     )
 
@@ -233,7 +233,7 @@ def test_weights_that_do_not_fit_are_refused(
 ) -> None:
     torch.save({key: value for key, value in (resnet | change).items() if value is not None}, tmp_path / "w.pth")
     with pytest.raises(UserError, match="do not fit") as error:
-        pretrained_tensors("resnet10t", str(tmp_path / "w.pth"), SIZE)
+        find_pretrained("resnet10t", str(tmp_path / "w.pth"), SIZE)
     for word in (*words, str(tmp_path / "w.pth"), "timm's encoder resnet10t", "next:"):
         assert word in str(error.value)
 
@@ -242,7 +242,7 @@ def test_weights_that_do_not_fit_are_refused(
 def test_weights_of_another_model_are_refused_in_short(name: str, resnet: dict[str, Tensor], tmp_path: Path) -> None:
     save_file(resnet, tmp_path / "w.safetensors")
     with pytest.raises(UserError, match="do not fit") as error:
-        pretrained_tensors(name, str(tmp_path / "w.safetensors"), SIZE)
+        find_pretrained(name, str(tmp_path / "w.safetensors"), SIZE)
     assert len(str(error.value)) < 1000
 
 
@@ -251,7 +251,7 @@ def test_missing_tensor_of_a_model_that_timm_loads_non_strictly_is_refused(tmp_p
     del state["base_layer.0.weight"]
     torch.save(state, tmp_path / "w.pth")
     with pytest.raises(UserError, match="missing base_layer.0.weight"):
-        pretrained_tensors("dla46x_c", str(tmp_path / "w.pth"), SIZE)
+        find_pretrained("dla46x_c", str(tmp_path / "w.pth"), SIZE)
 
 
 class Code:
@@ -267,7 +267,7 @@ class Code:
 def test_code_in_a_file_is_not_run(resnet: dict[str, Tensor], tmp_path: Path) -> None:
     torch.save({"state_dict": resnet, "hook": Code(tmp_path / "made")}, tmp_path / "w.pth")
     with pytest.raises(UserError, match="unreadable weights") as error:
-        pretrained_tensors("resnet10t", str(tmp_path / "w.pth"), SIZE)
+        find_pretrained("resnet10t", str(tmp_path / "w.pth"), SIZE)
     assert not (tmp_path / "made").exists()
     assert "mkdir" in str(error.value) and "weights_only" not in str(error.value)
 
@@ -281,7 +281,7 @@ def test_damaged_files_are_refused(
         save(resnet, path)
         os.truncate(path, path.stat().st_size // 2)
     with pytest.raises(UserError, match="unreadable weights") as error:
-        pretrained_tensors("resnet10t", str(path), SIZE)
+        find_pretrained("resnet10t", str(path), SIZE)
     assert str(path) in str(error.value) and "next:" in str(error.value)
 
 
@@ -289,7 +289,7 @@ def test_damaged_files_are_refused(
 def test_file_without_named_tensors_is_refused(content: Any, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "w.pth")
     with pytest.raises(UserError, match="no tensors but "):
-        pretrained_tensors("resnet10t", str(tmp_path / "w.pth"), SIZE)
+        find_pretrained("resnet10t", str(tmp_path / "w.pth"), SIZE)
 
 
 def test_weights_of_timms_hub(resnet: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,7 +298,7 @@ def test_weights_of_timms_hub(resnet: dict[str, Tensor], monkeypatch: pytest.Mon
         return resnet
 
     monkeypatch.setattr(pretrained, "load_state_dict_from_hf", load)
-    tensors = pretrained_tensors("resnet10t", "timm", SIZE)
+    tensors = find_pretrained("resnet10t", "timm", SIZE)[0]
     assert torch.equal(tensors["network.conv1.0.weight"], resnet["conv1.0.weight"])
 
 
@@ -321,7 +321,7 @@ def test_without_the_hub_the_user_is_told_to_bring_a_file(
 
     monkeypatch.setattr(pretrained, "load_state_dict_from_hf", load)
     with pytest.raises(UserError) as error:
-        pretrained_tensors(name, "timm", SIZE)
+        find_pretrained(name, "timm", SIZE)
     for word in words:
         assert word in str(error.value)
 

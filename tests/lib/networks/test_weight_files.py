@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from workflow.lib.job.run import UserError, read_json
 from workflow.lib.networks.build import build_encoder, load_encoder
-from workflow.lib.networks.pretrained import find_pretrained, pretrained_tensors
+from workflow.lib.networks.pretrained import find_pretrained
 from workflow.lib.pretrain.released import adopt_weights
 
 NAME, SIZE = "resnet18", 64
@@ -101,7 +101,7 @@ def test_parts_of_an_encoder_that_the_named_one_lacks_are_refused(key: str, save
     vit = timm.create_model("vit_tiny_patch16_224", img_size=SIZE).state_dict()
     content = save(vit | {key: torch.ones(1, 1, 192)})
     with pytest.raises(UserError, match=f"1 unknown.*unknown {key}"):
-        pretrained_tensors("vit_tiny_patch16_224", content, SIZE)
+        find_pretrained("vit_tiny_patch16_224", content, SIZE)
     rest = {"decoder_blocks.0.norm1.weight", "decoder_pos_embed", "mask_token", "fc_norm.weight", "head.mlp.0.weight"}
     path = save(vit | {name: torch.ones(1, 1, 192) for name in rest})
     ignored = find_pretrained("vit_tiny_patch16_224", path, SIZE)[1]["ignored"]
@@ -125,14 +125,14 @@ def test_parts_of_an_encoder_that_the_named_one_lacks_are_refused(key: str, save
 def test_of_two_that_fit_the_user_chooses(one: str, other: str, body: State, save: Callable[[Any], str]) -> None:
     path = save(below(one, body) | below(other, body, shift=1))
     with pytest.raises(UserError, match="several sets of weights fit") as error:
-        pretrained_tensors(NAME, path, SIZE)
+        find_pretrained(NAME, path, SIZE)
     for prefix in (one, other):
         assert repr(prefix.removesuffix(".")) in str(error.value)
     assert "part: " in str(error.value)
     assert taken_from(path, body, part=one.partition(".")[0])["prefix"] == one
     assert taken_from(path, below("", body, shift=1), part=other.removesuffix("."))["prefix"] == other
     with pytest.raises(UserError, match="no such part") as error:
-        pretrained_tensors(NAME, path, SIZE, part="teach")
+        find_pretrained(NAME, path, SIZE, part="teach")
     assert one.removesuffix(".") in str(error.value)
     assert taken_from(save(below(one, body) | below(other, body)), body)["ignored"].values()  # equal: no question
 
@@ -158,7 +158,7 @@ def test_counters_of_batch_norm_are_no_weights(body: State, save: Callable[[Any]
 def test_missing_tensor_below_a_prefix_is_named(body: State, save: Callable[[Any], str]) -> None:
     lacking = {key: tensor for key, tensor in body.items() if key != "layer3.0.conv1.weight"}
     with pytest.raises(UserError, match=r"1 tensors missing.*\(below net.encoder.\): missing layer3.0.conv1.weight"):
-        pretrained_tensors(NAME, save({"net": below("encoder.", lacking)}), SIZE)
+        find_pretrained(NAME, save({"net": below("encoder.", lacking)}), SIZE)
 
 
 def test_numbered_children_of_radimagenet(save: Callable[[Any], str]) -> None:
@@ -168,7 +168,7 @@ def test_numbered_children_of_radimagenet(save: Callable[[Any], str]) -> None:
     for key, tensor in state.items():
         first, _, rest = key.partition(".")
         numbered |= {} if first == "fc" else {f"backbone.{numbers[first]}.{rest}": tensor}
-    tensors = pretrained_tensors("resnet50", save(numbered), SIZE)
+    tensors = find_pretrained("resnet50", save(numbered), SIZE)[0]
     assert len(tensors) == len(numbered) and all(torch.equal(t, state[key[8:]]) for key, t in tensors.items())
 
 
@@ -207,7 +207,7 @@ def test_values_that_are_not_finite_are_refused(bad: float, body: State, save: C
     broken = {key: tensor.clone() for key, tensor in body.items()}
     broken["layer2.0.conv1.weight"][0, 0] = bad
     with pytest.raises(UserError, match=r"not finite(?s:.*)in 1 of 120 tensors: layer2.0.conv1.weight") as error:
-        pretrained_tensors(NAME, save(broken), SIZE)
+        find_pretrained(NAME, save(broken), SIZE)
     assert "w.pth" in str(error.value)
 
 
@@ -238,7 +238,7 @@ def test_files_that_are_no_weights_are_named(content: bytes, words: list[str], t
 
 def refused(path: Path, words: list[str], name: str = NAME) -> None:
     with pytest.raises(UserError) as error:
-        pretrained_tensors(name, str(path), SIZE)
+        find_pretrained(name, str(path), SIZE)
     for word in [*words, str(path), "found:", "expected:", "next:"]:
         assert word in str(error.value)
     for unsafe in ("weights_only", "add_safe_globals", "trust the source"):  # torch's own advice

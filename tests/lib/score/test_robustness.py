@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import cosine_similarity, interpolate
 
-from tests.parity import parity_folder, uniform
+from tests.parity import parity_folder, score_of_views, uniform
 from workflow.lib.score.pixels import TargetImages
 from workflow.lib.score.robustness import (
     CHUNK,
@@ -18,7 +18,6 @@ from workflow.lib.score.robustness import (
     partner,
     pool,
     robustness_rows,
-    score_of_views,
 )
 
 

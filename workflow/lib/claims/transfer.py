@@ -22,12 +22,12 @@ COLUMNS = ["claim_id", "source", "claim", "estimand", "estimate", "ci_low", "ci_
 COLUMNS += [*(f"verdict_{margin}" for margin in OTHER_MARGINS), "scope", "note"]
 HEAD = f"""\
 The claims of an unreviewed preprint, of which only the abstract could be read: its data sets and tables are not known here, and
-the numbers that decide are ours (workflow/registry/claims_transfer.tsv). Unit: Dice 0..1, at equal images of pretraining, encoders
-trainable. ci_low, ci_high: 95 % t interval over pretraining runs, fine-tuning seeds and draws of patients; targets and tasks are fixed,
-and so are the test splits. Margins D = {MARGIN} and, beside it, {" and ".join(map(str, OTHER_MARGINS))}. Superiority: supported
-if low > 0 and estimate >= D; contradicted if high < D. No better (D2): supported if high < D; contradicted if low > 0 and
-estimate >= D. Above zero (D3): supported if low > 0; contradicted if high < 0. Else inconclusive. Fewer than {FEWEST_RUNS}
-pretraining runs: no verdict."""
+the numbers that decide are ours (workflow/registry/claims_transfer.tsv). Unit: Dice 0..1, at equal images of pretraining,
+encoders trainable. ci_low, ci_high: 95 % t interval over pretraining runs, fine-tuning seeds and draws of patients; targets and
+tasks are fixed, and so are the test splits. Margins D = {MARGIN} and, beside it, {" and ".join(map(str, OTHER_MARGINS))}.
+Superiority: supported if low > 0 and estimate >= D; contradicted if high < D. No better (D2): supported if high < D;
+contradicted if low > 0 and estimate >= D. Above zero (D3): supported if low > 0; contradicted if high < 0. Else inconclusive.
+Fewer than {FEWEST_RUNS} pretraining runs: no verdict."""
 
 
 def transfer_claims(frame: pd.DataFrame) -> dict[str, Found]:

@@ -24,11 +24,6 @@ from workflow.lib.study.checkpoints import LOCAL_DIR
 log = logging.getLogger("medseg")
 
 
-def pretrained_tensors(name: str, weights: str, image_size: int, part: str | None = None) -> dict[str, Tensor]:
-    """The state dict of `TimmEncoder(name, image_size)` from pretrained weights: see `find_pretrained`."""
-    return find_pretrained(name, weights, image_size, part)[0]
-
-
 def find_pretrained(
     name: str, weights: str, image_size: int, part: str | None = None
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -125,7 +125,7 @@ def _export_timm(network: nn.Module, place_name: str, image_size: int, place: Pa
 
 def model_names(name: str, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors of timm's extractor of feature maps under the names of timm's whole model (the inverse of what
-    `pretrained_tensors` does)."""
+    `find_pretrained` does)."""
     with torch.device("meta"):
         known = create(name, num_classes=0).state_dict()
     names = {alias: key for key in known for alias in (f"model.{key}", key.replace(".", "_", 1), key)}

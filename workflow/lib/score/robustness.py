@@ -78,11 +78,6 @@ def hinge(positive: Tensor, negative: Tensor, margin: float) -> Tensor:
     return (positive - negative + margin).clamp(min=0)
 
 
-def score_of_views(features: Features, query: Tensor, key: Tensor, *, published: bool) -> dict[Setting, float]:
-    """The score in every setting, from one encoder pass over each view (n, 3, s, s)."""
-    return {s: float(terms.mean()) for s, terms in terms_of_views(features, query, key, published=published).items()}
-
-
 def terms_of_views(features: Features, query: Tensor, key: Tensor, *, published: bool) -> dict[Setting, Tensor]:
     """The terms (n,), float64, whose mean over images is the score, in every setting."""
     n = len(query)
