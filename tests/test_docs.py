@@ -84,6 +84,27 @@ def test_the_reference_of_the_config_is_that_of_the_schema() -> None:
     )
 
 
+def test_every_key_of_the_config_is_described_and_no_word_is_lost() -> None:
+    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+    words = set(
+        "type properties additionalProperties required description default enum const oneOf items pattern".split()
+    )
+    words |= set(
+        "minimum maximum exclusiveMinimum exclusiveMaximum minItems maxItems uniqueItems minProperties".split()
+    )
+    words |= {"propertyNames", "dependentRequired", "not"}
+
+    def below(name: str, part: dict) -> None:
+        assert not part.keys() - words, f"{name}: an unquoted comma ends a description"
+        for key, inner in part.get("properties", {}).items():
+            assert inner.get("description"), f"{name}.{key}"
+            below(f"{name}.{key}", inner)
+        if isinstance(part.get("additionalProperties"), dict):
+            below(f"{name}.<name>", part["additionalProperties"])
+
+    below("", {key: value for key, value in schema.items() if key not in ("$schema", "title")})
+
+
 def test_every_figure_and_table_is_in_the_docs() -> None:
     rules = ast.parse((ROOT / "workflow/rules/targets.smk").read_text()).body
     lists = [

@@ -51,7 +51,7 @@ def test_the_official_test_part_stays(tmp_path: Path) -> None:
 
 
 def test_paper_has_no_validation_part_and_the_same_test_part(tmp_path: Path) -> None:
-    paper, sound = groups(split(tmp_path, validation="test_part")), groups(split(tmp_path))
+    paper, sound = groups(split(tmp_path, validation="test_split")), groups(split(tmp_path))
     assert paper.keys() == {"train", "test"}
     assert paper["test"] == sound["test"] and paper["train"] == sound["train"] | sound["validation"]
 
@@ -90,7 +90,7 @@ def test_train_cases_that_leave_out_a_class_are_refused_with_a_number_that_keeps
 def split_of_table(tmp_path: Path, **options: Any) -> list[str]:
     """The training groups of the split of images.csv."""
     limits: dict[str, Any] = {
-        "validation": "test_part",
+        "validation": "test_split",
         "split_seed": 0,
         "test_fraction": 0.2,
         "validation_fraction": 0.2,
@@ -120,7 +120,7 @@ def test_a_part_without_foreground_is_refused(tmp_path: Path) -> None:
         row["labels"] = "0 255"
     pd.DataFrame(rows).to_csv(tmp_path / "images.csv", index=False)
     options: dict[str, Any] = {
-        "validation": "test_part",
+        "validation": "test_split",
         "split_seed": 0,
         "test_fraction": 0.2,
         "validation_fraction": 0.25,

@@ -32,7 +32,7 @@ def split_target(
     """Write the table `split`: case, group, part (train | validation | test), sorted by part, group and case.
 
     The test split is the official one, else `test_fraction` of the groups. validation: `held_out` takes
-    `validation_fraction` of the training groups; `test_part` makes no validation split, as the test split serves as one.
+    `validation_fraction` of the training groups; `test_split` makes no validation split, as the test split serves as one.
     Where a part then lacks a class that enough groups show, groups are drawn again, stratified by class (see `_stratified`).
     `train_cases` limits the training split, to whole groups; cases left out are not in the table. Of a target without
     masks, on which nothing is evaluated, all cases are for training. classes: as in the config, for messages.

@@ -121,7 +121,7 @@ def finetune_seed(
     `inputs`: what the network sees (unchanged | standardised). precision: as asked for (auto | ...), and as it is `computed_in`.
     of, slot_used: as for `train`.
     The epoch with the highest validation Dice is evaluated on the test split; where the protocol's validation is
-    `test_part`, that is the same part, as in the study. Raises `UserError` for a checkpoint that does not fit, or data
+    `test_split`, that is the same part, as in the study. Raises `UserError` for a checkpoint that does not fit, or data
     without training images.
     """
     torch.set_num_threads(threads)
@@ -157,7 +157,7 @@ def finetune_seed(
     items = some(count)
     if names["freeze"] == "frozen":
         freeze(network, protocol["frozen"], _calibration(some(4 * recipe["batch"]), recipe["batch"], place))
-    chosen_on = "test" if protocol["validation"] == "test_part" else "validation"
+    chosen_on = "test" if protocol["validation"] == "test_split" else "validation"
     validation = evaluation_tiles(data, chosen_on, protocol, inputs, seed)
     resume = output_folder.with_name(output_folder.name + ".resume")
 

@@ -20,7 +20,7 @@ class Protocol(TypedDict):
     # Networks see images as prepared; or by the mean and standard deviation of the volume or picture.
     inputs: Literal["unchanged", "standardised"]
     # The epoch of fine-tuning is chosen on the test split; or on a part of the training patients.
-    validation: Literal["test_part", "held_out"]
+    validation: Literal["test_split", "held_out"]
     # A frozen encoder keeps its weights only, its batch-norm and stochastic depth stay active; or it is in evaluation mode.
     frozen: Literal["gradients_off", "evaluation"]
     # Fine-tuning uses the study's rates whatever the weights were trained with; or the rates of the pretraining.
@@ -44,7 +44,7 @@ PROTOCOLS: dict[str, Protocol] = {
         "intensities": "raw",
         "aspect": "squeezed",
         "inputs": "unchanged",
-        "validation": "test_part",
+        "validation": "test_split",
         "frozen": "gradients_off",
         "stochastic_depth": "study",
         "schedule": "two_late",

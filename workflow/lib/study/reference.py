@@ -1,7 +1,7 @@
 """docs/config.md from the schema of the config: `python -m workflow.lib.study.reference > docs/config.md`."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +19,14 @@ Snakemake starts; after a change of it: `python -m workflow.lib.study.reference 
 def reference() -> str:
     """The page: a table of single keys, then a section per mapping, with a row per key below it."""
     keys = yaml.safe_load(SCHEMA.read_text())["properties"]
-    single = {key: part for key, part in keys.items() if not _inner(part)}
+    single = [row for key, part in keys.items() if not _inner(part) for row in _rows(key, part)]
     parts = [HEAD, _table("Single keys", "", single)]
-    parts += [
-        _table(f"`{key}`", part.get("description", ""), {key: part}) for key, part in keys.items() if key not in single
-    ]
+    parts += [_table(f"`{key}`", part["description"], _below(key, part)) for key, part in keys.items() if _inner(part)]
     return "\n".join(parts)
 
 
-def _table(title: str, about: str, keys: dict[str, Any]) -> str:
-    rows = [
-        f"| `{name}` | {kind} | {default} | {text} |"
-        for key, part in keys.items()
-        for name, kind, default, text in _rows(key, part)
-    ]
+def _table(title: str, about: str, keys: Iterable[tuple[str, str, str, str]]) -> str:
+    rows = [f"| `{name}` | {kind} | {default} | {text} |" for name, kind, default, text in keys]
     text = [_plain(about), ""] if about else []
     return "\n".join([f"## {title}", "", *text, "| key | values | default | |", "|---|---|---|---|", *rows]) + "\n"
 
@@ -43,12 +37,17 @@ def _plain(text: str) -> str:
 
 
 def _rows(name: str, part: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
-    """Name, values, default and description of a key, or of all keys below it."""
-    inner = _inner(part)
-    if not inner:
+    """Name, values, default and description of a key, and of all keys below it."""
+    if not _inner(part):
         default = f"`{_json(part['default'])}`" if "default" in part and not _is_list_of_all(part) else ""
-        yield name, _values(part), default, _plain(part.get("description", ""))
-    for key, below in inner.items():
+        yield name, _values(part), default, _plain(part["description"])
+    elif "description" in part:
+        yield name, "mapping", "", _plain(part["description"])
+    yield from _below(name, part)
+
+
+def _below(name: str, part: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
+    for key, below in _inner(part).items():
         yield from _rows(f"{name}.{key}", below)
 
 
