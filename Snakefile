@@ -155,9 +155,10 @@ rule realdata_study:
 rule realdata_transfer:
     input:
         transfer_products("realdata_transfer"),
+        pool_figures("realdata_transfer"),
 
 
-for name in [*FIGURES, *TABLES, *TRANSFER_FIGURES, *TRANSFER_TABLES, "reproduction"]:  # one figure or table by name
+for name in [*FIGURES, *TABLES, *TRANSFER_FIGURES, *TRANSFER_TABLES, *POOL_FIGURES, "reproduction"]:  # one figure or table by name
 
     rule:
         name:

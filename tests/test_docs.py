@@ -4,6 +4,7 @@ import ast
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -94,7 +95,7 @@ def test_every_key_of_the_config_is_described_and_no_word_is_lost() -> None:
     )
     words |= {"propertyNames", "dependentRequired", "not"}
 
-    def below(name: str, part: dict) -> None:
+    def below(name: str, part: dict[str, Any]) -> None:
         assert not part.keys() - words, f"{name}: an unquoted comma ends a description"
         for key, inner in part.get("properties", {}).items():
             assert inner.get("description"), f"{name}.{key}"

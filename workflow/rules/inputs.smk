@@ -129,11 +129,17 @@ def cards_of_run(wildcards):
 
 
 def tables_shown(names):
-    """Input function: the tables of a figure. Those of transfer are not copied from deposited runs."""
-    return lambda wildcards: [
-        of_run(name)(wildcards) if name == "transfer_scores.csv" else f"<results>/{wildcards.run}/{name}"
-        for name in names
-    ]
+    """Input function: the tables of a figure. Those of transfers and pools are not copied from deposited runs."""
+    kept = {"transfer_scores.csv", "tables/pool.csv", "tables/pool_members.csv"}
+
+    def tables(wildcards):
+        read_there = kept if wildcards.run in DEPOSITED else {}
+        return [
+            of_run(os.path.basename(name))(wildcards) if name in read_there else f"<results>/{wildcards.run}/{name}"
+            for name in names
+        ]
+
+    return tables
 
 
 def candidate_files(pattern):

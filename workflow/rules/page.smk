@@ -75,7 +75,7 @@ rule write_rank_page:
 
 
 rule write_transfer_page:
-    """Write one HTML file on tasks of pretraining, on what is transferred, and on few patients."""
+    """Write one HTML file on one topic: tasks and transfers, or a pool of networks."""
     input:
         files=lambda wildcards: transfer_files(wildcards.run),
         template=f"{REPORT}/topic.html.j2",

@@ -16,7 +16,7 @@ OUTPUTS:
 
 
 rule score_model:
-    """Score a network of this run on a target's training images, by what its decoder shows."""
+    """Score a segmentation network on a target's training images, by what its decoder shows."""
     input:
         data=f"<data>/{{target}}/{VARIANT}/card.json",
         table=f"<data>/{{target}}/{VARIANT}/items.csv",

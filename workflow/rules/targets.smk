@@ -164,7 +164,7 @@ def paper_files(wildcards):
 
 def one_product(run, name):
     folder, kinds = (
-        ("figures", ["pdf", "png", "csv"]) if name in {**FIGURES, **TRANSFER_FIGURES} else ("tables", ["tex", "csv"])
+        ("figures", ["pdf", "png", "csv"]) if name in [*FIGURES, *TRANSFER_FIGURES, *POOL_FIGURES] else ("tables", ["tex", "csv"])
     )
     return collect("<results>/{run}/{folder}/{name}.{kind}", run=run, folder=folder, name=name, kind=kinds)
 
@@ -206,10 +206,13 @@ def pool_products(wildcards):
     return [*given, *pool_files(), "<run>/pool.html"]
 
 
+def pool_figures(run):
+    return collect("<results>/{run}/figures/{name}.{kind}", run=run, name=POOL_FIGURES, kind=["pdf", "png", "csv"])
+
+
 def pool_files():
     """Tables and figures of a pool."""
-    figures = collect("<run>/figures/{name}.{kind}", name=POOL_FIGURES, kind=["pdf", "png", "csv"])
-    return [*figures, *collect("<run>/tables/{name}.csv", name=["pool", "pool_members"])]
+    return [*pool_figures(config["run"]), *collect("<run>/tables/{name}.csv", name=["pool", "pool_members"])]
 
 
 def gallery(*sheets):

@@ -11,7 +11,7 @@ NEAR, APART, DEFAULT = style.BLUE, style.SILVER, style.VERMILLION
 def draw_ranking(table: pd.DataFrame, title: str, *, pdf: str, png: str, csv: str) -> None:
     """Draw the gain over the default with intervals for all differences at once, best candidate on top; `csv` gets `table`.
 
-    table: of `answer.rank`; candidates without a value are in the CSV only.
+    table: of `ranking.rank`; candidates without a value are in the CSV only.
     """
     shown = table.dropna(subset="value")
     figure, axes = style.grid(1, 1)
