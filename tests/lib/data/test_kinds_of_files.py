@@ -279,5 +279,5 @@ def test_a_picture_and_a_volume_are_no_pair(tmp_path: Path, make_source: Callabl
 def test_one_class_of_any_label(tmp_path: Path, make_source: Callable[..., Path]) -> None:
     masks = {f"{name}.png": Image.fromarray(RING.astype(np.uint16) * 65535) for name in "ab"}
     source = make_source(own(tmp_path / "raw", masks), "folder")
-    assert "label 65535 (expected 0 and 1, or 0 and 255); masks with other labels need" in problems_of(source)
+    assert "label 65535 (expected 0 and 1, or 0 and 255); name a class for each label" in problems_of(source)
     assert [line.split(",")[8] for line in verified(source, {"lesion": 65535})] == ["0 1", "0 1"]

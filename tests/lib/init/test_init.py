@@ -177,7 +177,7 @@ def test_folders_of_other_names_and_unreadable_images_are_refused_with_what_help
             look(tmp_path / f"other {images}")
     (tmp_path / "bad/images").mkdir(parents=True)
     (tmp_path / "bad/images/a.png").write_bytes(b"no picture")
-    with pytest.raises(UserError, match=r"(?s)no image can be read.*a\.png: unreadable"):
+    with pytest.raises(UserError, match=r"(?s)no image that can be used.*a\.png: unreadable"):
         look(tmp_path / "bad")
     with pytest.raises(UserError, match="no such folder"):
         look(tmp_path / "nowhere")
@@ -217,3 +217,51 @@ def test_its_config_ranks_without_an_edit(tmp_path: Path) -> None:
     assert run.returncode == 0 and "draw_segmentations" in run.stdout, run.stdout
     run = snakemake(project, "init")
     assert run.returncode == 1 and "snakemake init --config images=/path/to/folder" in run.stdout
+
+
+def test_what_does_not_belong_together_is_found_at_once(tmp_path: Path) -> None:
+    folder = volumes(tmp_path, 0)
+    nib.save(nib.Nifti1Image(np.ones((24, 20, 5), np.uint8), np.eye(4)), folder / "masks/case0.nii.gz")
+    moved = np.eye(4)
+    moved[0, 3] = 50
+    nib.save(nib.Nifti1Image(np.ones((24, 20, 6), np.uint8), moved), folder / "masks/case1.nii.gz")
+    text = config_text("mine", look(folder))
+    assert "PROBLEM: images/case0.nii.gz: image 6 x 20 x 24, mask 5 x 20 x 24" in text
+    assert "PROBLEM: images/case1.nii.gz: by the affines, its mask lies up to 50 voxels off" in text
+    assert "Fix what is marked PROBLEM first" in write_config(folder, tmp_path)
+
+
+def test_masks_of_other_names_are_an_error_that_names_them(tmp_path: Path) -> None:
+    folder = pictures(tmp_path, ["a", "b"], [1])
+    for name in "ab":
+        (folder / f"masks/{name}.png").rename(folder / f"masks/label_{name}.png")
+    with pytest.raises(UserError, match=r"(?s)no image that can be used.*a\.png.*one of the same name for each image"):
+        look(folder)
+
+
+def test_swapped_folders_are_suspected(tmp_path: Path) -> None:
+    folder = pictures(tmp_path, ["a", "b", "c"], [1])
+    (folder / "images").rename(folder / "other")
+    (folder / "masks").rename(folder / "images")
+    (folder / "other").rename(folder / "masks")
+    assert "are the two folders swapped?" in config_text("mine", look(folder))
+
+
+def test_a_damaged_volume_is_found_and_does_not_make_ct_of_all(tmp_path: Path) -> None:
+    folder = volumes(tmp_path, 0)
+    path = folder / "images/case1.nii.gz"
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 255  # of the checksum, which nibabel does not read
+    path.write_bytes(content)
+    text = config_text("mine", look(folder))
+    assert "PROBLEM: images/case1.nii.gz: unreadable (CRC check failed" in text
+    assert "masks/case1.nii.gz" not in text, "its mask may be sound"
+    odd = nib.Nifti1Image(np.full((24, 20, 6), -2000, np.int16), np.eye(4))
+    nib.save(odd, path)
+    assert "window" not in target(folder)[0], "two of three volumes are no CT"
+
+
+def test_the_pattern_that_the_hint_shows_is_yaml(tmp_path: Path) -> None:
+    text = config_text("mine", look(pictures(tmp_path, [f"img{i:03d}" for i in range(20)], [1])))
+    shown = text.split("in single quotes: ")[1].split("}")[0] + "}"
+    assert yaml.safe_load(shown) == {"group": {"pattern": r"^(case\d+)_"}}

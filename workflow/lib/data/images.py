@@ -3,6 +3,7 @@
 Every reader raises `ValueError` with a short reason when a file cannot be used; the callers name the file.
 """
 
+import gzip
 import math
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,7 @@ def _read_volume(path: Path, axes: str = "", like: Path | None = None) -> tuple[
                 f"{math.prod(image.shape[3:])} volumes (shape {image.shape}), expected one: {ONE_OF_SERIES}"
             )
         data = np.atleast_3d(np.asarray(image.dataobj, dtype=np.float32))
+        _check_whole(path)
         data = data.reshape(data.shape[:3])
         spacing = [float(zoom) or 1.0 for zoom in [*image.header.get_zooms()[:3], 1.0][:3]]
         affine = image.affine
@@ -112,6 +114,14 @@ def _read_volume(path: Path, axes: str = "", like: Path | None = None) -> tuple[
     _check_finite(data)
     x, y, z = spacing
     return data.T, (z, y, x)
+
+
+def _check_whole(path: Path) -> None:
+    """Read a compressed file to its end, where its checksum is, which nibabel does not. Raises OSError or zlib.error."""
+    if path.suffix.lower() == ".gz":
+        with gzip.open(path) as file:
+            while file.read(1 << 22):
+                pass
 
 
 def _check_finite(array: np.ndarray) -> None:

@@ -113,18 +113,26 @@ def check_case(
             row["labels"] = " ".join(map(str, np.unique(mask)))
     except ValueError as error:
         problems.append(f"{case.mask}: {error}")
-    if image is not None and mask is not None and mask.shape != (image.shape[0], *image.shape[2:]):
-        sizes = [" x ".join(map(str, shape)) for shape in ((image.shape[0], *image.shape[2:]), mask.shape)]
-        problems.append(f"{case.image}: image {sizes[0]}, mask {sizes[1]} (slices x height x width)")
-    elif image is not None and mask is not None and is_nifti(case.image):
-        shift = mask_shift(folder / case.image, folder / case.mask)
-        if shift > SHIFT:
-            problems.append(
-                f"{case.image}: by the affines, its mask lies up to {shift:.3g} voxels off; resample it to the image, or, where "
-                "the voxels do correspond, give it the image's affine"
-            )
-        facts["shift"] = shift
+    if image is not None and mask is not None:
+        problem, facts["shift"] = mismatch(folder, case, image, mask)
+        problems += [f"{case.image}: {problem}"] if problem else []
     return row, problems, facts
+
+
+def mismatch(folder: Path, case: Case, image: np.ndarray, mask: np.ndarray) -> tuple[str, float]:
+    """Why an image (slices, C, h, w) and its mask (slices, h, w) do not belong together, or ""; and by how many voxels the mask
+    lies off, by the affines."""
+    size = (image.shape[0], *image.shape[2:])
+    if mask.shape != size:
+        sizes = [" x ".join(map(str, shape)) for shape in (size, mask.shape)]
+        return f"image {sizes[0]}, mask {sizes[1]} (slices x height x width)", 0.0
+    shift = mask_shift(folder / case.image, folder / case.mask) if is_nifti(case.image) else 0.0
+    if shift <= SHIFT:
+        return "", shift
+    return (
+        f"by the affines, its mask lies up to {shift:.3g} voxels off; resample it to the image, or, where the voxels do "
+        "correspond, give it the image's affine"
+    ), shift
 
 
 def _wrong_labels(name: str, mask: np.ndarray, classes: int, *, binary: bool) -> str:
@@ -139,7 +147,7 @@ def _wrong_labels(name: str, mask: np.ndarray, classes: int, *, binary: bool) ->
     found = f"label {shortened(wrong)} (expected {_range(classes)})"
     if len(wrong) > 2 and classes == 1 and np.isin(mask // 32, (0, 7)).mean() > 0.8:
         return f"{found}: smoothed edges; {SHARP}"
-    return f"{found}; masks with other labels need `classes: {{name: label, ...}}`"
+    return f"{found}; name a class for each label, or `classes: {{name: label, ...}}` where labels are not 1, 2, ..."
 
 
 def _range(classes: int) -> str:
@@ -232,5 +240,5 @@ def _broken_target(target: str, folder: Path, problems: list[str], *, labelled: 
         found="".join(f"\n    {line}" for line in lines),
         expected="readable images" + ", each with a mask of equal name and size whose labels are in range" * labelled,
         where=folder,
-        next="fix or remove these files, or set `group` of this target where it is missing; then run the same command again",
+        next="fix or remove these files, or correct this target in the config; then run the same command again",
     )

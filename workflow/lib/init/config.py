@@ -47,7 +47,8 @@ def write_config(folder: str | Path, into: str | Path = ".") -> str:
         temporary.write_text(text)
     small = ["or the whole experiment, with small networks:", f"  {SMALL} {path}"] * found.labelled
     first = f"This is {path} now. Correct the guesses, where they are wrong. Then, which encoder to start from:"
-    return "\n".join([text, first, f"  {RANK} {path}", *small])
+    problems = ["Fix what is marked PROBLEM first: until then, the commands below end with an error."]
+    return "\n".join([text, *problems * ("# PROBLEM: " in text), first, f"  {RANK} {path}", *small])
 
 
 def config_text(name: str, found: Found) -> str:
@@ -140,6 +141,8 @@ def _classes(found: Found) -> tuple[list[str] | dict[str, int] | None, list[str]
     labels = found.classes
     if not labels:
         return ["foreground"], ["PROBLEM: the masks that were read are empty."]
+    if found.swapped:
+        return ["foreground"], ["PROBLEM: masks have many values, and images few: are the two folders swapped?"]
     if len(labels) > MANY:
         return ["foreground"], [
             f"PROBLEM: masks have many values ({shortened(labels)}): smoothed, or JPEG? Save them with one value a class."
@@ -192,7 +195,8 @@ def _group(found: Found) -> tuple[dict[str, Any] | None, list[str]]:
         ]
     return None, [
         "Patients: the names do not show them, so that each image counts as its own. CHECK: where a patient has several,",
-        '  add group: {table: t.csv, key: <column of file names>, column: <of patients>}, or {pattern: "<regular expression>"}.',
+        "  add group: {table: t.csv, key: <column of file names>, column: <of patients>}, or a regular expression whose first",
+        "  (...) is the patient, in single quotes: group: {pattern: '^(case\\d+)_'}.",
     ]
 
 
@@ -202,7 +206,7 @@ def _few(patients: Sequence[str] | set[str]) -> list[str]:
 
 def _window(found: Found) -> tuple[list[int] | None, list[str]]:
     """`window` of CT volumes, and the comments on it."""
-    if not found.volumes or min(low for low, _ in found.intensities) > AIR:
+    if not found.volumes or np.median([low for low, _ in found.intensities]) > AIR:
         return None, []
     if not found.inside:
         return [-160, 240], ["Window: soft tissue, as the intensities are those of CT. For lungs: [-1000, 400]."]

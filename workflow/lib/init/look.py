@@ -16,12 +16,13 @@ from workflow.lib.data.lost import lesions_of, seen_lesions
 from workflow.lib.data.orientation import common_axes
 from workflow.lib.data.pictures import opacity
 from workflow.lib.data.resize import resize_mask
+from workflow.lib.data.verify import mismatch
 from workflow.lib.job.run import UserError
 
 READ = 40  # images that are read, evenly spaced; of masks ten times as many
 SIZES = (224, 320, 448, 640)  # pixels, at which classes are looked for
 MANY = 20  # labels; more are smoothed or damaged masks
-AIR = -500  # HU; volumes with lower intensities are CT
+AIR = -500  # HU; volumes with lower intensities are CT, as most are
 
 
 @dataclass
@@ -50,6 +51,8 @@ class Found:
     lesions: Counter[int] = field(default_factory=Counter)
     lost: dict[int, Counter[int]] = field(default_factory=lambda: {size: Counter() for size in SIZES})
     labelled_slices: list[float] = field(default_factory=list)
+    unreadable: set[str] = field(default_factory=set)  # images
+    swapped: bool = False  # whether images look like masks, and masks like images
 
     @property
     def volumes(self) -> bool:
@@ -72,6 +75,8 @@ def look(folder: Path) -> Found:
             next="snakemake init --config images=/path/to/folder",
         )
     layout, (cases, problems), labelled = _listed(folder)
+    if not cases:
+        raise _nothing_to_read(folder, problems)
     axes = common_axes(folder / case.image for case in cases if is_nifti(case.image))
     found = Found(folder, layout, cases, list(problems), labelled, axes)
     for case in _spread(cases, READ):
@@ -80,14 +85,21 @@ def look(folder: Path) -> Found:
         for case in _spread(cases, 10 * READ if not found.volumes else READ):
             _look_at_mask(found, case)
     if not found.sizes:
-        raise UserError(
-            "no image can be read",
-            found="; ".join(found.problems[:3]) or "no images",
-            expected="PNG, JPEG, TIFF, GIF, BMP or NIfTI",
-            where=folder,
-            next="convert or repair the images, then run the same command again",
-        )
+        raise _nothing_to_read(folder, found.problems)
+    if len(found.labels) > MANY:
+        image, _ = read_image(next(folder / case.image for case in cases if case.image not in found.unreadable))
+        found.swapped = len(np.unique(image)) <= MANY
     return found
+
+
+def _nothing_to_read(folder: Path, problems: Sequence[str]) -> UserError:
+    return UserError(
+        "no image that can be used",
+        found="; ".join(problems[:3]) or "no images",
+        expected="PNG, JPEG, TIFF, GIF, BMP or NIfTI; where there are masks, one of the same name for each image",
+        where=folder,
+        next="rename, convert or repair the files, then run the same command again",
+    )
 
 
 def _listed(folder: Path) -> tuple[str, Listing, bool]:
@@ -134,6 +146,7 @@ def _look_at(found: Found, case: Case) -> None:
         image, spacing = read_image(found.folder / case.image, found.axes)
     except ValueError as error:
         found.problems.append(f"{case.image}: {error}")
+        found.unreadable.add(case.image)
         return
     slices, channels, height, width = image.shape
     found.sizes.append((slices, height, width, channels))
@@ -147,10 +160,13 @@ def _look_at(found: Found, case: Case) -> None:
             )
     found.kinds["8 bits" if image.dtype == np.uint8 else "more than 8 bits"] += 1
     found.intensities.append((float(image.min()), float(image.max())))
-    if found.labelled and is_nifti(case.image):
-        with suppress(ValueError):
+    if found.labelled:
+        with suppress(ValueError):  # of its mask, which is read once more
             mask = _read_mask(found, case)
-            if mask.any() and mask.shape == (slices, height, width):
+            problem, _ = mismatch(found.folder, case, image, mask)
+            if problem:
+                found.problems.append(f"{case.image}: {problem}")
+            elif is_nifti(case.image) and mask.any():
                 low, high = np.percentile(image[:, 0][mask > 0], [0.5, 99.5])
                 found.inside.append((float(low), float(high)))
 
@@ -163,6 +179,8 @@ def _read_mask(found: Found, case: Case) -> np.ndarray:
 
 def _look_at_mask(found: Found, case: Case) -> None:
     """Add a mask's labels to what is found, and which of their lesions the resize loses."""
+    if case.image in found.unreadable:
+        return
     try:
         mask = _read_mask(found, case)
     except ValueError as error:

@@ -55,7 +55,7 @@ def expand_paths(config: dict[str, Any]) -> None:
                     found=path,
                     expected="a path, or set environment variables",
                     where=f"config: {where}.{key}",
-                    next="export the variable, or write the path into the config",
+                    next="export the variable, or write the path into the config; of several config files your own goes last",
                 )
     for name in config["study"]["encoders"]:
         encoder = config["encoders"][name]
