@@ -12,9 +12,21 @@ def data_origin(name):
     return "folder" if DATASETS[name]["folder"] else "generated" if config["data"]["generate"] else "registry"
 
 
-def is_generated(run):
-    """Whether the images of a run's targets are generated, so that its results say nothing about real ones."""
-    return run not in DEPOSITED and any(data_origin(target) == "generated" for target in GRID["targets"])
+def named_source(source):
+    """A source of pretraining as tables name it: generated images are not what their name says."""
+    plain = data_origin(source) != "generated" or source == "generated"
+    return source if plain else f"{source} (generated)"
+
+
+def warnings_of(run):
+    """What must be known before anything of a run is read: whether its images are generated."""
+    if run in DEPOSITED:
+        return []
+    if any(data_origin(target) == "generated" for target in GRID["targets"]):
+        return ["The images are generated: nothing here is about real ones."]
+    if any(data_origin(source) == "generated" for source in sources()):
+        return ["Encoders were pretrained on generated images: nothing here is about ImageNet weights."]
+    return []
 
 
 def datasets_from(origin):

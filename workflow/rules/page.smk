@@ -41,7 +41,6 @@ rule write_page:
         titles={figure: title for figure, (title, _) in FIGURES.items()},
         gallery=lambda wildcards: GRID["targets"] if run_gallery(wildcards.run) else [],
         protocol=lambda wildcards: None if wildcards.run in DEPOSITED else config["protocol"],
-        generated=lambda wildcards: is_generated(wildcards.run),
     script:
         "../scripts/page/write_page.py"
 
@@ -69,7 +68,7 @@ rule write_rank_page:
         "../../envs/paper.yaml"
     params:
         targets=GRID["targets"],
-        generated=is_generated(config["run"]),
+        warnings=warnings_of(config["run"]),
     script:
         "../scripts/page/write_rank.py"
 
@@ -92,7 +91,7 @@ rule write_transfer_page:
     conda:
         "../../envs/paper.yaml"
     params:
-        generated=lambda wildcards: is_generated(wildcards.run),
+        warnings=lambda wildcards: warnings_of(wildcards.run),
         title="Which task to pretrain on, what to transfer, and how few patients?",
         lead="Dice is between 0 and 1, higher is better. What is compared, and how, is above each table.",
         figures={figure: title for figure, (title, _) in TRANSFER_FIGURES.items()},
@@ -119,7 +118,7 @@ use rule write_transfer_page as write_pool_page with:
     benchmark:
         "<benchmarks>/page/write_pool_page.tsv"
     params:
-        generated=is_generated(config["run"]),
+        warnings=warnings_of(config["run"]),
         title="Which segmentation network to start from?",
         lead="Networks trained on other data, ranked by scores and judged by Dice after fine-tuning.",
         figures={figure: title for figure, (title, _) in POOL_FIGURES.items()},

@@ -53,6 +53,7 @@ checkpoint rank_target:
         by=config["rank"]["by"],
         default=config["rank"]["default"],
         shortest=min(length for length in GRID["lengths"] if length),
+        warnings=warnings_of(config["run"]),
     script:
         "../scripts/rank/rank_target.py"
 

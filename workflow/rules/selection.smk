@@ -118,5 +118,7 @@ rule answer:
     localrule: True
     conda:
         "../../envs/paper.yaml"
+    params:
+        warnings=lambda wildcards: warnings_of(wildcards.run),
     script:
         "../scripts/selection/answer.py"

@@ -62,8 +62,8 @@ if config["run"] not in config["deposited"]:
             },
             tasks={
                 **{
-                    name: (s["task"], s["source"] or config["pretraining"]["source"])
-                    for name, s in config["schemes"].items()
+                    name: (scheme["task"], named_source(scheme["source"] or config["pretraining"]["source"]))
+                    for name, scheme in config["schemes"].items()
                 },
                 GIVEN: ("given", ""),
             },

@@ -148,7 +148,8 @@ def test_decided_claims_are_said_with_their_estimates() -> None:
     claims = pd.DataFrame({"claim": ["A helps.", "B helps.", "C does not.", "D helps."], "verdict": verdicts})
     found = content.decided(claims.assign(estimate=[0.01, -0.02, -0.03, float("nan")], ci_low=-0.04, ci_high=-0.001))
     assert found == [
-        "Of 4 claims, 1 supported, 1 contradicted; the others stay open.",
+        "Of 4 claims, 1 supported, 1 contradicted, 1 not testable with this run (why: note in transfer_claims.csv); the others "
+        "stay open.",
         "Supported: C does not. Estimate -0.0300 [-0.0400, -0.0010] Dice.",
         "Contradicted: B helps. Estimate -0.0200 [-0.0400, -0.0010] Dice.",
     ]

@@ -53,6 +53,7 @@ def rank_page(folder: Path, targets: list[str]) -> Path:
         "gain_over_default": [0.0, -0.1],
         "gain_low": -0.2,
         "gain_high": 0.1,
+        "default": [True, False],
         "inputs": "x",
         "seconds": 2.5,
         "warnings": "",
@@ -66,10 +67,11 @@ def rank_page(folder: Path, targets: list[str]) -> Path:
         (place / "ranking.pdf").touch()
         (place / "answer.txt").write_text("First.\n")
         (place / "confirm.txt").write_text("Then.\n\nAnd.\n")
-        write_json(place / "ranking.json", dict.fromkeys(("choice", "default"), {"label": "a", "path": "p"}))
+        named = dict.fromkeys(("choice", "default"), {"label": "a", "path": "p"})
+        write_json(place / "ranking.json", named | {"best": {"label": "b", "path": "q"}})
     write_rank(
         run="mine",
-        generated=True,
+        warnings=["The images are generated"],
         targets=targets,
         captions=[str(path) for path in [*SHEETS, REPORT / "rank.rst"]],
         files=[str(path) for path in folder.rglob("*.*")],
@@ -102,7 +104,6 @@ def page_of(folder: Path, gallery: list[str] | None = None, **grid: Any) -> str:
         titles={path.stem: f"title of {path.stem}" for path in CAPTIONS},
         gallery=gallery or [],
         protocol="sound",
-        generated=False,
         output=folder / "index.html",
     )
     return (folder / "index.html").read_text()
@@ -139,7 +140,7 @@ def test_page_of_rankings(tmp_path: Path) -> None:
     page = rank_page(tmp_path, ["eyes", "hearts"]).read_text()
     check_links(page, tmp_path)
     for text in (
-        "Start from a, the default.",
+        "Start from a, the default, as no other is shown to be better.",
         "The images are generated",
         "<p>First.</p>",
         "<p>And.</p>",
@@ -171,7 +172,7 @@ def topic_page(folder: Path) -> Path:
         (folder / "figures" / name).touch()
     write_topic(
         run="mine",
-        generated=True,
+        warnings=["The images are generated"],
         title="Which task?",
         lead="Higher is better.",
         figures={"transfer_gain": "what a task gains"},
@@ -237,13 +238,9 @@ def test_a_damaged_figure_is_reported(tmp_path: Path) -> None:
         figure(tmp_path / "a", "title", "caption")
 
 
-@pytest.mark.parametrize(
-    ("folder", "generate", "said"), [(None, True, True), (None, False, False), ("/x", True, False)]
-)
-def test_the_front_page_of_the_report_tells_generated_images_from_real_ones(
-    folder: str | None, generate: bool, said: bool
-) -> None:
-    config = {"data": {"generate": generate}, "study": {"targets": ["a"]}, "targets": {"a": {"folder": folder}}}
+def test_the_front_page_of_the_report_shows_the_answer_and_its_warnings(tmp_path: Path) -> None:
+    lines = ["a: start from x.", "b: start from y.", "", "Details of a.", "", "The images are generated."]
+    (tmp_path / "answer.txt").write_text("\n".join(lines))
     page = Template((REPORT / "workflow.rst").read_text())
-    text = page.render(snakemake=SimpleNamespace(config=config), files=[], categories=[])
-    assert ("The images are generated" in text) == said and "a medical U-Net start from?" in text
+    shown = page.render(files=[SimpleNamespace(path=tmp_path / "answer.txt")], categories=[])
+    assert "a medical U-Net start from?" in shown and "<p>The images are generated.</p>" in shown

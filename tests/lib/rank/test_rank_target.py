@@ -145,7 +145,7 @@ def test_without_labels_the_robustness_score_ranks_but_overrules_no_default(tmp_
 def test_one_patient_says_nothing(tmp_path: Path) -> None:
     table, facts, words = ranked(tmp_path, {FAIR: [-0.9], GOOD: [-0.1]}, default="unet")
     assert facts["choice"]["path"] == FAIR.path and table["undecided"].all() and facts["resolvable"] is None
-    assert table["gain_low"].isna().all() and "How sure this is cannot be said" in words
+    assert table["gain_low"].isna().all() and "How certain this is cannot be said" in words
 
 
 def test_few_patients_are_warned_of(tmp_path: Path) -> None:
@@ -201,11 +201,13 @@ def test_job_writes_everything(tmp_path: Path, groups: int, classes: list[str]) 
         "snippet": "f.yaml",
     }
     outputs = {key: str(tmp_path / name) for key, name in names.items()}
-    every: dict[str, Any] = {**files, **outputs}
+    every: dict[str, Any] = {**files, **outputs, "warnings": ["The images are generated."]}
     rank_target(target="T", run="mine", card=tmp_path / "card.json", by=None, default=None, shortest=5, **every)
     assert len(pd.read_csv(outputs["table"])) == 3
     words = Path(outputs["text"]).read_text()
     assert "which images are of one patient is not known" in words and ("leakage" in words) == bool(classes)
+    first, *_, last = words.strip().split("\n\n")
+    assert first.startswith("T, by ") and last.endswith("The images are generated.")
     sizes = "At 64 pixels, lesions (connected regions) are lost: vessel 3 of 1,204 (train 2 of 1,200, test 1 of 4)."
     assert (sizes in words) == bool(classes)
     with Image.open(outputs["png"]) as image:

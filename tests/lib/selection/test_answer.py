@@ -94,3 +94,19 @@ def test_run_without_length_0_and_with_several_pretraining_seeds(tmp_path: Path)
     content, text = answer_of(tmp_path, lengths=(2, 8), pretrain_seeds=2)
     assert content["targets"]["ACDC"]["gain_over_random"] is None
     assert "(pretraining seed" in text and "random initialisation" not in text
+
+
+def test_networks_that_hardly_learnt_are_named_and_dice_stays_in_its_range(tmp_path: Path) -> None:
+    dice = {("simple", 0): [0.0, 0.05], ("simple", 5): [0.01, 0.19]}
+    content = best_starts(
+        results(dice), pd.DataFrame(columns=["selector", "pool", "k", "diff_to_last"]), ["Generated."]
+    )
+    first, second = content["warnings"]
+    assert first == "Generated." and "the best Dice is below 0.2" in second
+    [found] = content["targets"].values()
+    assert found["dice"]["low"] == 0 and found["gain_over_random"]["low"] < 0
+    assert answer_text(content).strip().split("\n\n")[-1] == f"{first} {second}"
+    learnt = best_starts(
+        results({("simple", 5): [0.6, 0.7]}), pd.DataFrame(columns=["selector", "pool", "k", "diff_to_last"])
+    )
+    assert learnt["warnings"] == []

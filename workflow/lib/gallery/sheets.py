@@ -79,7 +79,7 @@ def _named_rows(data: Prepared, case: str) -> list[tuple[str, int]]:
     """The items by which a case is shown (`shown_rows`), in words where it is a volume."""
     rows = shown_rows(data, case)
     volumes = data.items["case"].duplicated().any()
-    return list(zip(["middle slice", "most affected slice"] if volumes else [""], rows, strict=False))
+    return list(zip(["middle slice", "slice with most labels"] if volumes else [""], rows, strict=False))
 
 
 def _about_images(data: Prepared) -> str:
@@ -208,7 +208,12 @@ def _class_keys(classes: Sequence[str]) -> list[Artist]:
 def _error_keys(classes: int) -> list[Artist]:
     kinds = [kind for kind in style.ERROR_COLOURS if classes > 1 or kind != "another class"]
     return [
-        Patch(facecolor=style.ERROR_COLOURS[kind], edgecolor=style.INK, linewidth=0.5, label=f"errors: {kind}")
+        Patch(
+            facecolor=style.ERROR_COLOURS[kind],
+            edgecolor=style.INK,
+            linewidth=0.5,
+            label=kind if kind == "correct" else f"errors: {kind}",
+        )
         for kind in kinds
     ]
 

@@ -45,7 +45,10 @@ def write_config(folder: str | Path, into: str | Path = ".") -> str:
     text = config_text(name, found)
     with atomic_path(path) as temporary:
         temporary.write_text(text)
-    small = ["or the whole experiment, with small networks:", f"  {SMALL} {path}"] * found.labelled
+    small = [
+        "or the whole experiment, with small networks:",
+        f"  {SMALL} {path} --config run={name}-small",
+    ] * found.labelled
     first = f"This is {path} now. Correct the guesses, where they are wrong. Then, which encoder to start from:"
     problems = ["Fix what is marked PROBLEM first: until then, the commands below end with an error."]
     return "\n".join([text, *problems * ("# PROBLEM: " in text), first, f"  {RANK} {path}", *small])

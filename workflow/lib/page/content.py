@@ -140,9 +140,10 @@ def decided(claims: pd.DataFrame) -> list[str]:
     counts = claims["verdict"].value_counts()
     sure = {verdict: int(counts.get(verdict, 0)) for verdict in VERDICTS[:2]}
     numbers = _intervals(claims, "estimate", "ci_low", "ci_high", "+")
-    said = [
-        f"Of {len(claims)} claims, {sure[VERDICTS[0]]} supported, {sure[VERDICTS[1]]} contradicted; the others stay open."
-    ]
+    untested = int(counts.get(VERDICTS[3], 0))
+    text = f"Of {len(claims)} claims, {sure[VERDICTS[0]]} supported, {sure[VERDICTS[1]]} contradicted"
+    text += f", {untested} not testable with this run (why: note in transfer_claims.csv)" * (untested > 0)
+    said = [text + ("; the others stay open." if sum(sure.values()) + untested < len(claims) else ".")]
     return said + [
         f"{verdict.capitalize()}: {claim} Estimate {number} Dice."
         for verdict in VERDICTS[:2]
@@ -171,11 +172,12 @@ def dice_of_cases(sheets: pd.DataFrame) -> pd.DataFrame:
 
 def candidates(ranking: pd.DataFrame) -> pd.DataFrame:
     """Every candidate of a target, from ranking.csv."""
+    gains = _intervals(ranking, "gain_over_default", "gain_low", "gain_high", "+")
     shown = {
         "Place": ranking["place"].map(_number),
         "Candidate": ranking["candidate"],
         "Value": _intervals(ranking, "value", "ci_low", "ci_high"),
-        "Gain over the default": _intervals(ranking, "gain_over_default", "gain_low", "gain_high", "+"),
+        "Gain over the default": ["" if here else gain for here, gain in zip(ranking["default"], gains, strict=True)],
         "In the confidence set": ranking["undecided"].map({True: "yes", False: "no"}),
         "Inputs": ranking["inputs"],
         "Seconds": ranking["seconds"].map(lambda value: _number(value, 1)),

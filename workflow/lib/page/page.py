@@ -33,13 +33,11 @@ def write_page(
     titles: Mapping[str, str],
     gallery: Sequence[str],
     protocol: str | None,
-    generated: bool,
     output: str | Path,
 ) -> None:
     """Write the page of `run` to `output`, beside which its `files` are: answer.json, downstream_scores.csv, tables and figures.
 
-    cards: JSON files that say how the run was made, where there are any; protocol: where they do not name it;
-    generated: whether the images are.
+    cards: JSON files that say how the run was made, where there are any; protocol: where they do not name it.
     template: the page; page.css and page.js beside it become part of it. captions: name.rst of every figure in `titles`, and of
     the two contact sheets of each target in `gallery`.
     """
@@ -53,7 +51,7 @@ def write_page(
         output,
         template,
         run=run,
-        generated=generated,
+        warnings=answer["warnings"],
         best=content.best_starts(answer),
         short=content.in_short(answer, claims),
         scope=answer["scope"],

@@ -15,7 +15,7 @@ from workflow.lib.tables.headed import read_table
 def write_topic(
     *,
     run: str,
-    generated: bool,
+    warnings: Sequence[str],
     title: str,
     lead: str,
     figures: Mapping[str, str],
@@ -28,7 +28,7 @@ def write_topic(
     """Write the page of a topic to `output`, beside which its `files` are.
 
     figures, tables: {name: title}; the columns of a table are those that are set in LaTeX. captions: name.rst of each figure.
-    generated: whether the images are.
+    warnings: what must be known first.
     """
     folder, caption = Path(output).parent, captions_of(captions, run)
     shown = {name: digest(name, folder / "tables" / f"{name}.csv")[0] for name in tables}
@@ -46,7 +46,7 @@ def write_topic(
         output,
         template,
         run=run,
-        generated=generated,
+        warnings=warnings,
         title=title,
         lead=lead,
         sections=first + second,
@@ -65,7 +65,7 @@ FILTERS = ("Budget", "Target", "Encoder", "Patients", "Task", "Transfer", "Again
 def write_rank(
     *,
     run: str,
-    generated: bool,
+    warnings: Sequence[str],
     targets: Sequence[str],
     captions: Sequence[str],
     files: Sequence[str],
@@ -73,7 +73,7 @@ def write_rank(
     output: str | Path,
 ) -> None:
     """Write the page of a run's rankings to `output`; beside it are rank/<target>/ and gallery/, which hold its `files`.
-    generated: whether the images are."""
+    warnings: what must be known first."""
     folder, caption = Path(output).parent, captions_of(captions, run)
     sections, tables = [], {}
     for target in targets:
@@ -91,12 +91,11 @@ def write_rank(
             {"In the confidence set": ""},
         ) | {"file": f"rank/{target}/ranking.csv"}
         facts = read_json(place / "ranking.json")
-        choice, default = facts["choice"], facts["default"]
         sections.append(
             _section(
                 f"target-{target}",
                 target,
-                answer=f"Start from {choice['label']}{', the default' * (choice['path'] == default['path'])}.",
+                answer=_start(facts),
                 texts=[part for text in texts for part in text.strip().split("\n\n")],
                 figures=[ranked, *seen],
                 tables={f"candidates-{target}": f"Candidates for {target}"},
@@ -106,13 +105,22 @@ def write_rank(
         output,
         template,
         run=run,
-        generated=generated,
+        warnings=warnings,
         title="Which checkpoint to start from, by scores of your images",
         lead="A transferability score is not a Dice score. Look first whether the images are as they should be.",
         sections=sections,
         tables=tables,
         files=linked(files, folder),
     )
+
+
+def _start(facts: Mapping[str, Any]) -> str:
+    """The answer of a ranking, from ranking.json, in a sentence."""
+    choice, default, best = facts["choice"], facts["default"], facts["best"]
+    if choice["path"] != default["path"]:
+        return f"Start from {choice['label']}."
+    why = ", as no other is shown to be better" * (best["path"] != default["path"])
+    return f"Start from {choice['label']}, the default{why}."
 
 
 def _section(name: str, title: str, **parts: Any) -> dict[str, Any]:

@@ -31,6 +31,7 @@ def rank_target(
     by: str | None,
     default: str | None,
     shortest: int,
+    warnings: Sequence[str],
     table: str,
     facts: str,
     pdf: str,
@@ -41,13 +42,15 @@ def rank_target(
     """Write ranking.csv (`table`), ranking.json (`facts`), the figure, the answer (`text`) and finetune.yaml (`snippet`).
 
     candidates: encoder, scheme, pretraining seed and epochs of each; scores, by_group: their score files; card: of the
-    prepared target; shortest: the least length > 0 of the config. Raises as `read_scored` and `rank`.
+    prepared target; shortest: the least length > 0 of the config; warnings: what the answer must say too. Raises as
+    `read_scored` and `rank`.
     """
     data = read_json(card)
     masks = data["classes"] != []
     notes = [NOTES[kind].format(leakage=LEAKAGE * masks) for kind in NOTES if kind == data.get("groups")]
     if lost := lost_lesions(data.get("lost_lesions", {})):  # absent from cards of an earlier version
         notes.append(f"At {data['image_size']} pixels, lesions (connected regions) are lost: {'; '.join(lost)}.")
+    notes += warnings
     scored = read_scored([Checkpoint(*candidate) for candidate in candidates], scores, by_group)
     ranking, found = rank(scored, by=by, default=default, notes=notes)
     draw_ranking(
@@ -77,7 +80,7 @@ def finetune_config(target: str, run: str, choice: dict[str, Any], shortest: int
         f"# Fine-tunes {choice['label']} on {target}. On top of the config files of run {run}, in their order:",
         f"#   snakemake finetune --configfile <those of run {run}> {path}",
         *(["# This target has no masks yet: add them, and `classes` to its entry, first."] if not masks else []),
-        f"run: {run}-{target}",
+        f"run: {run if run != target else 'finetuned'}-{target}",
         "study:",
         f"  encoders: [{choice['encoder']}]",
         f"  targets: [{target}]",

@@ -1,4 +1,4 @@
-"""The ranking of one target: the table, the facts, and one paragraph in words. "Take the default" is a valid answer."""
+"""The ranking of one target: the table, the facts, and the answer in words. "Take the default" is a valid answer."""
 
 import math
 from typing import Any
@@ -161,51 +161,64 @@ def _interval(value: float, half: float) -> dict[str, float | None]:
 
 
 def ranking_text(target: str, facts: dict[str, Any]) -> str:
-    """The answer as one paragraph."""
+    """The answer in short paragraphs: which to take; how certain that is; what the score is; inputs and licences; warnings."""
+    inputs = []
+    if facts["inputs"]:
+        inputs.append(f"What the encoders saw, which belongs to their weights: {_listed(facts['inputs'])}.")
+    if facts["licences"]:
+        inputs.append(f"Licences of weights from elsewhere: {_listed(facts['licences'])}. {SEEN}")
+    about = [f"{facts['candidates']} candidates were ranked by {facts['by']}: {WHAT[facts['by']]}.", TRUST[facts["by"]]]
+    parts = [_choice_in_words(target, facts), _certainty(facts), about, inputs, [*_warnings(facts), *facts["notes"]]]
+    return "\n\n".join(" ".join(sentences) for sentences in parts if sentences) + "\n"
+
+
+def _choice_in_words(target: str, facts: dict[str, Any]) -> list[str]:
+    """Which candidate to take, and what it gains."""
     best, default, choice = (facts[key]["label"] for key in ("best", "default", "choice"))
     others, near = facts["candidates"] - 1, [name for name in facts["undecided"] if name != best]
     declared = f"{default} ({facts['default']['why']})"
     start = f"take the default, {declared}" if choice == default else f"start from {choice}"
-    sentences = [f"{target}, by {facts['by']} and not by Dice, as nothing was fine-tuned: {start}."]
-    sentences.append(f"{facts['candidates']} candidates were ranked by {facts['by']}: {WHAT[facts['by']]}.")
+    start = f"{target}, by {facts['by']} and not by Dice, as nothing was fine-tuned: {start}."
     if others == 0:
-        sentences.append("There is nothing to compare it with.")
-    elif best == default:
-        sentences.append(f"It is also the best of them; {_count(len(near), others)}.")
+        return [start, "There is nothing to compare it with."]
+    if best == default:
+        return [start, f"It is also the best of them; {_count(len(near), others)}."]
+    gain = f"{_shown(facts['gain_of_best'])} {UNIT[facts['by']]}"
+    said = f"The best by this score is {best}, by {gain} over the default"
+    if choice != default:
+        said = f"It beats the default, {declared}, by {gain}"
+    elif default in near:
+        said += ", an interval that includes 0"
     else:
-        gain = f"{_shown(facts['gain_of_best'])} {UNIT[facts['by']]}"
-        told = f"The best by this score is {best}, by {gain} over the default"
-        if choice != default:
-            told = f"It beats the default, {declared}, by {gain}"
-        elif default in near:
-            told += ", an interval that includes 0"
-        else:
-            told += ", but this score overrules no default"
-        sentences.append(f"{told}; {_count(len(near), others)}.")
-    sentences += _limits(facts, others)
-    if facts["inputs"]:
-        sentences.append(f"What the encoders saw, which belongs to their weights: {_listed(facts['inputs'])}.")
-    if facts["licences"]:
-        sentences.append(f"Licences of weights from elsewhere: {_listed(facts['licences'])}. {SEEN}")
-    sentences += [TRUST[facts["by"]], *facts["notes"], SCOPE]
-    return " ".join(sentences) + "\n"
+        said += ", but this score overrules no default"
+    return [start, f"{said}; {_count(len(near), others)}."]
 
 
-def _limits(facts: dict[str, Any], others: int) -> list[str]:
-    """What the images cannot show, and what is missing."""
-    images, groups = f"{facts['images']} images", f"{facts['groups']} patient{'s' * (facts['groups'] != 1)}"
+def _certainty(facts: dict[str, Any]) -> list[str]:
+    """What the images can show, and what intervals do not cover."""
+    if facts["candidates"] == 1:
+        return [SCOPE]
+    if facts["resolvable"] is None:
+        return [f"How certain this is cannot be said: {_images(facts)} have no spread between patients.", SCOPE]
+    text = f"With these {_images(facts)}, the difference of a typical candidate from the best has to be "
+    text += f"{facts['resolvable']:.2g} {UNIT[facts['by']]} to be found in 80 % of cases"
+    needed = facts["groups_needed"]
+    if needed and facts["default"]["label"] in facts["undecided"]:
+        text += (
+            f"; the gain above, if it is real, takes {_rounded(needed)} patients, by its own spread between patients"
+        )
+    return [f"{text}.", SCOPE]
+
+
+def _images(facts: dict[str, Any]) -> str:
+    return f"{facts['images']} images of {facts['groups']} patient{'s' * (facts['groups'] != 1)}"
+
+
+def _warnings(facts: dict[str, Any]) -> list[str]:
+    """What is missing, and few patients."""
     said = []
-    if others and facts["resolvable"] is None:
-        said.append(f"How sure this is cannot be said: {images} of {groups} have no spread between patients.")
-    elif others:
-        text = f"With these {images} of {groups}, a true difference of {facts['resolvable']:.2g} {UNIT[facts['by']]} is found "
-        text += "in 80 % of cases"
-        needed = facts["groups_needed"]
-        if needed and facts["default"]["label"] in facts["undecided"]:
-            text += f"; to find the gain above, if it is real, in as many takes {_rounded(needed)} patients"
-        said.append(text + ".")
     if 1 < facts["groups"] < FEW:
-        said.append(f"Warning: {groups} are few; intervals over them are approximate.")
+        said.append(f"Warning: {facts['groups']} patients are few; intervals over them are approximate.")
     if facts["unscored"]:
         said.append(f"Without a value, and not ranked: {'; '.join(facts['unscored'])}.")
     if reasons := [f"{name} ({why})" if why else name for name, why in facts["missing"].items()]:

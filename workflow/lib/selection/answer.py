@@ -1,5 +1,6 @@
 """The study's question in plain words: which checkpoint to start from, how sure that is, and what stopping early costs."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from workflow.lib.tables.headed import read_table
 from workflow.lib.tables.read import read_downstream
 
 CURVE = ["model", "scheme", "pretrain_seed", "freeze"]
+HARDLY = 0.2  # Dice below which a network has hardly learnt
 SCOPE = (
     "Intervals of Dice and of gains: 95 %, for all starts of a target at once (so they hold for the one picked as best), "
     "from the spread between fine-tuning seeds only. They do not cover other pretraining runs of the same scheme, "
@@ -38,8 +40,10 @@ def estimate(start: pd.Series, minus: pd.Series | None, count: int) -> dict[str,
     (Bonferroni; t with Satterthwaite's degrees of freedom), None where no start has two seeds."""
     dice = float(start["dice_mean"] - (0 if minus is None else minus["dice_mean"]))
     half = _margin(start, minus, 0.025 / count)
-    low, high = (None, None) if np.isnan(half) else (dice - half, dice + half)
-    return {"dice": dice, "low": low, "high": high}
+    if np.isnan(half):
+        return {"dice": dice, "low": None, "high": None}
+    least = 0.0 if minus is None else -1.0  # nothing lies outside of what Dice, or a difference, can be
+    return {"dice": dice, "low": max(least, dice - half), "high": min(1.0, dice + half)}
 
 
 def _margin(start: pd.Series, minus: pd.Series | None, tail: float) -> float:
@@ -95,10 +99,11 @@ def _mode(freeze: bool) -> str:
     return "frozen" if freeze else "trainable"
 
 
-def best_starts(results: pd.DataFrame, means: pd.DataFrame) -> dict[str, Any]:
+def best_starts(results: pd.DataFrame, means: pd.DataFrame, warnings: Sequence[str] = ()) -> dict[str, Any]:
     """Per target the best start of all, and of each fine-tuning mode; and the mean effect of stopping by the score.
 
-    `means` is the summary of the selectors (selection_summary.csv).
+    `means` is the summary of the selectors (selection_summary.csv); warnings: of the run; targets on which networks have hardly
+    learnt join them.
     """
     targets = {}
     for target, table in summarise(results).groupby("dataset"):
@@ -111,14 +116,21 @@ def best_starts(results: pd.DataFrame, means: pd.DataFrame) -> dict[str, Any]:
     ends = means.loc[means["selector"] == RANGE, "diff_to_last"]
     if stopping and len(ends):
         stopping["range"] = [float(ends.min()), float(ends.max())]
-    return {"targets": targets, "stopping": stopping, "scope": SCOPE}
+    hardly = [name for name, found in targets.items() if found["dice"]["dice"] < HARDLY]
+    learnt = (
+        f"{', '.join(hardly)}: the best Dice is below {HARDLY}. These networks have hardly learnt to segment, and differences "
+        "between their starts say little. More finetune.epochs, finetune.steps_per_epoch or image_size may help."
+    )
+    said = [*warnings, *([learnt] if hardly else [])]
+    return {"targets": targets, "stopping": stopping, "scope": SCOPE, "warnings": said}
 
 
 def answer_text(content: dict[str, Any]) -> str:
-    """The answer: a line per target, then the details."""
+    """The answer: a line per target, then the details; warnings are the last paragraph."""
     head = "\n".join(_headline(target, found) for target, found in content["targets"].items())
     lines = [_details(target, found) for target, found in content["targets"].items()]
-    return "\n\n".join([head, *lines, about_stopping(content["stopping"]), content["scope"]]) + "\n"
+    said = [" ".join(content["warnings"])] if content["warnings"] else []
+    return "\n\n".join([head, *lines, about_stopping(content["stopping"]), content["scope"], *said]) + "\n"
 
 
 def about_stopping(stopping: dict[str, Any] | None) -> str:
@@ -189,10 +201,11 @@ def with_interval(value: dict[str, Any], sign: str = "") -> str:
     return text if value["low"] is None else f"{text} [{value['low']:{sign}.4f}, {value['high']:{sign}.4f}]"
 
 
-def write_answer(downstream: str | Path, means: str | Path, output: str | Path, text: str | Path) -> None:
+def write_answer(
+    downstream: str | Path, means: str | Path, output: str | Path, text: str | Path, warnings: Sequence[str] = ()
+) -> None:
     """Write the answer as JSON (`best_starts`) and in words."""
-    results = read_downstream(downstream)
-    content = best_starts(results, read_table(means))
+    content = best_starts(read_downstream(downstream), read_table(means), warnings)
     write_json(output, content)
     with atomic_path(text) as temporary:
         temporary.write_text(answer_text(content))

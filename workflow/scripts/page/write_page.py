@@ -13,6 +13,5 @@ write_page(
     titles=snakemake.params.titles,
     gallery=snakemake.params.gallery,
     protocol=snakemake.params.protocol,
-    generated=snakemake.params.generated,
     output=snakemake.output.page,
 )

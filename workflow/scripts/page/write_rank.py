@@ -7,7 +7,7 @@ start_job(snakemake.log[0])
 write_rank(
     run=snakemake.config["run"],
     targets=snakemake.params.targets,
-    generated=snakemake.params.generated,
+    warnings=snakemake.params.warnings,
     files=snakemake.input.files,
     captions=snakemake.input.captions,
     template=snakemake.input.template,

@@ -7,6 +7,7 @@ start_job(snakemake.log[0])
 write_answer(
     downstream=snakemake.input.downstream,
     means=snakemake.input.means,
+    warnings=snakemake.params.warnings,
     output=snakemake.output.table,
     text=snakemake.output.text,
 )
