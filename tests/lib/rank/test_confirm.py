@@ -105,7 +105,7 @@ def test_painting_disease_into_healthy_patients_costs(tmp_path: Path) -> None:
             files[-1].parent.mkdir(parents=True)
             rows = [(1, f"c{p}{k}", "a", 0.8 if p % 2 else empty) for p in patients for k in (0, 1)]
             pd.DataFrame(rows, columns=["seed", "case", "class", "dice"]).to_csv(files[-1], index=False)
-            card = {"runs": [{"classes_lacking": ["a"]} if fold < 3 else {}]}
+            card = {"runs": [{"classes_lacking": ["a"] if fold < 3 else []}]}
             files[-1].with_name("card.json").write_text(json.dumps(card))
     outputs = {"table": tmp_path / "confirm.csv", "text": tmp_path / "confirm.txt"}
     items = data / "items.csv"

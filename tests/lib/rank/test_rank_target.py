@@ -224,14 +224,6 @@ def test_inputs_of_every_candidate_are_in_table_and_answer(tmp_path: Path) -> No
     assert "inputs of unet (unet); inputs of resnet (resnet)." in words
 
 
-def test_score_files_that_do_not_tell_their_inputs_are_ranked(tmp_path: Path) -> None:
-    files = score_files(tmp_path, {FAIR: noise(1), GOOD: noise(2)})
-    for path in map(Path, files["by_group"]):
-        path.write_text(path.read_text().replace('"inputs"', '"older"'))
-    table, facts = rank(read_scored(**files), by=None, default=None, notes=[])
-    assert set(table["inputs"]) == {""} and "belongs to their weights" not in ranking_text("T", facts)
-
-
 @pytest.mark.parametrize(
     ("licence", "words"), [("cc-by-nc-4.0", "cc-by-nc-4.0 (resnet)"), (None, "not known here (resnet)")]
 )

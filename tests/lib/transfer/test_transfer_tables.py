@@ -10,7 +10,6 @@ import pytest
 
 from workflow.lib.paper.figures import draw_figure
 from workflow.lib.paper.tables import set_table
-from workflow.lib.tables.transfer import read_transfer
 from workflow.lib.transfer.effects import EVERYWHERE, at_budget, effects, with_measures, write_effects
 from workflow.lib.transfer.patients import equivalent, learning_curves, write_learning_curves
 
@@ -166,10 +165,3 @@ def test_tables_are_set_in_latex_and_figures_drawn(tmp_path: Path) -> None:
     assert gains[EVERYWHERE, "segmentation", "encoder"] == pytest.approx(0.06, abs=0.002), "on all patients"
     few = pd.read_csv(tmp_path / "dice_vs_patients.csv").groupby("patients")["draws_lacking"].max()
     assert few.to_dict() == {4: 1, 8: 0, 16: 0}
-
-
-def test_tables_of_an_earlier_version_lack_no_classes(tmp_path: Path) -> None:
-    old = table().drop(columns="classes_lacking")
-    old.assign(validation="0.1 0.2").to_csv(tmp_path / "transfer_scores.csv", index=False)
-    read = read_transfer(tmp_path / "transfer_scores.csv")
-    assert set(read["classes_lacking"]) == {""} and read["validation"].iloc[0] == (0.1, 0.2)

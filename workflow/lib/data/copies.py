@@ -151,5 +151,4 @@ def prints_of_parts(source: str | Path, cases: str | Path, split: str | Path, pa
     chosen = read_table(split, **text).query("part in @parts")["case"]
     rows = read_table(cases, **text).set_index("case").loc[list(chosen)]
     folder = Path(read_json(source)["folder"])
-    axes = rows["axes"] if "axes" in rows else [""] * len(rows)  # tables of an earlier version have none
-    return read_prints([folder / name for name in rows["image"]], axes)
+    return read_prints([folder / name for name in rows["image"]], rows["axes"])

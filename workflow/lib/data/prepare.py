@@ -219,7 +219,7 @@ def _read_case(
     folder: Path, row: dict[str, Any], labels: list[int] | None, *, binary: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Image (slices, C, H, W) and mask (slices, H, W) of a case, of the size that was verified."""
-    axes = row.get("axes", "")  # absent from tables of an earlier version, which knew volumes as stored only
+    axes = row["axes"]
     image = _read(partial(read_image, axes=axes), folder / row["image"])[0]
     verified = (row["slices"], row["height"], row["width"])
     reader = partial(read_mask, binary=binary, labels=labels, image=folder / row["image"], axes=axes)

@@ -97,7 +97,7 @@ def _about_images(data: Prepared) -> str:
     else:
         low, high = training["range"].min(), training["range"].max()
         said.append(f"black to white: 0 to a value of each case, {low:.4g} to {high:.4g}")
-    lost = lost_lesions(card.get("lost_lesions", {}))  # absent from cards of an earlier version
+    lost = lost_lesions(card["lost_lesions"])
     return "; ".join(said) + "." + "".join(f"\nLesions lost in the resize: {of_class}." for of_class in lost)
 
 

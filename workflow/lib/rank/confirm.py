@@ -125,8 +125,7 @@ def confirm_ranking(
                 rows = read_cases(file).fillna({"dice": 1.0})  # rightly empty: no candidate may be spared a patient
                 [fold] = re.findall(r"/fold(\d+)/", file)
                 folds_of.setdefault(candidate["path"], {})[int(fold)] = patients_dice(rows, patients)
-                # absent from cards of an earlier version
-                for name in read_json(Path(file).with_name("card.json"))["runs"][0].get("classes_lacking", []):
+                for name in read_json(Path(file).with_name("card.json"))["runs"][0]["classes_lacking"]:
                     lacking.setdefault(name, set()).add(int(fold))
     dice = pd.DataFrame({path: pd.concat(found) for path, found in folds_of.items()})
     found, verdict = confirm(known, dice)

@@ -48,7 +48,7 @@ def rank_target(
     data = read_json(card)
     masks = data["classes"] != []
     notes = [NOTES[kind].format(leakage=LEAKAGE * masks) for kind in NOTES if kind == data.get("groups")]
-    if lost := lost_lesions(data.get("lost_lesions", {})):  # absent from cards of an earlier version
+    if lost := lost_lesions(data["lost_lesions"]):
         notes.append(f"At {data['image_size']} pixels, lesions (connected regions) are lost: {'; '.join(lost)}.")
     notes += warnings
     scored = read_scored([Checkpoint(*candidate) for candidate in candidates], scores, by_group)

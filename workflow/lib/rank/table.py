@@ -79,7 +79,7 @@ def read_scored(
         better=better,
         summaries=pd.DataFrame([_summary(found) for found in rows]),
         seconds=np.array([found["seconds"] for found in facts]),
-        inputs=[found.get("inputs", "") for found in facts],  # files of version 0.1.0 do not say it
+        inputs=[found["inputs"] for found in facts],
         licences=[found.get("licence") for found in facts],
         warnings=[_warnings(found) for found in rows],
     )

@@ -8,7 +8,7 @@ import pandas as pd
 
 from workflow.lib.job.csv import read_table
 from workflow.lib.job.run import atomic_path, read_json
-from workflow.lib.study.checkpoints import ENCODER, NONE, RANDOM
+from workflow.lib.study.checkpoints import NONE, RANDOM
 from workflow.lib.tables.headed import read_table as read_headed
 
 TEXTS = ["validation", "source", "classes_lacking"]  # columns that may be empty
@@ -54,28 +54,21 @@ def gather_transfer(
                     "epochs": int(names["epochs"]),
                     "seconds": 0.0 if random else start.get("seconds"),
                     "images_seen": 0 if random else start.get("images_seen"),
-                    "images": 0 if random else _images(start),
+                    "images": 0 if random else start.get("images"),
                     "freeze": names["freeze"] == "frozen",
-                    "transfer": NONE if random else names.get("transfer", ENCODER),
-                    "patients": int(names.get("patients", ALL)),
-                    "patients_used": card.get("patients"),
-                    "draw": int(names.get("draw", 0)),
-                    "classes_lacking": "; ".join(card.get("classes_lacking", [])),
+                    "transfer": NONE if random else names["transfer"],
+                    "patients": int(names["patients"]),
+                    "patients_used": card["patients"],
+                    "draw": int(names["draw"]),
+                    "classes_lacking": "; ".join(card["classes_lacking"]),
                     "seed": int(names["seed"]),
                     "dice": dice_of(card),
-                    "steps_per_epoch": card.get("steps_per_epoch"),
+                    "steps_per_epoch": card["steps_per_epoch"],
                     "validation": " ".join(f"{value:.6g}" for value in curve),
                 }
             )
     with atomic_path(output) as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False)
-
-
-def _images(card: Mapping[str, Any]) -> float | None:
-    """Training images of the source of a checkpoint; None where they are not known."""
-    if "images" in card or not card.get("images_seen"):
-        return card.get("images")
-    return card["images_seen"] / card["epoch"]  # of an earlier version
 
 
 def dice_of(card: Mapping[str, Any]) -> float | None:
@@ -88,6 +81,5 @@ def dice_of(card: Mapping[str, Any]) -> float | None:
 def read_transfer(path: str | Path) -> pd.DataFrame:
     """The table, with a tuple of numbers in `validation`. Raises `UserError` where it is unreadable."""
     frame = read_headed(path, dtype=dict.fromkeys(TEXTS, object), keep_default_na=True)
-    frame = frame.assign(classes_lacking=frame.get("classes_lacking", ""))  # absent from tables of an earlier version
     frame[TEXTS] = frame[TEXTS].fillna("")
     return frame.assign(validation=frame["validation"].map(lambda text: tuple(map(float, text.split()))))
