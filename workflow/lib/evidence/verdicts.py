@@ -70,11 +70,6 @@ def ranks(found: Found, margin: float) -> str:
     return _verdict(found.low > 0, found.estimate <= 0 and found.high < POOR)
 
 
-def ranks_better(found: Found, margin: float) -> str:
-    """A difference of two rank correlations above 0."""
-    return _verdict(found.low > 0, found.high < 0)
-
-
 def fits_better(found: Found, margin: float) -> str:
     """A permutation test: it can support, never contradict."""
     return _verdict(found.p <= 0.05, False)

@@ -20,13 +20,11 @@ from workflow.lib.job.run import UserError, atomic_path, derive_seed, hash_of, r
 from workflow.lib.networks.checkpoint import write_checkpoint
 from workflow.lib.networks.norms import calibrate
 from workflow.lib.pretrain.pretrain import epoch_card, pretraining
-from workflow.lib.pretrain.stopping_rule import DRAW, FREE, SIZES, checks_of, cooled_rate, decision
-from workflow.lib.score.label_scores import NO_LABELS, label_rows
+from workflow.lib.pretrain.stopping_rule import DRAW, FREE, checks_of, cooled_rate, decision
+from workflow.lib.score.label_scores import NO_LABELS
 from workflow.lib.score.pixels import target_images
 from workflow.lib.score.registry import SCORES
-from workflow.lib.score.robustness import robustness_rows
-from workflow.lib.score.score import calibration_batches
-from workflow.lib.training.device import standardise
+from workflow.lib.score.score import calibration_batches, rows_of
 from workflow.lib.training.distributed import rank, sum_over_processes, wait_for_all
 from workflow.lib.training.engine import Plan, train
 from workflow.lib.training.state import Position, Row, discard_resume, restore_state, save_state, saved_states
@@ -157,9 +155,7 @@ def scorer(
     repeats = "draws" if of == "view" else "samples"
     if stopping["tolerance"] == "interval" and scoring[repeats] < 2:
         raise _no_value(name, f"no interval, from score.{repeats}: {scoring[repeats]}", "config: stopping.tolerance")
-    sizes = {key: scoring[key] for key in SIZES[of]}
     place = next(model.parameters()).device
-    seen = dataclasses.replace(chosen, images=standardise(chosen.images, inputs, chosen.statistics))
 
     def score() -> Row:
         start = time.monotonic()
@@ -173,15 +169,10 @@ def scorer(
         with torch.inference_mode():
             if SCORES[name].norm == "calibrated":
                 calibrate(encoder, calibration_batches(chosen, inputs, place))
-            if of == "view":
-                seeded = sizes | {"seed": derive_seed(scoring["seed"], "score", name)}
-                published = SCORES[name].compute
-                rows = list(robustness_rows(features, chosen, inputs=inputs, published=published, **seeded))
-            else:
-                head = None  # of classification alone
-                if isinstance(layer := getattr(model, "head", None), nn.Linear):
-                    head = layer.weight.double().cpu().numpy(), layer.bias.double().cpu().numpy()
-                rows = list(label_rows([name], features, seen, head, **sizes))
+            head = None  # of classification alone
+            if isinstance(layer := getattr(model, "head", None), nn.Linear):
+                head = layer.weight.double().cpu().numpy(), layer.bias.double().cpu().numpy()
+            rows = rows_of([name], features, chosen, inputs, head, scoring)
         row = _row_of(rows, stopping)
         if not math.isfinite(row["value"]):
             log.warning("%s has no value: %s", name, row["warning"])

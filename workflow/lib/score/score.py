@@ -89,7 +89,7 @@ def score_checkpoints(
         load_encoder(network, path)
         move_network(network, place)
         network.eval()
-        seen = inputs_text(network, inputs)
+        seen, head = inputs_text(network, inputs), _classifier(path)
         names = {"target": target} | {key: str(value) for key, value in checkpoint._asdict().items()}
         with torch.inference_mode():
             features = _feature_function(network, place, progress)
@@ -99,7 +99,7 @@ def score_checkpoints(
                 these = [name for name in scores if SCORES[name].norm == norm and SCORES[name].of != "card"]
                 if these and norm == "calibrated":
                     calibrate(network, calibration_batches(chosen, inputs, place))
-                rows += _rows_of(these, features, chosen, inputs, path, sizes)
+                rows += rows_of(these, features, chosen, inputs, head, sizes)
         rows += [
             {"score": name, "value": SCORES[name].compute(known), "draws": 1, "warning": ""}
             for name in scores
@@ -117,22 +117,25 @@ def score_checkpoints(
     write_json(by_group, facts)
 
 
-def _rows_of(
+def rows_of(
     scores: Sequence[str],
     features: Features,
     chosen: TargetImages,
     inputs: str,
-    weights: Path,
+    head: tuple[Array, Array] | None,
     sizes: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
-    """Rows of the scores of images."""
+    """Rows of scores of an encoder's `features` on the chosen images, as `robustness_rows` and `label_rows` give them.
+
+    head: weight (Z, C) and bias (Z,) of the source's classifier; sizes: draws, pixels, samples, components, seed.
+    """
     views = [name for name in scores if SCORES[name].of == "view"]
     rows = [row for name in views for row in _view_rows(name, features, chosen, inputs, sizes["draws"], sizes["seed"])]
     on_pixels = [name for name in scores if SCORES[name].of != "view"]
     if on_pixels:
         of_pixels = {key: sizes[key] for key in ("pixels", "samples", "components", "seed")}
         seen = replace(chosen, images=standardise(chosen.images, inputs, chosen.statistics))
-        rows += label_rows(on_pixels, features, seen, _classifier(weights), **of_pixels)
+        rows += label_rows(on_pixels, features, seen, head, **of_pixels)
     return rows
 
 
