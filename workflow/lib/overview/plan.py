@@ -8,9 +8,6 @@ from workflow.lib.overview.costs import Estimator, Study
 from workflow.lib.overview.jobs import Job, Rule, by_row
 from workflow.lib.overview.needs import bytes_there, bytes_to_come
 from workflow.lib.overview.text import duration, size, table
-from workflow.lib.study.checkpoints import seeds_in
-
-STUDY_FINETUNINGS, STUDY_EPOCHS = 1710, 6 * 300  # of the grid in the released config.yaml
 
 
 @dataclass(frozen=True)
@@ -87,8 +84,6 @@ def plan_text(
         lines += ["?, unknown: estimated once the data are prepared, or a job with such a network was measured."]
     if any(job.rule == "pretrain_until" for job in jobs):
         lines += ["", "Pretrainings with early stopping are counted with their whole schedule."]
-    if any(job.rule == "finetune_network" for job in jobs):
-        lines += ["", _share(jobs, study)]
     lines += ["", "Data sets and licences:", *(f"  {line}" for line in data_sets)] if data_sets else []
     lines += ["", "Done means that the outputs exist. `snakemake -n` says exactly which jobs would run, and why."]
     return "\n".join(lines)
@@ -135,17 +130,6 @@ def _basis(study: Study, limits: Limits) -> list[str]:
         *assumed,
         "workflow/registry/costs.tsv.",
     ]
-
-
-def _share(jobs: Sequence[Job], study: Study) -> str:
-    finetunings = sum(len(seeds_in(job.wildcards["seeds"])) for job in jobs if job.rule == "finetune_network")
-    trained = [job.wildcards["scheme"] for job in jobs if job.rule == "pretrain_encoder"]
-    epochs = sum(study.config["schemes"][scheme]["epochs"] for scheme in trained)
-    return (
-        f"The study's grid: {finetunings:,} of {STUDY_FINETUNINGS:,} fine-tunings"
-        f" ({100 * finetunings / STUDY_FINETUNINGS:.0f} %), {epochs:,} of {STUDY_EPOCHS:,} pretraining epochs"
-        f" ({100 * epochs / STUDY_EPOCHS:.0f} %)."
-    )
 
 
 def _bytes(number: float) -> str:
