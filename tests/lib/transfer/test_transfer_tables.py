@@ -165,3 +165,12 @@ def test_tables_are_set_in_latex_and_figures_drawn(tmp_path: Path) -> None:
     assert gains[EVERYWHERE, "segmentation", "encoder"] == pytest.approx(0.06, abs=0.002), "on all patients"
     few = pd.read_csv(tmp_path / "dice_vs_patients.csv").groupby("patients")["draws_lacking"].max()
     assert few.to_dict() == {4: 1, 8: 0, 16: 0}
+
+
+def test_a_slower_run_stays_with_the_others_of_its_scheme() -> None:
+    frame = table()
+    slow = (frame["task"] == "classification") & (frame["pretrain_seed"] == 2)
+    frame.loc[slow, "seconds"] *= 1.2  # another scheme takes three times as long: it is left out at its longest length
+    at_time = at_budget(frame, "time")
+    assert set(at_time.loc[at_time["task"] == "classification", "pretrain_seed"]) == {1, 2, 3}
+    assert set(at_time.loc[at_time["task"] == "classification", "epochs"]) == {3}

@@ -55,20 +55,22 @@ def with_measures(frame: pd.DataFrame) -> pd.DataFrame:
 def at_budget(frame: pd.DataFrame, budget: str) -> pd.DataFrame:
     """The fine-tunings from the checkpoints that a comparison at equal `images` or `time` uses, and those of random weights.
 
-    Of every encoder, scheme and pretraining seed: the longest length within what every scheme of the encoder reached; one without
-    such a length is left out. Of weights from elsewhere, of which that is not known, the longest.
+    Of every encoder and scheme: the longest length within what every scheme of the encoder reached, means over pretraining seeds;
+    a scheme without such a length is left out. Of weights from elsewhere, of which that is not known, the longest.
     """
     spent = "images_seen" if budget == "images" else "seconds"
     scratch = frame["transfer"] == NONE
     trained = frame[~scratch]
-    run = ["encoder", "scheme", "pretrain_seed"]
-    ends = trained.groupby(run)[spent].max().groupby(["encoder", "scheme"]).mean()
-    limit = trained["encoder"].map(ends.groupby("encoder").min())
-    # Measured seconds differ from run to run.
+    cell = ["encoder", "scheme", "epochs"]
+    # Of a length the mean over runs: measured seconds differ from run to run.
+    means = trained.drop_duplicates([*cell, "pretrain_seed"]).groupby(cell)[spent].mean()
+    limit = means.groupby(["encoder", "scheme"]).max().groupby("encoder").min()
     tolerance = 1.0 if budget == "images" else 1.05
-    within = trained["epochs"].where((trained[spent] <= limit * tolerance) | trained[spent].isna())
-    longest = within.groupby([trained[column] for column in run]).transform("max")
-    return pd.concat([frame[scratch], trained[trained["epochs"] == longest]])
+    length = means.reset_index()
+    length = length[(length[spent] <= length["encoder"].map(limit) * tolerance) | length[spent].isna()]
+    longest = length.groupby(["encoder", "scheme"])["epochs"].max().rename("longest").reset_index()
+    chosen = trained.merge(longest, on=["encoder", "scheme"])
+    return pd.concat([frame[scratch], chosen[chosen["epochs"] == chosen["longest"]].drop(columns="longest")])
 
 
 def contrasts(frame: pd.DataFrame, measure: str) -> Iterator[tuple[dict[str, Any], str, pd.DataFrame]]:
