@@ -49,7 +49,7 @@ from workflow.lib.study.config import (
     recipe,
 )
 from workflow.lib.study.folders import check_folder
-from workflow.lib.study.guards import cached_sha256, check_not_computed, check_same_run, check_unchanged
+from workflow.lib.study.guards import cached_sha256, check_not_computed, check_rate, check_same_run, check_unchanged
 from workflow.lib.study.protocol import DATA, FINETUNING, SCORE, part_of, protocol_of
 
 # Packages keep their caches here, not in the home folder, which is small on clusters; jobs inherit it.
@@ -129,8 +129,13 @@ def starting_settings(wildcards):
     if given is None:
         return encoder_settings(wildcards)
     settings = {key: given[key] for key in ("class", "arguments", "head", "channels")}
-    there = os.path.exists(given["weights"])  # Snakemake names an absent input file
-    return settings | {"weights": cached_sha256(given["weights"]) if there else None}
+    return settings | {"weights": sha256_of_given(wildcards.encoder)}
+
+
+def sha256_of_given(model):
+    """Of a given network's weights; None where they are absent: Snakemake names an absent input file."""
+    weights = GIVEN_NETWORKS[model]["weights"]
+    return cached_sha256(weights) if os.path.exists(weights) else None
 
 
 def network_inputs(wildcards):

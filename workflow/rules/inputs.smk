@@ -106,6 +106,7 @@ def finetuning_protocol():
     """The protocol's switches; an error where the run's finished fine-tunings were made otherwise."""
     protocol = part_of(PROTOCOL, FINETUNING)
     settings = {"protocol": protocol, "recipe": config["finetune"], "image_size": config["image_size"]}
+    settings |= {"prepared": part_of(PROTOCOL, DATA), "source": config["pretraining"]["source"]}
     check_same_run(workflow.pathvars.apply("<run>/finetune"), settings | {"precision": config["precision"]})
     return protocol
 

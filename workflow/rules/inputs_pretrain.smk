@@ -129,6 +129,9 @@ def pretraining_settings(wildcards):
     """What the cards of a pretraining's checkpoints must say."""
     values = recipe(config, wildcards.encoder, wildcards.scheme)
     settings = {"recipe": values, "encoder": encoder_settings(wildcards), "precision": config["precision"]}
+    before = continued(wildcards)
+    if before and os.path.exists(before):
+        settings["start"] = cached_sha256(before)
     return settings | {"inputs": network_inputs(wildcards), "image_size": config["image_size"]}
 
 
@@ -136,6 +139,8 @@ def pretraining_recipe(wildcards):
     """The recipe; an error where finished checkpoints were made otherwise, so that they are never lost unasked."""
     settings = pretraining_settings(wildcards)
     check_unchanged(checkpoint_folder(wildcards), settings, source_of(wildcards)["index"])
+    if rate_file(wildcards):
+        check_rate(checkpoint_folder(wildcards), GRID["development"], GRID["targets"])
     return settings["recipe"]
 
 

@@ -50,6 +50,7 @@ rule score_model:
         components=config["score"]["components"],
         seed=config["score"]["seed"],
         inputs=network_inputs,
+        made_of=[VARIANT, config["pretraining"]["source"]],  # so that other data or networks are scored again
     script:
         "../scripts/pool/score_model.py"
 
@@ -78,6 +79,7 @@ use rule score_model as score_given with:
         components=config["score"]["components"],
         seed=config["score"]["seed"],
         inputs="standardised",
+        made_of=lambda wildcards: [VARIANT, sha256_of_given(wildcards.model)],
 
 
 rule judge_pool:

@@ -48,5 +48,6 @@ rule score_checkpoints:
         components=config["score"]["components"],
         seed=config["score"]["seed"],
         inputs=network_inputs,
+        made_of=[VARIANT, config["pretraining"]["source"]],  # so that other data or checkpoints are scored again
     script:
         "../scripts/score/score_checkpoints.py"

@@ -10,9 +10,10 @@ from PIL import Image
 from tests.lib.finetune.test_finetune import prepared
 from workflow.lib.data.generate import generate
 from workflow.lib.data.index import index_source
+from workflow.lib.data.prepared import hash_of_tested, load_prepared
 from workflow.lib.data.source import load_source
 from workflow.lib.data.training_images import list_training_images
-from workflow.lib.job.run import UserError, write_json
+from workflow.lib.job.run import UserError, read_json, write_json
 
 REGISTRY = Path(__file__).parents[3] / "workflow/registry/datasets.tsv"
 
@@ -89,3 +90,4 @@ def test_the_training_images_of_a_target_hold_no_test_image(tmp_path: Path) -> N
         if "masks" not in str(path)
     }
     assert written == {10, 30}
+    assert read_json(places["source.json"])["held_out"] == {"squares": hash_of_tested(load_prepared(data))}

@@ -12,7 +12,7 @@ import torch
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
-from workflow.lib.data.prepared import load_prepared, truths_of
+from workflow.lib.data.prepared import hash_of_tested, load_prepared, truths_of
 from workflow.lib.finetune import batches
 from workflow.lib.finetune import finetune as module
 from workflow.lib.finetune.batches import (
@@ -140,6 +140,7 @@ def job(tmp_path: Path) -> dict[str, Any]:
         "protocol": PROTOCOLS["sound"],
         "inputs": "standardised",
         "precision": "float32",
+        "source": "ImageNet",
         "device": "cpu",
         "threads": 1,
     }
@@ -587,3 +588,37 @@ def test_micro_batches_keep_the_steps_and_their_size(job: dict[str, Any], tmp_pa
     assert "micro_batch: 1" in halves.shrink and "2 images of 16 pixels" in halves.forward
     finetune_network(output_folder=tmp_path / "out", **(job | {"recipe": RECIPE | {"micro_batch": 2}}))
     assert read_json(tmp_path / "out" / "card.json")["runs"][0]["recipe"]["micro_batch"] == 2
+
+
+def test_a_checkpoint_that_saw_test_images_is_refused(job: dict[str, Any], tmp_path: Path) -> None:
+    [weights] = job["weights"]
+    card = {"epoch": 3, "accuracy": None}
+    for split, held_out in (
+        ("same", hash_of_tested(load_prepared(job["data_folder"]))),
+        ("other", "before the split changed"),
+    ):
+        write_checkpoint(
+            build_classifier(ENCODER, 10, use="simple", seed=1), weights, card | {"held_out": {"squares": held_out}}
+        )
+        if split == "same":
+            finetune_network(output_folder=tmp_path / split, **job)
+            continue
+        with pytest.raises(UserError, match="test split of target squares has changed since this checkpoint") as error:
+            finetune_network(output_folder=tmp_path / split, **job)
+        assert "leakage" in str(error.value) and f"rm -r {weights.parent}" in str(error.value)
+
+
+def test_an_interrupted_training_does_not_go_on_with_another_split(
+    job: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("workflow.lib.finetune.finetune.SAVE_EVERY", 0.0)
+        patch.setattr("workflow.lib.finetune.finetune.evaluate", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            finetune_network(output_folder=tmp_path / "out", **job)
+    items = pd.read_csv(job["data_folder"] / "items.csv")
+    items["part"] = items["part"].replace({"train": "test", "test": "train"})
+    items.to_csv(job["data_folder"] / "items.csv", index=False)
+    with caplog.at_level("INFO", "medseg"):
+        finetune_network(output_folder=tmp_path / "out", **job)
+    assert "belongs to other settings" in caplog.text

@@ -57,7 +57,8 @@ def test_score_and_dice_are_of_the_longest_length_of_every_network(tmp_path: Pat
     both = pd.concat([transfer(), transfer().assign(epochs=3, dice=0.1)])
     assert pool_members(both).equals(pool_members(transfer()))
 
-    both.assign(seconds=1.0, images_seen=100.0, validation="0.5").to_csv(tmp_path / "transfer.csv", index=False)
+    given = both.assign(seconds=1.0, images_seen=100.0, validation="0.5", classes_lacking="")
+    given.to_csv(tmp_path / "transfer.csv", index=False)
     files = []
     for source in QUALITY:
         names: dict[str, Any] = {

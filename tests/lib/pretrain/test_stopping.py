@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import signal
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -269,7 +270,7 @@ def test_a_kill_between_a_check_and_its_state_leaves_no_trace_of_the_check(
 
 
 def test_other_rules_do_not_go_on_with_a_killed_pretraining(
-    job: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    job: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         scores(patch, 0, 1, 2)
@@ -277,9 +278,15 @@ def test_other_rules_do_not_go_on_with_a_killed_pretraining(
         with pytest.raises(KeyboardInterrupt):
             pretrain_until(folder=tmp_path / "seed5", **job)
     scores(monkeypatch, 5, 4, 3, 2)
-    with caplog.at_level("INFO", "medseg"):
-        pretrain_until(folder=tmp_path / "seed5", **job | {"stopping": RULE | {"patience": 1}})
-    assert "belongs to other settings" in caplog.text
+    one = job | {"stopping": RULE | {"patience": 1}}
+    with pytest.raises(
+        UserError, match=r"(?s)unfinished training has other settings.*rm -r (.*seed5\.resume)"
+    ) as error:
+        pretrain_until(folder=tmp_path / "seed5", **one)
+    assert list((tmp_path / "seed5.resume").glob("state-*.pt")), "nothing is lost unasked"
+    assert str(tmp_path / "seed5.resume") in str(error.value)
+    shutil.rmtree(tmp_path / "seed5.resume")
+    pretrain_until(folder=tmp_path / "seed5", **one)
     assert read_json(tmp_path / "seed5/decision.json")["last_epoch"] == 2
 
 

@@ -129,6 +129,24 @@ def test_a_task_can_continue_from_another_encoder(job: dict[str, Any], tmp_path:
     assert json.loads((tmp_path / "on/epoch2.json").read_text())["start"]
 
 
+def test_test_splits_of_sources_are_held_out_along_the_chain(job: dict[str, Any], tmp_path: Path) -> None:
+    def say(path: Path, held_out: dict[str, str]) -> None:
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"held_out": held_out}))
+
+    job["recipe"] = RECIPE | {"task": "masked"}
+    source = Path(job["source_card"])
+    say(source, {"ACDC": "split 1"})
+    pretrain_encoder(folder=tmp_path / "first", **job)
+    start = tmp_path / "first/epoch2.safetensors"
+    say(source, {"IDRiD": "split 2"})
+    pretrain_encoder(folder=tmp_path / "later", start=start, **job)
+    card = json.loads((tmp_path / "later/epoch2.json").read_text())
+    assert card["held_out"] == {"ACDC": "split 1", "IDRiD": "split 2"}
+    say(source, {"ACDC": "another split"})
+    with pytest.raises(UserError, match="test split of target ACDC has changed"):
+        pretrain_encoder(folder=tmp_path / "leak", start=start, **job)
+
+
 def test_image_and_mask_are_cropped_and_flipped_together(job: dict[str, Any]) -> None:
     views = views_of(job, "segmentation")
     for index in range(len(views)):

@@ -19,7 +19,7 @@ from workflow.lib.study.config import (
     pretrain_variant,
     recipe,
 )
-from workflow.lib.study.guards import check_not_computed, check_same_run, check_unchanged
+from workflow.lib.study.guards import check_not_computed, check_rate, check_same_run, check_unchanged
 from workflow.lib.study.protocol import PROTOCOLS, Protocol, protocol_of
 
 ROOT = Path(__file__).parents[3]
@@ -206,6 +206,18 @@ def test_a_finished_pretraining_is_not_repeated_with_other_settings(tmp_path: Pa
         check_unchanged(tmp_path, {**settings, "recipe": {"learning_rate": 0.2, "batch": 4}}, images)
     for word in ("{'learning_rate': 0.1}", "{'learning_rate': 0.2}", str(tmp_path), f"rm -r {tmp_path}"):
         assert word in str(error.value)
+
+
+def test_a_learning_rate_chosen_on_a_judged_target_is_refused(tmp_path: Path) -> None:
+    check_rate(tmp_path, ["IDRiD"], ["ACDC"])  # nothing finished yet
+    write_json(
+        tmp_path / "epoch1.json", {"rate": {"chosen": 0.1, "dice": {"0.1": {"IDRiD": 0.5}, "0.2": {"IDRiD": 0.4}}}}
+    )
+    check_rate(tmp_path, ["IDRiD"], ["ACDC"])
+    for development, targets in ((["ACDC"], ["IDRiD"]), (["IDRiD"], ["IDRiD"]), (["IDRiD", "ACDC"], [])):
+        with pytest.raises(UserError, match="chosen on other targets") as error:
+            check_rate(tmp_path, development, targets)
+        assert "IDRiD in its cards" in str(error.value) and f"rm -r {tmp_path}" in str(error.value)
 
 
 def test_deposited_tables_do_not_replace_a_computed_run(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from tests.lib.tables.synthetic_run import write_run
 from workflow.lib.job.run import UserError
 from workflow.lib.tables.audit import audit_downstream, audit_robustness, write_audit
 from workflow.lib.tables.audit_text import COLUMNS, KINDS, REFUSED
-from workflow.lib.tables.headed import head_of, read_table
+from workflow.lib.tables.headed import head_of, read_table, write_table
 from workflow.lib.tables.read import read_downstream, read_robustness
 
 Change = Callable[[pd.DataFrame], pd.DataFrame]
@@ -356,3 +356,10 @@ def test_long_lists_name_the_first_places_and_count_all(tmp_path: Path) -> None:
     changed(downstream, lambda table: pd.concat([table, table.iloc[:25]]))
     row = audit(tmp_path)[0].iloc[0]
     assert row["count"] == 25 and row["where"].count("line") == 10 and row["where"].endswith("and 15 more places")
+
+
+def test_a_mark_within_a_table_is_no_comment(tmp_path: Path) -> None:
+    table = pd.DataFrame({"class": ["lesion #2", "#3"], "dice": [0.5, 0.25]})
+    write_table(table, tmp_path / "t.csv", "What it says: # too.\nAnd not.")
+    assert read_table(tmp_path / "t.csv").equals(table)
+    assert head_of(tmp_path / "t.csv") == "What it says: # too.\nAnd not."

@@ -120,6 +120,25 @@ def test_state_of_other_settings_is_not_resumed(tmp_path: Path) -> None:
     assert torch.equal(fresh.model.get_parameter("0.weight"), started_again.model.get_parameter("0.weight"))
 
 
+def test_state_of_other_settings_is_kept_where_that_is_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        train(plan(at=(3, 2)), tmp_path, "other")
+    with pytest.raises(UserError, match=r"(?s)other settings.*2 finished epochs.*rm -r"):
+        train(plan(), tmp_path, "same", discard=False)
+    assert len(train(plan(), tmp_path, "other", discard=False)) == 4
+
+
+def test_a_warning_in_the_last_step_is_obeyed_by_the_next_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warned: list[int] = []
+    monkeypatch.setattr("workflow.lib.training.engine.WARNED", warned)
+    train(plan(1, at=(1, 4), do=warn), tmp_path / "first", "same")  # the last micro-batch of the last step
+    assert warned == [signal.SIGURG]
+    with pytest.raises((UserError, SystemExit)):
+        train(plan(), tmp_path / "second", "same", slot_used=True)
+
+
 def test_accumulated_steps_equal_whole_batches(tmp_path: Path) -> None:
     history = train(plan(1), tmp_path, "x")
     assert history["learning_rate"].iloc[0] == pytest.approx(0.1 / 3)  # 5 micro-batches in steps of 2: three steps
@@ -132,6 +151,7 @@ def test_told_to_end_it_saves_within_the_epoch_and_goes_on_bit_identical(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: tuple[int, int], signal_sent: Callable[[], None], every: int
 ) -> None:
     monkeypatch.setitem(engine.READ_EVERY, "cpu", every)
+    monkeypatch.setattr(engine, "WARNED", [])
     whole, told, resumed = plan(), plan(at=at, do=signal_sent), plan()
     expected = train(whole, tmp_path / "a", "same")
     if at == (4, 4):  # the very last step: there is nothing left to save

@@ -9,7 +9,7 @@ import pandas as pd
 from PIL import Image
 
 from workflow.lib.data.copies import copies, prints_of_parts, warn_of_pairs
-from workflow.lib.data.prepared import load_prepared
+from workflow.lib.data.prepared import hash_of_tested, load_prepared
 from workflow.lib.job.run import UserError, atomic_path, read_json, write_json
 
 PARTS = {"train": "train", "validation": "val"}  # of the target, and of the source
@@ -63,7 +63,8 @@ def list_training_images(
             temporary, index=False, compression={"method": "gzip", "mtime": 0}
         )
     card = {"dataset": data.card["target"], "origin": "target", "layout": "target", "folder": os.path.abspath(folder)}
-    write_json(source, card | {"files": [], "mask_classes": data.card["classes"]})
+    held_out = {data.card["target"]: hash_of_tested(data)}
+    write_json(source, card | {"files": [], "mask_classes": data.card["classes"], "held_out": held_out})
 
 
 def _warn_of_tested(target: str, others: Sequence[tuple[str, str, str]]) -> None:

@@ -12,13 +12,13 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from workflow.lib.data.prepared import Prepared, load_prepared, truths_of
+from workflow.lib.data.prepared import Prepared, check_held_out, load_prepared, truths_of
 from workflow.lib.finetune.batches import TrainItems, items_per_epoch, lasting, training_patches
 from workflow.lib.finetune.evaluate import evaluate, evaluation_tiles, selection_dice
 from workflow.lib.finetune.kept import PREDICTIONS, blank_labels, write_predictions
 from workflow.lib.finetune.start import freeze, starting_card, transfer
 from workflow.lib.finetune.subsets import classes_lacking, training_patients
-from workflow.lib.job.run import UserError, atomic_path, derive_seed, hash_of, read_json, write_json
+from workflow.lib.job.run import UserError, atomic_path, derive_seed, hash_of, read_json, sha256_of, write_json
 from workflow.lib.networks.build import build_segmenter
 from workflow.lib.networks.checkpoint import provenance, trained_as
 from workflow.lib.networks.given import starting_network
@@ -106,6 +106,7 @@ def finetune_seed(
     inputs: str,
     precision: str,
     computed_in: str,
+    source: str,
     device: str,
     threads: int,
     of: tuple[int, int] = (0, 1),
@@ -118,7 +119,8 @@ def finetune_seed(
     `names`: target, freeze (frozen | tuned), encoder, scheme, pretrain_seed, epochs, seed, transfer, patients and draw (see
     `Way`); they go into the card.
     encoder: what its network is built from; or, of a given network, `class`, `arguments`, `head` and `channels`.
-    `inputs`: what the network sees (unchanged | standardised). precision: as asked for (auto | ...), and as it is `computed_in`.
+    `inputs`: what the network sees (unchanged | standardised). precision: as asked for (auto | ...), and as it is `computed_in`;
+    source: the name of the config's pretraining.source.
     of, slot_used: as for `train`.
     The epoch with the highest validation Dice is evaluated on the test split; where the protocol's validation is
     `test_split`, that is the same part, as in the study. Raises `UserError` for a checkpoint that does not fit, or data
@@ -133,8 +135,9 @@ def finetune_seed(
     settings |= {
         "computed_in": computed_in,
         "checkpoint": checkpoint["sha256"],
-        "data": {**data.card["arrays"], "truth": data.card["truth"]},
+        "data": {**data.card["arrays"], "truth": data.card["truth"], "items": sha256_of(data_folder / "items.csv")},
     }
+    check_held_out(checkpoint, data, weights)
     if _is_finished(output_folder / "card.json", hash_of(settings)):
         return False
     # Opened before the training, as a missing file should not end it.
@@ -183,6 +186,8 @@ def finetune_seed(
     table, metrics = evaluate(network, test, recipe["batch"], computed_in, protocol, truth, keep)
     card = settings | {
         "config_hash": hash_of(settings),
+        "prepared": data.card["protocol"],
+        "source": source,
         "best epoch": int(history.loc[history["validation dice"][::-1].idxmax(), "epoch"]),
         "pretraining": {key: checkpoint[key] for key in ("epoch", "accuracy")},
         "patients": len(patients),

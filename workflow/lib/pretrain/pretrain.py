@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from workflow.lib.data.source import load_source
-from workflow.lib.job.run import atomic_path, derive_seed, hash_of, read_json, sha256_of
+from workflow.lib.job.run import UserError, atomic_path, derive_seed, hash_of, read_json, sha256_of
 from workflow.lib.networks.build import build_classifier, load_encoder
 from workflow.lib.networks.checkpoint import write_checkpoint
 from workflow.lib.networks.weights import check_checkpoint
@@ -75,7 +75,7 @@ def pretrain_encoder(*, folder: str | Path, keep: list[int], **training: Any) ->
             write_checkpoint(plan.model, resume / f"epoch{card['epoch']}.safetensors", card)
         return measured
 
-    history = train(dataclasses.replace(plan, after_epoch=after_epoch), resume, config_hash)
+    history = train(dataclasses.replace(plan, after_epoch=after_epoch), resume, config_hash, discard=False)
     if rank():
         return
     _publish(resume, folder, keep)
@@ -136,6 +136,11 @@ def pretraining(
         "computed_in": precision,
         "index": sha256_of(index),
     } | ({"start": sha256_of(start)} if start else {})
+    before: dict[str, Any] = (
+        read_json(Path(start).with_suffix(".json")) if start else {"images_seen": 0, "seconds": 0.0}
+    )
+    if held_out := _held_out(read_json(source_card), before, start):
+        settings["held_out"] = held_out
     if rate:
         settings["rate"] = read_json(rate)
         recipe = {**recipe, "learning_rate": settings["rate"]["chosen"]}
@@ -173,9 +178,6 @@ def pretraining(
         precision=precision,
     )
     log.info("%d training images, %d steps per epoch, %d epochs", len(train_images), plan.steps_per_epoch, plan.epochs)
-    before: dict[str, Any] = (
-        read_json(Path(start).with_suffix(".json")) if start else {"images_seen": 0, "seconds": 0.0}
-    )
     return plan, settings, Seen(len(train_images), before.get("images_seen"), before.get("seconds"))
 
 
@@ -242,6 +244,21 @@ def pretraining_plan(
         shrink=f"set micro_batch: {max(1, recipe['micro_batch'] // 2)} under schemes (per_encoder): gradients are accumulated"
         f" to the batch of {recipe['batch']}; batch-norm then sees other micro-batches, so training starts again",
     )
+
+
+def _held_out(source: Mapping[str, Any], before: Mapping[str, Any], start: object) -> dict[str, str]:
+    """`tested` of every target whose other images are pretrained on, now or by the checkpoint `start` (its card: before).
+    Raises `UserError` where both know a target with different test splits."""
+    now, then = source.get("held_out", {}), before.get("held_out", {})
+    if changed := [target for target in now.keys() & then.keys() if now[target] != then[target]]:
+        raise UserError(
+            f"the test split of target {changed[0]} has changed since the checkpoint to continue from was pretrained",
+            found="test cases that it may have seen (leakage)",
+            expected="the test split of that time",
+            where=start,
+            next="restore the split (data.split_seed, fractions, groups, files); or pretrain the scheme that comes first again",
+        )
+    return {**then, **now}
 
 
 def random_weights(

@@ -87,7 +87,7 @@ def pretrain_until(
         sum_over_processes([decided])
         return decided.item() > 0
 
-    history = train(dataclasses.replace(plan, after_epoch=after_epoch, ends=ends), resume, fingerprint)
+    history = train(dataclasses.replace(plan, after_epoch=after_epoch, ends=ends), resume, fingerprint, discard=False)
     if rank():
         return
     rows = _rows(history)

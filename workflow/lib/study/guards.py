@@ -1,5 +1,6 @@
 """What protects finished results: jobs whose results exist are not done again under other settings."""
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def check_same_run(folder: str | Path, settings: dict[str, Any]) -> None:
     """
     path = next(Path(folder).glob("**/epoch*-seeds*/card.json"), None)
     card = read_json(path)["runs"][0] if path else {}
-    changed = [key for key, value in settings.items() if path and card.get(key) != value]
+    changed = [key for key, value in settings.items() if key in card and card[key] != value]
     if changed:
         raise UserError(
             "a run has finished fine-tunings with other settings than the config",
@@ -56,6 +57,24 @@ def check_same_run(folder: str | Path, settings: dict[str, Any]) -> None:
             expected="; ".join(f"{key} {settings[key]}, as the config says" for key in changed),
             where=path,
             next=f"give this run another name (`run` in the config); or rm -r {folder} to repeat it; or restore the config",
+        )
+
+
+def check_rate(folder: str | Path, development: Sequence[str], targets: Sequence[str]) -> None:
+    """Refuse checkpoints whose learning rate was chosen on other targets than the config's, above all on one that it judges.
+
+    folder: <pretrain>/{encoder}/{scheme}/seed{n}. Raises `UserError`.
+    """
+    path = next(Path(folder).glob("epoch*.json"), None)
+    rate = read_json(path).get("rate") if path else None
+    judged = set(next(iter(rate["dice"].values()))) if rate else set(development)
+    if judged != set(development) or judged & set(targets):
+        raise UserError(
+            "the learning rate of a finished pretraining was chosen on other targets",
+            found=f"{', '.join(sorted(judged))} in its cards",
+            expected=f"study.development: {', '.join(development)}, none of them among study.targets",
+            where=folder,
+            next=f"give the scheme another name; or rm -r {folder} to choose and train again; or restore the config",
         )
 
 

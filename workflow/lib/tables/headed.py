@@ -1,5 +1,6 @@
 """Tables of a run: CSV whose first lines, beginning with `#`, say what is estimated and what the intervals leave out."""
 
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ def write_table(frame: pd.DataFrame, path: str | Path, head: str) -> None:
 def read_table(path: str | Path, **options: Any) -> pd.DataFrame:
     """Read such a table; `options` of pandas.read_csv. Raises `UserError` when it is unreadable."""
     try:
-        return pd.read_csv(path, comment="#", **options)
+        with open(path) as file:
+            head = sum(1 for _ in takewhile(lambda line: line.startswith("#"), file))
+        return pd.read_csv(path, skiprows=head, **options)
     except (ValueError, OSError) as error:
         raise UserError(
             "unreadable table of a run",
@@ -30,5 +33,5 @@ def read_table(path: str | Path, **options: Any) -> pd.DataFrame:
 
 def head_of(path: str | Path) -> str:
     """The lines above a table, without their marks."""
-    lines = Path(path).read_text().splitlines()
-    return "\n".join(line.removeprefix("#").strip() for line in lines if line.startswith("#"))
+    lines = takewhile(lambda line: line.startswith("#"), Path(path).read_text().splitlines())
+    return "\n".join(line.removeprefix("#").strip() for line in lines)

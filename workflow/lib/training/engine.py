@@ -70,13 +70,14 @@ def train(
     save_every: float = 0.0,
     of: tuple[int, int] = (0, 1),
     slot_used: bool = False,
+    discard: bool = True,
 ) -> pd.DataFrame:
     """Train, and return the history: epoch, loss, learning_rate, seconds (of training) and what `after_epoch` adds.
 
     The state goes to `resume` after an epoch, at most every `save_every` seconds, and when the process is asked to end:
     by SIGTERM or Ctrl-C, or by SIGURG, the warning before the time limit, after which the job requeues itself. A state of
     the same `fingerprint` (settings and data) is continued, also within an epoch; of other settings, the whole folder is
-    discarded with a log line.
+    discarded with a log line, or (discard False) an error.
 
     of: of a job with several equal trainings, how many come before this one, and how many there are, for the progress shown;
     slot_used: whether this process has finished one of them. Raises `UserError` when the state is damaged, the loss is not
@@ -92,7 +93,7 @@ def train(
         )
     if rank():
         wait_for_all()  # the first process may discard the folder
-    position = restore_state(resume, fingerprint, plan.model, plan.optimizer)
+    position = restore_state(resume, fingerprint, plan.model, plan.optimizer, discard=discard)
     if not rank():
         wait_for_all()
     done = len(position.history) * plan.steps_per_epoch + len(position.losses)
@@ -235,8 +236,13 @@ def _seed(device: torch.device, seed: int) -> None:
 def _signals() -> Iterator[list[int]]:
     """Collect the signals that tell the process to end, so that it can finish its step and save."""
     received = WARNED.copy()
-    kinds = (signal.SIGTERM, signal.SIGINT, signal.SIGURG)
-    before = {kind: signal.signal(kind, lambda number, _: received.append(number)) for kind in kinds}
+
+    def note(number: int, _: Any) -> None:
+        received.append(number)
+        if number == signal.SIGURG:  # where this training ends before it is obeyed, it is for the next one
+            WARNED.append(number)
+
+    before = {kind: signal.signal(kind, note) for kind in (signal.SIGTERM, signal.SIGINT, signal.SIGURG)}
     try:
         yield received
     finally:
@@ -262,6 +268,7 @@ def _leave(
     plan: Plan, position: Position, resume: Path, fingerprint: str, received: list[int], progressed: bool
 ) -> NoReturn:
     """Save, and end this process: requeued where the time limit is near, with an error otherwise."""
+    WARNED.clear()  # obeyed
     _save(plan, position, resume, fingerprint)
     place = f"after epoch {position.epoch - 1}, step {len(position.losses)}"
     refused = ""

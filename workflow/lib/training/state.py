@@ -51,11 +51,13 @@ def save_state(
     return path
 
 
-def restore_state(folder: Path, fingerprint: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> Position:
+def restore_state(
+    folder: Path, fingerprint: str, model: nn.Module, optimizer: torch.optim.Optimizer, *, discard: bool = True
+) -> Position:
     """Load the newest undamaged state into `model` and `optimizer`, and return where it stands; the beginning without one.
 
     A damaged state is named in the log and left out. States of another fingerprint (settings or data) are discarded with
-    the whole folder. Raises `UserError` when there are states and all of them are damaged.
+    the whole folder, or (discard False) an error. Raises `UserError` when there are states and all of them are damaged, too.
     """
     states = saved_states(folder)
     for path in states:
@@ -64,6 +66,8 @@ def restore_state(folder: Path, fingerprint: str, model: nn.Module, optimizer: t
             continue
         state = torch.load(path, map_location="cpu", weights_only=True)
         if state["fingerprint"] != fingerprint:
+            if not discard:
+                raise _of_other_settings(folder, len(state["position"]["history"]))
             log.info("resume state in %s belongs to other settings: training starts from the beginning", folder)
             discard_resume(folder)
             return Position()
@@ -79,6 +83,16 @@ def restore_state(folder: Path, fingerprint: str, model: nn.Module, optimizer: t
             next=f"rm -r {folder}, then run the same command again: this training starts from the beginning",
         )
     return Position()
+
+
+def _of_other_settings(folder: Path, epochs: int) -> UserError:
+    return UserError(
+        "an unfinished training has other settings, images or precision than this job",
+        found=f"{epochs} finished epochs of the other training",
+        expected="the settings with which it began",
+        where=folder,
+        next=f"restore the config (or name a precision, on a cluster of mixed hardware); or rm -r {folder} to start again",
+    )
 
 
 def saved_states(folder: Path) -> list[Path]:

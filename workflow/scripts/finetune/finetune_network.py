@@ -12,6 +12,7 @@ finetune_network(
     weights=[Path(path) for path in snakemake.input.weights],
     output_folder=Path(snakemake.output.card).parent,
     job=Finetuning.of(snakemake.wildcards),
+    source=snakemake.config["pretraining"]["source"],  # no param: runs that do not know it are not repeated
     device=snakemake.config["device"],
     threads=snakemake.threads,
     **snakemake.params,

@@ -12,5 +12,5 @@ score_model(
     output=Path(snakemake.output.scores),
     device=snakemake.config["device"],
     threads=snakemake.threads,
-    **snakemake.params,
+    **{name: value for name, value in snakemake.params.items() if name != "made_of"},
 )

@@ -14,5 +14,5 @@ score_checkpoints(
     target=snakemake.wildcards.target,
     device=snakemake.config["device"],
     threads=snakemake.threads,
-    **snakemake.params,
+    **{name: value for name, value in snakemake.params.items() if name != "made_of"},
 )
