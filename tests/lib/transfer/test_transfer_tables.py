@@ -10,7 +10,7 @@ import pytest
 
 from workflow.lib.paper.figures import draw_figure
 from workflow.lib.paper.tables import set_table
-from workflow.lib.transfer.effects import EVERYWHERE, at_budget, effects, with_measures, write_effects
+from workflow.lib.transfer.effects import ALL_TASKS, EVERYWHERE, at_budget, effects, with_measures, write_effects
 from workflow.lib.transfer.patients import equivalent, learning_curves, write_learning_curves
 
 GAIN = {
@@ -174,3 +174,16 @@ def test_a_slower_run_stays_with_the_others_of_its_scheme() -> None:
     at_time = at_budget(frame, "time")
     assert set(at_time.loc[at_time["task"] == "classification", "pretrain_seed"]) == {1, 2, 3}
     assert set(at_time.loc[at_time["task"] == "classification", "epochs"]) == {3}
+
+
+def test_frozen_encoders_are_compared_with_trainable_ones_and_tasks_are_joined() -> None:
+    trainable = table()
+    found = effects(pd.concat([trainable, trainable.assign(freeze=True, dice=trainable["dice"] - 0.1)]))
+    names = {"against": "trainable", "dataset": EVERYWHERE, "patients": 0, "budget": "images", "measure": "dice"}
+    frozen = row(found, **names, scheme="segmentation", transfer="both")
+    assert bool(frozen["freeze"]) and frozen["estimate"] == pytest.approx(-0.1, abs=1e-9)
+    assert row(found, **names, scheme="random")["estimate"] == pytest.approx(-0.1, abs=1e-9)
+    names |= {"against": "none", "transfer": "encoder", "freeze": False}
+    alone = [row(found, **names, scheme=task)["estimate"] for task in ("classification", "segmentation")]
+    joined = row(found, **names, scheme=ALL_TASKS)
+    assert joined["estimate"] == pytest.approx(np.mean(alone), abs=1e-9) and joined["verdict"] == "better"

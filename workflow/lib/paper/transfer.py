@@ -11,7 +11,7 @@ from workflow.lib.paper import style
 from workflow.lib.study.checkpoints import BOTH, DECODER, ENCODER, NONE
 from workflow.lib.tables.headed import read_table
 from workflow.lib.tables.transfer import ALL, read_transfer
-from workflow.lib.transfer.effects import EVERYWHERE, at_budget
+from workflow.lib.transfer.effects import ALL_TASKS, EVERYWHERE, at_budget
 
 TASKS = [
     "classification",
@@ -24,6 +24,7 @@ TASKS = [
 ]
 COLOURS = dict(zip(TASKS, style.TASK_COLOURS, strict=True)) | {NONE: style.GREY}
 LOOK = {ENCODER: ("o", "full"), BOTH: ("s", "full"), DECODER: ("^", "none")}
+LABEL = {ENCODER: "", BOTH: " + decoder", DECODER: ": decoder"}
 WORDS = {ENCODER: "encoder", BOTH: "encoder and decoder", DECODER: "decoder alone", NONE: "random weights"}
 ENDS = ["low", "high"]
 NOTE = "95 % t interval over pretraining runs, fine-tuning seeds and draws of patients"
@@ -35,7 +36,7 @@ def transfer_gain(transfer_effects: str, *, pdf: str, png: str, csv: str) -> Non
     table = read_table(transfer_effects, keep_default_na=True)
     chosen = (table["against"] == NONE) & (table["measure"] == "dice") & (table["budget"] == "images")
     most = ALL if (table["patients"] == ALL).any() else table["patients"].max()
-    data = table[chosen & (table["patients"] == most)]
+    data = table[chosen & (table["patients"] == most) & (table["task"] != ALL_TASKS)]
     data = data[["dataset", "encoder", "freeze", "scheme", "task", "transfer", "estimate", *ENDS]]
     if data.empty:
         return style.nothing_to_draw("nothing is compared with random weights", pdf=pdf, png=png, csv=csv)
@@ -57,7 +58,7 @@ def transfer_gain(transfer_effects: str, *, pdf: str, png: str, csv: str) -> Non
             marker, fill = LOOK[one.transfer]
             axis.plot([one.low, one.high], [place, place], color=COLOURS[one.task], linewidth=1.2)
             axis.plot(one.estimate, place, marker, color=COLOURS[one.task], fillstyle=fill, markersize=4.5)
-        axis.set_yticks(range(len(starts)), [scheme.replace("_", " ") for scheme, _ in starts])
+        axis.set_yticks(range(len(starts)), [scheme.replace("_", " ") + LABEL[transfer] for scheme, transfer in starts])
         axis.set_ylim(len(starts) - 0.4, -0.6)
         axis.grid(axis="y", visible=False)
         if column == 0:

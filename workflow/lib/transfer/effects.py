@@ -1,6 +1,6 @@
 """What a task of pretraining and a transfer gain: over random weights, over the encoder alone, over classification."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,17 @@ from workflow.lib.tables.transfer import read_transfer
 UNITS = ["pretrain_seed", "seed", "draw"]  # what an interval is over
 PLACE = ["dataset", "encoder", "freeze", "patients"]  # where starts are compared
 START = ["scheme", "task", "source", "transfer"]
+VALUES = ["value", "epochs", "images_seen", "seconds"]
 MEASURES = ("dice", "area", "epochs_to_threshold")
 BUDGETS = ("images", "time")
-EVERYWHERE = "all targets"
+EVERYWHERE, ALL_TASKS = "all targets", "all tasks"
+TRAINABLE = "trainable"
 SHARE = 0.95  # of the Dice of random weights: the threshold
 
 HEAD = f"""\
 What a start of fine-tuning gains, paired by fine-tuning seed and draw of patients. against: none, random weights; encoder, the
-same checkpoint without its decoder; classification, the encoder of classification on the same budget.
+same checkpoint without its decoder; classification, the encoder of classification on the same budget; trainable, the same start
+with a trainable encoder. task: {ALL_TASKS}, the mean of those that have the transfer.
 measure: dice, of the test split; area, mean validation Dice over the epochs of fine-tuning; epochs_to_threshold, epochs until the
 validation Dice first reaches {SHARE:.0%} of what random weights of the same target, encoder, way and patients reach in the end
 (their mean over seeds); a run that never does counts as one epoch more than there are. patients: 0 is all.
@@ -92,7 +95,34 @@ def contrasts(frame: pd.DataFrame, measure: str) -> Iterator[tuple[dict[str, Any
             both = part.merge(base, on=keys, suffixes=("", "_base"))
             both["value"] = both[measure] - both[f"{measure}_base"]
             if len(both := both.dropna(subset="value")):
-                yield start, against, both[[*PLACE, *UNITS, "value", "epochs", "images_seen", "seconds"]]
+                yield start, against, both[[*PLACE, *UNITS, *VALUES]]
+    yield from _frozen(frame, measure)
+
+
+def _frozen(frame: pd.DataFrame, measure: str) -> Iterator[tuple[dict[str, Any], str, pd.DataFrame]]:
+    """For every start with a frozen encoder, its difference from the same with a trainable one."""
+    frozen = frame["freeze"].astype(bool)
+    keys = [*(column for column in PLACE if column != "freeze"), *START, *UNITS]
+    both = frame[frozen].merge(frame.loc[~frozen, [*keys, measure]], on=keys, suffixes=("", "_base"))
+    both["value"] = both[measure] - both[f"{measure}_base"]
+    for names, part in both.dropna(subset="value").groupby(START):
+        yield dict(zip(START, names, strict=True)), TRAINABLE, part[[*PLACE, *UNITS, *VALUES]]
+
+
+def _over_tasks(
+    found: Sequence[tuple[dict[str, Any], str, pd.DataFrame]],
+) -> Iterator[tuple[dict[str, Any], str, pd.DataFrame]]:
+    """The same of all tasks together, for every transfer and what it is compared with, where there are several."""
+    pairs = dict.fromkeys((start["transfer"], against) for start, against, _ in found if against != "classification")
+    for transfer, against in pairs:
+        every = pd.concat(
+            part.assign(scheme=start["scheme"])
+            for start, other, part in found
+            if (start["transfer"], other) == (transfer, against)
+        )
+        several = every[every.groupby(PLACE)["scheme"].transform("nunique") > 1]
+        if len(several):
+            yield {"scheme": ALL_TASKS, "task": ALL_TASKS, "source": "", "transfer": transfer}, against, several
 
 
 def effects(frame: pd.DataFrame) -> pd.DataFrame:
@@ -102,7 +132,8 @@ def effects(frame: pd.DataFrame) -> pd.DataFrame:
     for budget in BUDGETS:
         chosen = at_budget(frame, budget)
         for measure in MEASURES:
-            for start, against, differences in contrasts(chosen, measure):
+            found = list(contrasts(chosen, measure))
+            for start, against, differences in [*found, *_over_tasks(found)]:
                 for place, part in _places(differences):
                     rows.append({"budget": budget, **place, **start, **_row(part, measure), "against": against})
     order = [
@@ -131,7 +162,7 @@ def _places(differences: pd.DataFrame) -> Iterator[tuple[dict[str, Any], pd.Data
         if targets < 2:
             continue
         grouped = part.groupby(UNITS)
-        mean = grouped[["value", "epochs", "images_seen", "seconds"]].mean()[grouped["dataset"].nunique() == targets]
+        mean = grouped[VALUES].mean()[grouped["dataset"].nunique() == targets]
         yield {"dataset": EVERYWHERE, **dict(zip(rest, names, strict=True))}, mean.reset_index()
 
 
