@@ -158,7 +158,14 @@ rule realdata_transfer:
         pool_figures("realdata_transfer"),
 
 
-for name in [*FIGURES, *TABLES, *TRANSFER_FIGURES, *TRANSFER_TABLES, *POOL_FIGURES, "reproduction"]:  # one figure or table by name
+for name in [
+    *FIGURES,
+    *TABLES,
+    *TRANSFER_FIGURES,
+    *TRANSFER_TABLES,
+    *POOL_FIGURES,
+    "reproduction",
+]:  # one figure or table by name
 
     rule:
         name:

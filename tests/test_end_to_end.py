@@ -135,6 +135,11 @@ def test_a_smaller_grid_makes_the_tables_again(project: Path) -> None:
         ("switches: {inputs: unchanged}", ["a finished pretraining has other settings", "standardised", "unchanged"]),
         ("finetune: {learning_rate: 0.5}", ["finished fine-tunings with other settings", "'learning_rate': 0.5"]),
         ("switches: {metrics: pooled}", ["finished fine-tunings with other settings", "pooled", "per_case"]),
+        ("switches: {images: aliased}", ["finished fine-tunings with other settings", "'aliased'", "'antialiased'"]),
+        (
+            "sources: {Third: {layout: imagenet}}\npretraining: {source: Third}",
+            ["finished fine-tunings with other settings", "source ImageNet", "source Third"],
+        ),
     ],
 )
 def test_other_settings_do_not_delete_what_is_finished(project: Path, change: str, words: list[str]) -> None:
@@ -303,7 +308,7 @@ def test_tasks_transfers_few_patients_and_a_pool(tmp_path: Path) -> None:
     # Two targets, on all and on two patients: random weights, and of either task the encoder, and encoder and decoder.
     # Of the given network both, on all patients.
     assert scores.groupby("transfer").size().to_dict() == {"none": 4, "encoder": 8, "both": 10}
-    assert set(scores["source"]) == {"", "ImageNet", "COVID-QU"}
+    assert set(scores["source"]) == {"", "ImageNet (generated)", "COVID-QU"}
     card = json.loads((folder / "results/demo/pretrain/narrow/infection/seed1/epoch1.json").read_text())
     start = json.loads((folder / "results/demo/pretrain/narrow/shapes/seed1/epoch1.json").read_text())
     assert card["start"] == start["sha256"]

@@ -155,7 +155,9 @@ def sources():
     if not trains_here():
         return []
     default = config["pretraining"]["source"]
-    return list(dict.fromkeys([default, *(config["schemes"][name]["source"] or default for name in schemes_behind(config))]))
+    return list(
+        dict.fromkeys([default, *(config["schemes"][name]["source"] or default for name in schemes_behind(config))])
+    )
 
 
 def trains_here():

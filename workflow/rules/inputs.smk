@@ -13,8 +13,8 @@ def data_origin(name):
 
 
 def named_source(source):
-    """A source of pretraining as tables name it: generated images are not what their name says."""
-    plain = data_origin(source) != "generated" or source == "generated"
+    """A source of pretraining as tables name it: generated photographs are not what their name says."""
+    plain = data_origin(source) != "generated" or source in [*config["targets"], "generated"]
     return source if plain else f"{source} (generated)"
 
 

@@ -164,7 +164,9 @@ def paper_files(wildcards):
 
 def one_product(run, name):
     folder, kinds = (
-        ("figures", ["pdf", "png", "csv"]) if name in [*FIGURES, *TRANSFER_FIGURES, *POOL_FIGURES] else ("tables", ["tex", "csv"])
+        ("figures", ["pdf", "png", "csv"])
+        if name in [*FIGURES, *TRANSFER_FIGURES, *POOL_FIGURES]
+        else ("tables", ["tex", "csv"])
     )
     return collect("<results>/{run}/{folder}/{name}.{kind}", run=run, folder=folder, name=name, kind=kinds)
 
