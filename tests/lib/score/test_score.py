@@ -245,12 +245,25 @@ def test_the_registry_and_the_schema_name_the_same_scores() -> None:
     schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
     scores = schema["properties"]["score"]["properties"]["scores"]
     assert scores["items"]["enum"] == list(SCORES) == scores["default"]
+    stops = [name for name, score in SCORES.items() if score.of != "card"]
+    assert schema["properties"]["stopping"]["properties"]["score"]["enum"] == stops
     for name, score in SCORES.items():
         assert score.better in ("higher", "lower") and score.cost and score.source, name
         assert score.needs in ("images", "labels", "source classifier", "card"), name
 
 
 def test_the_documentation_lists_every_score() -> None:
+    uses = {
+        "view": "jittered views, every level, 30 settings",
+        "level": "pixels, every level",
+        "deepest": "pixels, deepest level",
+        "levels": "pixels, all levels together",
+        "points": "points of its own, all levels together",
+        "card": "nothing",
+    }
     text = (ROOT / "docs/scores.md").read_text()
-    for name, score in SCORES.items():
-        assert f"| `{name}` | {score.needs} | {score.better} |" in text, name
+    rows = [
+        f"| `{name}` | {score.needs} | {score.better} | {uses[score.of]} | {score.cost} | {score.source} |"
+        for name, score in SCORES.items()
+    ]
+    assert "\n".join(rows) in text
