@@ -1,12 +1,14 @@
 """The tasks of pretraining: what they show a network, what they ask of it, and the checkpoints that they leave."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -254,3 +256,13 @@ def test_a_segmentation_loss_ignores_borders() -> None:
     mask[0, 0, 0] = 1
     segmentation.loss(logits, mask, {}).backward()
     assert logits.grad is not None and logits.grad.isfinite().all()
+
+
+def test_the_config_and_the_docs_know_every_task() -> None:
+    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+    schemes = schema["properties"]["schemes"]["additionalProperties"]["properties"]
+    assert schemes["task"]["enum"] == list(TASKS)
+    text = (ROOT / "docs/transfer.md").read_text()
+    for task in TASKS:
+        decoder = "yes" if task in WITH_DECODER else "no"
+        assert re.search(rf"^\| `{task}` \| .* \| {decoder} \|$", text, re.MULTILINE), task
