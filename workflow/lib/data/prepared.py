@@ -2,7 +2,7 @@
 
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -137,17 +137,3 @@ def _wrong_array(path: Path, found: object, expected: str) -> UserError:
 def hash_of_tested(data: Prepared) -> str:
     """A hash of the cases in the test split."""
     return hash_of({"test": sorted(data.items.loc[data.items["part"] == "test", "case"].astype(str).unique())})
-
-
-def check_held_out(checkpoint: Mapping[str, Any], data: Prepared, weights: Path) -> None:
-    """Refuse to evaluate on images that a checkpoint was pretrained on: where a target's images outside its test split were a
-    source, its card holds `hash_of_tested` of that time. Raises `UserError` where the split is another one now."""
-    target = data.card["target"]
-    if checkpoint.get("held_out", {}).get(target, hash_of_tested(data)) != hash_of_tested(data):
-        raise UserError(
-            f"the test split of target {target} has changed since this checkpoint was pretrained on the target's other images",
-            found="test cases that may be among them (leakage)",
-            expected="the test split of that time",
-            where=weights,
-            next=f"restore the split (data.split_seed, fractions, groups, files); or rm -r {weights.parent} to pretrain again",
-        )

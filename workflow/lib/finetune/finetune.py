@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from workflow.lib.data.prepared import Prepared, check_held_out, load_prepared, truths_of
+from workflow.lib.data.prepared import Prepared, hash_of_tested, load_prepared, truths_of
 from workflow.lib.finetune.batches import TrainItems, items_per_epoch, lasting, training_patches
 from workflow.lib.finetune.evaluate import evaluate, evaluation_tiles, selection_dice
 from workflow.lib.finetune.kept import PREDICTIONS, blank_labels, write_predictions
@@ -23,6 +23,7 @@ from workflow.lib.networks.build import build_segmenter
 from workflow.lib.networks.checkpoint import provenance, trained_as
 from workflow.lib.networks.given import starting_network
 from workflow.lib.study.checkpoints import Finetuning, written
+from workflow.lib.study.guards import check_held_out
 from workflow.lib.study.protocol import Protocol
 from workflow.lib.training.device import chosen_precision, chunks, data_loader, device_named, move_network
 from workflow.lib.training.engine import Plan, train
@@ -137,7 +138,7 @@ def finetune_seed(
         "checkpoint": checkpoint["sha256"],
         "data": {**data.card["arrays"], "truth": data.card["truth"], "items": sha256_of(data_folder / "items.csv")},
     }
-    check_held_out(checkpoint, data, weights)
+    check_held_out(checkpoint, {data.card["target"]: hash_of_tested(data)}, weights)
     if _is_finished(output_folder / "card.json", hash_of(settings)):
         return False
     # Opened before the training, as a missing file should not end it.

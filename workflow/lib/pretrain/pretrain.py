@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from workflow.lib.data.source import load_source
-from workflow.lib.job.run import UserError, atomic_path, derive_seed, hash_of, read_json, sha256_of
+from workflow.lib.job.run import atomic_path, derive_seed, hash_of, read_json, sha256_of
 from workflow.lib.networks.build import build_classifier, load_encoder
 from workflow.lib.networks.checkpoint import write_checkpoint
 from workflow.lib.networks.weights import check_checkpoint
@@ -23,6 +23,7 @@ from workflow.lib.pretrain import classification
 from workflow.lib.pretrain.scratch import on_scratch
 from workflow.lib.pretrain.tasks import TASKS
 from workflow.lib.pretrain.views import Views
+from workflow.lib.study.guards import check_held_out
 from workflow.lib.training.device import autocast, chosen_precision, chunks, data_loader, device_named, move_network
 from workflow.lib.training.distributed import one_per_node, processes, rank, sum_over_processes
 from workflow.lib.training.engine import Plan, float32, train
@@ -139,7 +140,10 @@ def pretraining(
     before: dict[str, Any] = (
         read_json(Path(start).with_suffix(".json")) if start else {"images_seen": 0, "seconds": 0.0}
     )
-    if held_out := _held_out(read_json(source_card), before, start):
+    held_out = read_json(source_card).get("held_out", {})
+    if start:
+        check_held_out(before, held_out, start)
+    if held_out := {**before.get("held_out", {}), **held_out}:
         settings["held_out"] = held_out
     if rate:
         settings["rate"] = read_json(rate)
@@ -244,21 +248,6 @@ def pretraining_plan(
         shrink=f"set micro_batch: {max(1, recipe['micro_batch'] // 2)} under schemes (per_encoder): gradients are accumulated"
         f" to the batch of {recipe['batch']}; batch-norm then sees other micro-batches, so training starts again",
     )
-
-
-def _held_out(source: Mapping[str, Any], before: Mapping[str, Any], start: object) -> dict[str, str]:
-    """`tested` of every target whose other images are pretrained on, now or by the checkpoint `start` (its card: before).
-    Raises `UserError` where both know a target with different test splits."""
-    now, then = source.get("held_out", {}), before.get("held_out", {})
-    if changed := [target for target in now.keys() & then.keys() if now[target] != then[target]]:
-        raise UserError(
-            f"the test split of target {changed[0]} has changed since the checkpoint to continue from was pretrained",
-            found="test cases that it may have seen (leakage)",
-            expected="the test split of that time",
-            where=start,
-            next="restore the split (data.split_seed, fractions, groups, files); or pretrain the scheme that comes first again",
-        )
-    return {**then, **now}
 
 
 def random_weights(

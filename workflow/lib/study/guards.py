@@ -1,6 +1,6 @@
 """What protects finished results: jobs whose results exist are not done again under other settings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,24 @@ def check_rate(folder: str | Path, development: Sequence[str], targets: Sequence
             expected=f"study.development: {', '.join(development)}, none of them among study.targets",
             where=folder,
             next=f"give the scheme another name; or rm -r {folder} to choose and train again; or restore the config",
+        )
+
+
+def check_held_out(checkpoint: Mapping[str, Any], tested: Mapping[str, str], weights: str | Path) -> None:
+    """Refuse a checkpoint that may have seen test images: where a target's images outside its test split were a source, its card
+    (`checkpoint`) holds a hash of that split, as `hash_of_tested` gives it.
+
+    tested: {target: the same of now}; weights: the checkpoint's file. Raises `UserError` for a target of another split.
+    """
+    then = checkpoint.get("held_out", {})
+    if target := next((target for target in tested if then.get(target, tested[target]) != tested[target]), None):
+        raise UserError(
+            f"the test split of target {target} has changed since this checkpoint was pretrained on the target's other images",
+            found="test cases that may be among them (leakage)",
+            expected="the test split of that time",
+            where=weights,
+            next="restore the split (data.split_seed, fractions, groups, files); "
+            f"or rm -r {Path(weights).parent} to pretrain again",
         )
 
 
