@@ -52,11 +52,16 @@ class Found:
     lost: dict[int, Counter[int]] = field(default_factory=lambda: {size: Counter() for size in SIZES})
     labelled_slices: list[float] = field(default_factory=list)
     unreadable: set[str] = field(default_factory=set)  # images
-    swapped: bool = False  # whether images look like masks, and masks like images
+    values: int = 0  # distinct ones in the first image that could be read
 
     @property
     def volumes(self) -> bool:
         return is_nifti(self.cases[0].image)
+
+    @property
+    def swapped(self) -> bool:
+        """Whether images look like masks, and masks like images."""
+        return len(self.labels) > MANY >= self.values
 
     @property
     def classes(self) -> list[int]:
@@ -86,9 +91,6 @@ def look(folder: Path) -> Found:
             _look_at_mask(found, case)
     if not found.sizes:
         raise _nothing_to_read(folder, found.problems)
-    if len(found.labels) > MANY:
-        image, _ = read_image(next(folder / case.image for case in cases if case.image not in found.unreadable))
-        found.swapped = len(np.unique(image)) <= MANY
     return found
 
 
@@ -148,6 +150,7 @@ def _look_at(found: Found, case: Case) -> None:
         found.problems.append(f"{case.image}: {error}")
         found.unreadable.add(case.image)
         return
+    found.values = found.values or len(np.unique(image))
     slices, channels, height, width = image.shape
     found.sizes.append((slices, height, width, channels))
     found.spacings.append(spacing)
