@@ -116,12 +116,12 @@ def best_starts(results: pd.DataFrame, means: pd.DataFrame, warnings: Sequence[s
     ends = means.loc[means["selector"] == RANGE, "diff_to_last"]
     if stopping and len(ends):
         stopping["range"] = [float(ends.min()), float(ends.max())]
-    hardly = [name for name, found in targets.items() if found["dice"]["dice"] < HARDLY]
-    learnt = (
-        f"{', '.join(hardly)}: the best Dice is below {HARDLY}. These networks have hardly learnt to segment, and differences "
-        "between their starts say little. More finetune.epochs, finetune.steps_per_epoch or image_size may help."
-    )
-    said = [*warnings, *([learnt] if hardly else [])]
+    said = list(warnings)
+    if hardly := [name for name, found in targets.items() if found["dice"]["dice"] < HARDLY]:
+        said.append(
+            f"{', '.join(hardly)}: the best Dice is below {HARDLY}. These networks have hardly learnt to segment, and "
+            "differences between their starts say little. More finetune.epochs, finetune.steps_per_epoch or image_size may help."
+        )
     return {"targets": targets, "stopping": stopping, "scope": SCOPE, "warnings": said}
 
 

@@ -91,21 +91,23 @@ def contrasts(frame: pd.DataFrame, measure: str) -> Iterator[tuple[dict[str, Any
             pairs["classification"] = (classification, UNITS)
         for against, (others, paired) in pairs.items():
             keys = [*PLACE, *paired]
-            base = others.groupby(keys, as_index=False)[measure].mean()
-            both = part.merge(base, on=keys, suffixes=("", "_base"))
-            both["value"] = both[measure] - both[f"{measure}_base"]
-            if len(both := both.dropna(subset="value")):
+            if len(both := _paired(part, others, keys, measure)):
                 yield start, against, both[[*PLACE, *UNITS, *VALUES]]
     yield from _frozen(frame, measure)
+
+
+def _paired(part: pd.DataFrame, others: pd.DataFrame, keys: Sequence[str], measure: str) -> pd.DataFrame:
+    """The rows of `part` that `others` have by these keys, with the difference from their mean as `value`."""
+    base = others.groupby(list(keys), as_index=False)[measure].mean()
+    both = part.merge(base, on=list(keys), suffixes=("", "_base"))
+    return both.assign(value=both[measure] - both[f"{measure}_base"]).dropna(subset="value")
 
 
 def _frozen(frame: pd.DataFrame, measure: str) -> Iterator[tuple[dict[str, Any], str, pd.DataFrame]]:
     """For every start with a frozen encoder, its difference from the same with a trainable one."""
     frozen = frame["freeze"].astype(bool)
     keys = [*(column for column in PLACE if column != "freeze"), *START, *UNITS]
-    both = frame[frozen].merge(frame.loc[~frozen, [*keys, measure]], on=keys, suffixes=("", "_base"))
-    both["value"] = both[measure] - both[f"{measure}_base"]
-    for names, part in both.dropna(subset="value").groupby(START):
+    for names, part in _paired(frame[frozen], frame[~frozen], keys, measure).groupby(START):
         yield dict(zip(START, names, strict=True)), TRAINABLE, part[[*PLACE, *UNITS, *VALUES]]
 
 
