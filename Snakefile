@@ -155,17 +155,11 @@ rule realdata_study:
 rule realdata_transfer:
     input:
         transfer_products("realdata_transfer"),
-        pool_figures("realdata_transfer"),
+        figure_files("realdata_transfer", POOL_FIGURES),
 
 
-for name in [
-    *FIGURES,
-    *TABLES,
-    *TRANSFER_FIGURES,
-    *TRANSFER_TABLES,
-    *POOL_FIGURES,
-    "reproduction",
-]:  # one figure or table by name
+# One figure or table by name.
+for name in [*FIGURES, *TABLES, *TRANSFER_FIGURES, *TRANSFER_TABLES, *POOL_FIGURES, "reproduction"]:
 
     rule:
         name:

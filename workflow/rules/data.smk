@@ -14,7 +14,7 @@ OUTPUTS:
     <data>/{target}/{variant}/split.csv           training, validation and test split
     <data>/{target}/{variant}/images.npy, masks.npy, truth.npz, items.csv, card.json
 
-Code is no input here, as all training depends on these files. After an edit that matters: snakemake -R prepare_target
+Code is not an input here, as all training depends on these files. After an edit that matters: snakemake -R prepare_target
 """
 
 

@@ -12,7 +12,7 @@ OUTPUTS:
     <data>/{source}/side{side}/                   a smaller copy of it, in one archive
     <data>/{target}/{variant}/pretraining/        the same of a target that is a source: its images outside the test split
 
-Code is no input here, as all training depends on these files. After an edit that matters: snakemake -R index_source
+Code is not an input here, as all training depends on these files. After an edit that matters: snakemake -R index_source
 """
 
 

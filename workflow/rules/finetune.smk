@@ -14,7 +14,7 @@ OUTPUTS:
                                                     instead of the encoder; tuned-5patients-draw1: a part of the training patients
 
 One job trains all seeds, one after the other, as if each were alone. Seeds that are added later get a job of their own.
-Code is no input of the training: an edit never repeats it. After a change that matters: snakemake -R finetune_network
+Code is not an input of the training: an edit never repeats it. After a change that matters: snakemake -R finetune_network
 """
 
 

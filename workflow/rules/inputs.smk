@@ -128,7 +128,8 @@ def of_run(name):
         if wildcards.run not in DEPOSITED:
             return f"<results>/{wildcards.run}/{name}"
         folder = DEPOSITED[wildcards.run]["folder"]
-        paths = [f"{folder}/{name}", f"{folder}/{name}.gz"] if folder else []
+        path = f"{folder}/{os.path.basename(name)}"  # which holds all in one place
+        paths = [path, f"{path}.gz"] if folder else []
         return next(filter(os.path.exists, paths), [])
 
     return table
@@ -144,15 +145,9 @@ def cards_of_run(wildcards):
 def tables_shown(names):
     """Input function: the tables of a figure. Those of transfers and pools are not copied from deposited runs."""
     kept = {"transfer_scores.csv", "tables/pool.csv", "tables/pool_members.csv"}
-
-    def tables(wildcards):
-        read_there = kept if wildcards.run in DEPOSITED else {}
-        return [
-            of_run(os.path.basename(name))(wildcards) if name in read_there else f"<results>/{wildcards.run}/{name}"
-            for name in names
-        ]
-
-    return tables
+    return lambda wildcards: [
+        of_run(name)(wildcards) if name in kept else f"<results>/{wildcards.run}/{name}" for name in names
+    ]
 
 
 def candidate_files(pattern):

@@ -12,7 +12,7 @@ OUTPUTS:
     <pretrain>/{encoder}/{scheme}/seed{pretrain_seed}/history.csv
 
 The source is an input only until the checkpoints exist: moving it repeats no training, and checkpoints of other images are
-refused. Code is no input here: an edit never repeats days of training. After a change that matters: snakemake -R pretrain_encoder
+refused. Code is not an input here: an edit never repeats days of training. After a change that matters: snakemake -R pretrain_encoder
 """
 
 # Arguments of the jobs. That they take `output` keeps Snakemake from tracking these paths: moved data repeat nothing.

@@ -143,8 +143,12 @@ def run_stats(run):
     ]
 
 
+def figure_files(run, names):
+    return collect("<results>/{run}/figures/{name}.{kind}", run=run, name=names, kind=["pdf", "png", "csv"])
+
+
 def run_figures(run):
-    return collect("<results>/{run}/figures/{name}.{kind}", run=run, name=FIGURES, kind=["pdf", "png", "csv"])
+    return figure_files(run, FIGURES)
 
 
 def run_tables(run):
@@ -163,12 +167,9 @@ def paper_files(wildcards):
 
 
 def one_product(run, name):
-    folder, kinds = (
-        ("figures", ["pdf", "png", "csv"])
-        if name in [*FIGURES, *TRANSFER_FIGURES, *POOL_FIGURES]
-        else ("tables", ["tex", "csv"])
-    )
-    return collect("<results>/{run}/{folder}/{name}.{kind}", run=run, folder=folder, name=name, kind=kinds)
+    if name in [*FIGURES, *TRANSFER_FIGURES, *POOL_FIGURES]:
+        return figure_files(run, [name])
+    return collect("<results>/{run}/tables/{name}.{kind}", run=run, name=name, kind=["tex", "csv"])
 
 
 def transfer_products(run):
@@ -179,7 +180,7 @@ def transfer_products(run):
 def transfer_files(run):
     """Tables and figures of tasks, of what is transferred, and of few patients."""
     return [
-        *collect("<results>/{run}/figures/{name}.{kind}", run=run, name=TRANSFER_FIGURES, kind=["pdf", "png", "csv"]),
+        *figure_files(run, TRANSFER_FIGURES),
         *collect("<results>/{run}/tables/{name}.{kind}", run=run, name=TRANSFER_TABLES, kind=["csv", "tex"]),
     ]
 
@@ -208,13 +209,12 @@ def pool_products(wildcards):
     return [*given, *pool_files(), "<run>/pool.html"]
 
 
-def pool_figures(run):
-    return collect("<results>/{run}/figures/{name}.{kind}", run=run, name=POOL_FIGURES, kind=["pdf", "png", "csv"])
-
-
 def pool_files():
     """Tables and figures of a pool."""
-    return [*pool_figures(config["run"]), *collect("<run>/tables/{name}.csv", name=["pool", "pool_members"])]
+    return [
+        *figure_files(config["run"], POOL_FIGURES),
+        *collect("<run>/tables/{name}.csv", name=["pool", "pool_members"]),
+    ]
 
 
 def gallery(*sheets):
