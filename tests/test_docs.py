@@ -12,7 +12,7 @@ from snakemake.utils import update_config
 
 from tests.workflow_copy import ROOT, copy_project, snakemake
 from workflow.lib.study.config import check_config
-from workflow.lib.study.reference import reference
+from workflow.lib.study.reference import reference, rules
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 WORDS = [
@@ -80,9 +80,19 @@ def test_links_and_paths_exist(path: Path) -> None:
 
 
 def test_the_reference_of_the_config_is_that_of_the_schema() -> None:
-    assert (ROOT / "docs/config.md").read_text() == reference(), (
-        "python -m workflow.lib.study.reference > docs/config.md"
-    )
+    assert (ROOT / "docs/config.md").read_text() == reference(), "python -m workflow.lib.study.reference"
+
+
+def test_every_rule_is_in_the_docs() -> None:
+    page = (ROOT / "docs/rules.md").read_text()
+    assert page == rules(), "python -m workflow.lib.study.reference"
+    declared = [
+        line
+        for file in (ROOT / "workflow/rules").glob("*.smk")
+        for line in file.read_text().splitlines()
+        if re.match(r" *(use rule|rule|checkpoint)\b.*:$", line)
+    ]
+    assert len(re.findall(r"^\| `[\w{}]+` \| \S.+ \|$", page, re.MULTILINE)) == len(declared) > 40
 
 
 def test_every_key_of_the_config_is_described_and_no_word_is_lost() -> None:
@@ -161,7 +171,7 @@ def test_config_keys_in_the_docs_exist(path: Path) -> None:
         dotted, mapping = re.match(r"(\w+)\.(\w+)", code), re.match(r"(\w+): \{(\w+):", code)
         for found in filter(None, [dotted, mapping]):
             known = sections.get(found[1], {}).get("properties")
-            assert known is None or found[2] in {*known, "yaml", "csv", "html"}, code
+            assert known is None or found[2] in {*known, "yaml", "csv", "html", "smk"}, code
 
 
 @pytest.mark.slow

@@ -1,19 +1,35 @@
-"""docs/config.md from the schema of the config: `python -m workflow.lib.study.reference > docs/config.md`."""
+"""docs/config.md from the schema of the config, and docs/rules.md from the rules: `python -m workflow.lib.study.reference`."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-SCHEMA = Path(__file__).parents[2] / "schemas/config.schema.yaml"
+ROOT = Path(__file__).parents[3]
+SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
 HEAD = """# Every key of the config
 
 Made from [`workflow/schemas/config.schema.yaml`](../workflow/schemas/config.schema.yaml), which also checks a config when
-Snakemake starts; after a change of it: `python -m workflow.lib.study.reference > docs/config.md`.
+Snakemake starts; after a change of it: `python -m workflow.lib.study.reference`.
 `<name>` is a name of yours. The values of the study are in [`config.yaml`](../config.yaml).
 """
+HEAD_RULES = """# Every rule
+
+In the order in which a run needs them, by the files of `workflow/rules/`, from which this page is made
+(`python -m workflow.lib.study.reference`). One rule again: `snakemake -c1 dice_vs_length -R figure_dice_vs_length`. What you ask
+for by name, such as `figures` or `rank`, is in [usage.md](usage.md#commands).
+`<run>` is `results/{run}`, `<data>` is `results/data`, and `<pretrain>` a folder in `results/pretrain`, unless `pathvars` in the
+config says otherwise.
+"""
+# A rule, one whose name is computed, or one that is made of another; with its docstring, if it has one.
+RULE = re.compile(
+    r"^ *(?:use rule (?P<like>\w+) as (?P<copy>\w+) with|(?:rule|checkpoint) ?(?P<name>\w*)):"
+    r'(?:\n +"""(?P<text>.*?)""")?(?:\n +name:\n +f"(?P<computed>[\w{}]+)")?',
+    re.MULTILINE | re.DOTALL,
+)
 
 
 def reference() -> str:
@@ -88,5 +104,28 @@ def _json(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+def rules() -> str:
+    """The page of rules: a section per file with its rules, and the files that they make."""
+    included = re.findall(r'^include: "(workflow/rules/\w+\.smk)"', (ROOT / "Snakefile").read_text(), re.MULTILINE)
+    return "\n".join([HEAD_RULES, *filter(None, map(_rules_of, included))])
+
+
+def _rules_of(file: str) -> str:
+    """The section of a file; empty for one without rules."""
+    text = (ROOT / file).read_text()
+    rows = [
+        f"| `{name}` | {_plain(text) if text else f'as `{like}`'} |"
+        for like, copy, single, text, computed in RULE.findall(text)
+        if (name := copy or single or computed)
+    ]
+    if not rows:
+        return ""
+    about = " ".join(re.findall(r"This part of the workflow (.*?)\n\n", text, re.DOTALL)[0].split())
+    made = re.findall(r'^(OUTPUTS.*?)\n"""', text, re.MULTILINE | re.DOTALL)[0]
+    head = [f"## [`{Path(file).name}`](../{file})", "", f"It {about}", "", "| rule | |", "|---|---|"]
+    return "\n".join([*head, *rows, "", "```text", made, "```", ""])
+
+
 if __name__ == "__main__":
-    print(reference(), end="")
+    (ROOT / "docs/config.md").write_text(reference())
+    (ROOT / "docs/rules.md").write_text(rules())
