@@ -96,6 +96,9 @@ def test_copies_of_two_patients_are_named(
     verify_target(source=source, group={"pattern": "^(p.)"}, **options)  # type: ignore[arg-type]
     assert "2 images of target own are stored under two or more patients or splits" in caplog.text
     assert "images/p1_a.png = images/p2.png, images/p1_b.png = images/p2.png; next: remove" in caplog.text
+    twins = pd.read_csv(options["cases"], index_col="case", keep_default_na=False)["copy_of"]
+    assert twins[["p1_a", "p1_b"]].tolist() == ["images/p2.png"] * 2 and twins["p2"].startswith("images/p1_")
+    assert twins["p3"] == ""
 
 
 def test_of_a_large_source_only_equal_files_are_found(

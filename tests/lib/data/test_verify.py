@@ -52,8 +52,10 @@ def problems_of(source: Path, classes: list[str] | None = None, **options: Any) 
 def test_sound_data_give_a_table(tmp_path: Path, make_source: Callable[..., Path]) -> None:
     cases = verify(make_source(own_data(tmp_path / "raw"), "folder"), ["lesion"])
     lines = cases.read_text().splitlines()
-    assert lines[0] == "case,group,part,image,mask,height,width,slices,labels,spacing_z,spacing_y,spacing_x,axes"
-    assert lines[1] == "case0,case0,,images/case0.png,masks/case0.png,20,20,1,0 255,1.0,1.0,1.0,"
+    assert (
+        lines[0] == "case,group,part,image,mask,height,width,slices,labels,spacing_z,spacing_y,spacing_x,axes,copy_of"
+    )
+    assert lines[1] == "case0,case0,,images/case0.png,masks/case0.png,20,20,1,0 255,1.0,1.0,1.0,,"
     assert len(lines) == 5
 
 

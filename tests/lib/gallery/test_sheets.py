@@ -31,7 +31,9 @@ def data(tmp_path: Path) -> Path:
     folder = prepared(tmp_path / "data", images.astype(np.uint8), masks, ["train"] * 6 + ["test"] * 5)
     items = pd.read_csv(folder / "items.csv").assign(case=[f"c{i}" for i in range(6)] + [f"t{i}" for i in range(1, 6)])
     items.to_csv(folder / "items.csv", index=False)
-    write_json(folder / "card.json", read_json(folder / "card.json") | {"lost_lesions": LOST, "window": None})
+    write_json(
+        folder / "card.json", read_json(folder / "card.json") | {"lost_lesions": LOST, "window": None, "copies": 0}
+    )
     return folder
 
 
@@ -91,8 +93,9 @@ def test_a_sheet_says_what_the_resize_loses_and_whose_images_they_are(data: Path
     assert "6 training cases of 6 patients" in words
     assert words.endswith("\nLesions lost in the resize: square 2 of 11 (train 2 of 6, test 0 of 5).")
     card = read_json(data / "card.json")
-    write_json(data / "card.json", card | {"lost_lesions": {}, "groups": "unknown"})
+    write_json(data / "card.json", card | {"lost_lesions": {}, "groups": "unknown", "copies": 3})
     words = _about_images(load_prepared(data))
+    assert words.endswith("\n3 cases have an image that another patient or split has too.")
     assert "6 training cases (patients not known)" in words and "lost" not in words
 
 

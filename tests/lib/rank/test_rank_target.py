@@ -1,6 +1,7 @@
 """A ranking from made-up score files: who wins, who is not distinguishable from the winner, and what the answer says."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -190,8 +191,9 @@ def test_job_writes_everything(tmp_path: Path, groups: int, classes: list[str]) 
         tmp_path / "scores", {BAD: noise(1, groups), FAIR: noise(2, groups), GOOD: noise(3, groups) + 1}
     )
     lost = {name: {"train": [2, 1200], "test": [1, 4]} for name in classes}
-    card = {"groups": "unknown", "classes": classes, "image_size": 64, "lost_lesions": lost}
-    (tmp_path / "card.json").write_text(json.dumps(card))
+    card = {"groups": "unknown", "classes": classes, "image_size": 64, "lost_lesions": lost, "copies": 2 * len(classes)}
+    counts = {"train": {"groups": groups, "cases": 20, "items": 20 if classes else 300}}  # pictures, or volumes
+    (tmp_path / "card.json").write_text(json.dumps(card | {"counts": counts}))
     names = {
         "table": "ranking.csv",
         "facts": "ranking.json",
@@ -210,6 +212,10 @@ def test_job_writes_everything(tmp_path: Path, groups: int, classes: list[str]) 
     assert first.startswith("T, by ") and last.endswith("The images are generated.")
     sizes = "At 64 pixels, lesions (connected regions) are lost: vessel 3 of 1,204 (train 2 of 1,200, test 1 of 4)."
     assert (sizes in words) == bool(classes)
+    assert ("Warning: 2 images are stored under two or more patients or splits, and the probe" in words) == bool(
+        classes
+    )
+    assert re.search(rf"{'images' if classes else 'slices'} of {groups} patient", words)
     with Image.open(outputs["png"]) as image:
         assert image.width > 1000
     snippet = Path(outputs["snippet"]).read_text()

@@ -48,7 +48,7 @@ def test_best_start_and_its_intervals_by_hand() -> None:
     assert found["dice"]["high"] - 0.815 == pytest.approx(half)
     assert found["gain_over_random"]["dice"] == pytest.approx(0.295)
     assert [start["label"] for start in found["confidence_set"]] == [
-        "e, simple pretraining, 5 epochs, trainable encoder"
+        "m, simple pretraining, 5 epochs, trainable encoder"
     ]
 
 
@@ -59,13 +59,13 @@ def test_the_headline_is_the_best_start_and_mode_not_the_best_average(tmp_path: 
     [found] = content["targets"].values()
     assert found["start"]["scheme"] == "random" and found["start"]["mode"] == "trainable" and found["starts"] == 4
     assert found["modes"]["frozen"]["start"]["epochs"] == 5 and found["modes"]["frozen"]["starts"] == 2
-    assert "start from e with random initialisation, trainable encoder: Dice 0.9" in answer_text(content)
+    assert "start from m with random initialisation, trainable encoder: Dice 0.9" in answer_text(content)
 
 
 def test_random_initialisation_can_be_the_best() -> None:
     found = best_start(with_spread(summarise(results({("simple", 0): [0.9, 0.91], ("simple", 5): [0.5, 0.51]}))))
     assert found["start"]["scheme"] == "random" and found["gain_over_random"] is None
-    assert found["start"]["label"] == "e with random initialisation, trainable encoder"
+    assert found["start"]["label"] == "m with random initialisation, trainable encoder"
 
 
 def test_text_of_a_small_run(tmp_path: Path) -> None:

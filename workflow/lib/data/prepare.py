@@ -97,7 +97,12 @@ def prepare_target(
         arrays = {"images": _describe(image_path), "masks": _describe(mask_path)}
     facts = {"target": target, "protocol": protocol, "image_size": image_size, "classes": names, **settings}
     facts |= {"groups": group_source(layout, group, table["image"]), "windows": shape.windows}
-    facts |= {"lost_lesions": vanished, "arrays": arrays, "truth": {"sha256": content.hexdigest()}}
+    facts |= {
+        "copies": int((table["copy_of"] != "").sum()),
+        "lost_lesions": vanished,
+        "arrays": arrays,
+        "truth": {"sha256": content.hexdigest()},
+    }
     _write_tables(items, card, rows, facts)
 
 

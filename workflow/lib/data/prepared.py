@@ -30,8 +30,8 @@ class Prepared:
     truth: zip file with the masks of every case before the resize, see `truths_of`.
     card: target, protocol, image_size, classes, window and slices (of NIfTI volumes, as in the config), groups (layout |
         table | pattern | sub-folders, what names the patients; unknown: each image counts as its own), windows (None or
-        window, stride, crop in pixels), lost_lesions (class: part: lesions that vanish by resizing, and all), counts, arrays,
-        truth.
+        window, stride, crop in pixels), copies (number of cases whose image another patient or split has too), lost_lesions
+        (class: part: lesions that vanish by resizing, and all), counts, arrays, truth.
     """
 
     images: np.ndarray

@@ -38,7 +38,7 @@ def verify_target(
 
     Columns: case, group, part (train | test | ""), image, mask (relative to the folder in `source`), height, width,
     slices, labels (those present, for example "0 1 3"), spacing_z, spacing_y, spacing_x (mm for NIfTI, else 1), axes (to which
-    NIfTI volumes are turned, see `common_axes`; "": as stored).
+    NIfTI volumes are turned, see `common_axes`; "": as stored), copy_of (the same image of another patient or split; "": none).
     Raises one `UserError` that lists the first ten problems and their number. Warns of what may be right, but seldom is:
     masks without background, masks that lie a little off, equal images of two patients, images that a pretraining source
     (`sources`: {name: folder} of the user's own) has too.
@@ -67,7 +67,8 @@ def verify_target(
     if problems or not rows:
         raise _broken_target(target, folder, problems or ["no case at all"], labelled=bool(names))
     prints = prints_of((str(folder / case.image), seen["prints"]) for case, seen in zip(listed, facts, strict=True))
-    _warn_of_copies(target, folder, listed, prints)
+    twins = _copies(target, folder, listed, prints)
+    rows = [row | {"copy_of": twins.get(row["image"], "")} for row in rows]
     _warn_of_shifts(target, listed, [seen["shift"] for seen in facts])
     _say_transparency(target, [(case.image, seen["opacity"]) for case, seen in zip(listed, facts, strict=True)])
     public = read_registry(registry)  # of these, ImageNet's million photographs are not listed for each target
@@ -193,12 +194,13 @@ def _absent_classes(rows: list[dict[str, Any]], names: list[str]) -> list[str]:
     return absent
 
 
-def _warn_of_copies(target: str, folder: Path, cases: list[Case], prints: Prints) -> None:
-    """The same image of two patients, or on both sides of an official split."""
+def _copies(target: str, folder: Path, cases: list[Case], prints: Prints) -> dict[str, str]:
+    """The same image of two patients, or on both sides of an official split, with a warning. Returns {image: a copy of it}."""
     pairs = copies_apart(prints, {str(folder / case.image): (case.group, case.part) for case in cases})
     within = [(os.path.relpath(one, folder), os.path.relpath(other, folder)) for one, other in pairs]
     what = f"images of target {target} are stored under two or more patients or splits"
     warn_of_pairs(what, within, "remove the copies, or give them one patient")
+    return dict([*within, *((other, one) for one, other in within)])
 
 
 def _warn_of_shifts(target: str, cases: list[Case], shifts: list[float]) -> None:

@@ -97,8 +97,9 @@ def _about_images(data: Prepared) -> str:
     else:
         low, high = training["range"].min(), training["range"].max()
         said.append(f"black to white: 0 to a value of each case, {low:.4g} to {high:.4g}")
-    lost = lost_lesions(card["lost_lesions"])
-    return "; ".join(said) + "." + "".join(f"\nLesions lost in the resize: {of_class}." for of_class in lost)
+    lost = [f"Lesions lost in the resize: {of_class}." for of_class in lost_lesions(card["lost_lesions"])]
+    twins = [f"{card['copies']} cases have an image that another patient or split has too."] if card["copies"] else []
+    return "\n".join(["; ".join(said) + ".", *lost, *twins])
 
 
 def draw_segmentations(

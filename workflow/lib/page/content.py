@@ -25,10 +25,10 @@ def best_starts(answer: dict[str, Any]) -> list[dict[str, Any]]:
     starts = [
         {
             "target": target,
-            "start": _label(found["start"]),
+            "start": found["start"]["label"],
             "dice": with_interval(found["dice"]),
             "certainty": certainty(found)[:1].upper() + certainty(found)[1:] + ".",
-            "near": [_label(start) for start in found["confidence_set"]] if found["dice"]["low"] is not None else [],
+            "near": [start["label"] for start in found["confidence_set"]] if found["dice"]["low"] is not None else [],
             "modes": pd.DataFrame([_mode(mode, part) for mode, part in found["modes"].items()]),
         }
         for target, found in answer["targets"].items()
@@ -38,16 +38,11 @@ def best_starts(answer: dict[str, Any]) -> list[dict[str, Any]]:
     return [one | {"modes": one["modes"].drop(columns=empty)} for one in starts]
 
 
-def _label(start: dict[str, Any]) -> str:
-    """A start in words, by its network, as in the figures, instead of its encoder."""
-    return start["label"].replace(start["encoder"], start["network"], 1)
-
-
 def _mode(mode: str, found: dict[str, Any]) -> dict[str, str]:
     gains = {"random weights": found["gain_over_random"], "longest pretraining": found["gain_over_longest"]}
     return {
         "Encoder": mode,
-        "Best start": _label(found["start"]).rpartition(",")[0],
+        "Best start": found["start"]["label"].rpartition(",")[0],
         "Dice": with_interval(found["dice"]),
         "Seeds": str(found["n_seeds"]),
         **{f"Gain over {than}": with_interval(gain, "+") if gain else "" for than, gain in gains.items()},

@@ -48,14 +48,20 @@ def rank_target(
     data = read_json(card)
     masks = data["classes"] != []
     notes = [NOTES[kind].format(leakage=LEAKAGE * masks) for kind in NOTES if kind == data.get("groups")]
+    if data["copies"]:
+        notes.append(
+            f"Warning: {data['copies']} images are stored under two or more patients or splits{LEAKAGE * masks}: "
+            f"remove the copies, or give them one patient (column copy_of of {Path(card).parents[1] / 'images.csv'})."
+        )
     if lost := lost_lesions(data["lost_lesions"]):
         notes.append(f"At {data['image_size']} pixels, lesions (connected regions) are lost: {'; '.join(lost)}.")
     notes += warnings
     scored = read_scored([Checkpoint(*candidate) for candidate in candidates], scores, by_group)
-    ranking, found = rank(scored, by=by, default=default, notes=notes)
+    volumes = any(part["items"] > part["cases"] for part in data["counts"].values())
+    ranking, found = rank(scored, by=by, default=default, notes=notes, kind="slices" if volumes else "images")
     draw_ranking(
         ranking,
-        f"{target}: {found['images']} images {_of_patients(data, found['groups'])}",
+        f"{target}: {found['images']} {found['kind']} {_of_patients(data, found['groups'])}",
         pdf=pdf,
         png=png,
         csv=table,

@@ -36,12 +36,13 @@ SEEN = "Whether these images were in their pretraining is not known here; weight
 
 
 def rank(
-    scored: Scored, *, by: str | None, default: str | None, notes: list[str]
+    scored: Scored, *, by: str | None, default: str | None, notes: list[str], kind: str = "images"
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The table of all candidates, best first, and the facts (JSON) that the answer, the export and the figure are made from.
 
     by: the score, None: the probe, or the robustness score where it has no value. default: as in the config. notes: what else
-    the answer is to say. Candidates without a value are last. Raises `UserError` where none has one, or the default not.
+    the answer is to say; kind: images, or slices of volumes. Candidates without a value are last. Raises `UserError` where none
+    has one, or the default not.
     """
     by, missing = _choose(scored, by)
     candidates = scored.candidates
@@ -75,6 +76,7 @@ def rank(
         "better": scored.better[by],
         "missing": missing,
         "images": sum(scored.groups.values()),
+        "kind": kind,
         "groups": len(scored.groups),
         "candidates": len(usable),
         "unscored": [name for i, name in enumerate(names) if i not in usable],
@@ -211,7 +213,7 @@ def _certainty(facts: dict[str, Any]) -> list[str]:
 
 
 def _images(facts: dict[str, Any]) -> str:
-    return f"{facts['images']} images of {facts['groups']} patient{'s' * (facts['groups'] != 1)}"
+    return f"{facts['images']} {facts['kind']} of {facts['groups']} patient{'s' * (facts['groups'] != 1)}"
 
 
 def _warnings(facts: dict[str, Any]) -> list[str]:

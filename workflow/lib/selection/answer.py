@@ -83,10 +83,10 @@ def best_start(starts: pd.DataFrame) -> dict[str, Any]:
 def _name(start: pd.Series, several: bool) -> dict[str, Any]:
     """A start as JSON; its label names the pretraining seed where the run has several."""
     scheme, seed, epochs = start["scheme"], int(start["pretrain_seed"]), int(start["epochs"])
-    label = f"{start['encoder']}, {scheme} pretraining, {epochs} epoch{'s' * (epochs != 1)}"
+    label = f"{start['model']}, {scheme} pretraining, {epochs} epoch{'s' * (epochs != 1)}"
     label += f" (pretraining seed {seed})" if several else ""
     if epochs == 0:
-        scheme, label = "random", f"{start['encoder']} with random initialisation"
+        scheme, label = "random", f"{start['model']} with random initialisation"
     key = {"encoder": start["encoder"], "network": start["model"], "scheme": scheme, "pretrain_seed": seed}
     return key | {
         "epochs": epochs,
