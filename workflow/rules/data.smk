@@ -30,6 +30,7 @@ rule use_folder:
         "<benchmarks>/data/use_folder-{dataset}.tsv"
     wildcard_constraints:
         dataset=datasets_from("folder"),
+    priority: 1  # bad images are found before anything is downloaded or trained
     conda:
         "../../envs/ml.yaml"
     threads: 1
@@ -99,6 +100,7 @@ rule verify_target:
         "<logs>/data/verify_target-{target}.log",
     benchmark:
         "<benchmarks>/data/verify_target-{target}.tsv"
+    priority: 1
     conda:
         "../../envs/ml.yaml"
     threads: 1
@@ -124,6 +126,7 @@ rule split_target:
         "<logs>/data/split_target-{target}-{variant}.log",
     benchmark:
         "<benchmarks>/data/split_target-{target}-{variant}.tsv"
+    priority: 1
     conda:
         "../../envs/ml.yaml"
     threads: 1
@@ -158,6 +161,7 @@ rule prepare_target:
         "<logs>/data/prepare_target-{target}-{variant}.log",
     benchmark:
         "<benchmarks>/data/prepare_target-{target}-{variant}.tsv"
+    priority: 1
     conda:
         "../../envs/ml.yaml"
     threads: 2
