@@ -94,7 +94,7 @@ def test_ranking_and_its_confirmation(tmp_path: Path) -> None:
     assert facts["by"] == "probe_all" and facts["default"]["epochs"] == 1 and len(table) == 3
     assert facts["choice"]["label"] in (place / "answer.txt").read_text()
     assert (place / "encoder/note.json").exists()
-    cases = list(place.glob("confirm/fold*/tuned/*/*/*/*/cases.csv"))
+    cases = list(place.glob("confirm/fold*/trainable/*/*/*/*/cases.csv"))
     assert len(cases) == 3 * 2  # folds x the first and the default
     assert facts["default"]["label"] in (place / "confirm.txt").read_text()
     again = snakemake(folder, "-n", "rank", *TINY, "more.yaml")

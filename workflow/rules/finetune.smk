@@ -10,8 +10,8 @@ OUTPUTS:
 
     <run>/finetune/{target}/{way}/{encoder}/{pretraining}/epoch{epochs}-seeds{seeds}/
         cases.csv, history.csv, card.json           pretraining: {scheme}/seed{pretrain_seed}, or random; seeds: for example 1-3, or 1-3+7
-                                                    way: tuned, frozen; tuned-both, tuned-decoder: what is transferred beside or
-                                                    instead of the encoder; tuned-5patients-draw1: a part of the training patients
+                                                    way: trainable, frozen; trainable-both, trainable-decoder: what is transferred beside or
+                                                    instead of the encoder; trainable-5patients-draw1: a part of the training patients
 
 One job trains all seeds, one after the other, as if each were alone. Seeds that are added later get a job of their own.
 Code is not an input of the training: an edit never repeats it. After a change that matters: snakemake -R finetune_network

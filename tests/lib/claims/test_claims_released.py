@@ -90,8 +90,8 @@ def honest(tidy: tuple[pd.DataFrame, pd.DataFrame]) -> pd.Series:
 def test_released_gains(released: pd.DataFrame, tidy: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     table, gains = curves(tidy), honest(tidy)
     assert released.loc["C1", "estimate"] == (table.drop(columns=300).max(axis=1) > table[300]).sum() == 26
-    frozen, tuned = (gains.xs(freeze, level="freeze") for freeze in (True, False))
-    for name, cells in (("C2", gains), ("C2f", frozen), ("C2t", tuned), ("C3", frozen - tuned)):
+    frozen, trainable = (gains.xs(freeze, level="freeze") for freeze in (True, False))
+    for name, cells in (("C2", gains), ("C2f", frozen), ("C2t", trainable), ("C3", frozen - trainable)):
         check(released.loc[name], cells)
     assert "; 5 significant" in released.loc["C1", "note"].replace("cells; ", "; ", 1)
 
@@ -191,8 +191,8 @@ def test_released_gain_over_random(released: pd.DataFrame, tidy: tuple[pd.DataFr
         cells = gain.xs(False, level="freeze").xs(encoder, level="encoder")
         assert row["estimate"] == pytest.approx(cells.mean())
         variance = 0.0
-        tuned = tidy[0][(tidy[0]["encoder"] == encoder) & ~tidy[0]["freeze"]]
-        for _, part in tuned.groupby("dataset"):
+        trainable = tidy[0][(tidy[0]["encoder"] == encoder) & ~tidy[0]["freeze"]]
+        for _, part in trainable.groupby("dataset"):
             for _, lengths in part[part["epochs"] > 0].groupby("scheme"):
                 groups = [values["dice"] for _, values in lengths.groupby("epochs")]
                 pooled = sum(((g - g.mean()) ** 2).sum() for g in groups) / sum(len(g) - 1 for g in groups)

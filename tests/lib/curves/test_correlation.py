@@ -108,7 +108,7 @@ def test_published_table_equals_a_plain_loop(reference: Path, published_tables: 
     assert len(within) == 36 * 2 + 24 * 150 + 12 * 120 and set(within["n"]) == {9}
     assert set(trained.loc[trained["pool"] == "within_run", "n"]) == {6}
     assert table[table["pool"] == "all"].groupby("from_deepest")["n"].first().tolist() == [54, 54, 54, 54, 36]
-    assert (within["constant"]).sum() == 2 * 73  # each flat score curve meets a tuned and a frozen encoder
+    assert (within["constant"]).sum() == 2 * 73  # each flat score curve meets a trainable and a frozen encoder
     simple = within[within["predictor"] != "robustness"].pivot(index=KEY, columns="predictor", values="spearman")
     assert np.allclose(simple["epochs"], simple["imagenet_accuracy"])  # accuracy rises with every length of every run
     assert simple["epochs"].mean() == pytest.approx(0.5944, abs=5e-5)

@@ -52,7 +52,7 @@ RECIPE: dict[str, Any] = {
     "rotation": 20,
     "flip": True,
 }
-JOB = Finetuning("squares", "tuned", "unet", "simple/seed5", 3, (1,))
+JOB = Finetuning("squares", "trainable", "unet", "simple/seed5", 3, (1,))
 
 
 def prepared(
@@ -147,7 +147,7 @@ def job(tmp_path: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("protocol", ["sound", "paper"])
-@pytest.mark.parametrize("frozen", ["frozen", "tuned"])
+@pytest.mark.parametrize("frozen", ["frozen", "trainable"])
 def test_network_learns_and_reports(job: dict[str, Any], tmp_path: Path, frozen: str, protocol: str) -> None:
     job |= {"protocol": PROTOCOLS[protocol], "job": JOB._replace(way=frozen), "recipe": RECIPE | {"epochs": 8}}
     finetune_network(output_folder=tmp_path / "out", **job)

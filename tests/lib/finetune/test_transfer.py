@@ -48,7 +48,7 @@ def checkpoint(job: dict[str, Any], tmp_path: Path) -> dict[str, torch.Tensor]: 
     return load_file(path)
 
 
-@pytest.mark.parametrize("way", ["tuned", "tuned-both", "tuned-decoder"])
+@pytest.mark.parametrize("way", ["trainable", "trainable-both", "trainable-decoder"])
 def test_what_is_transferred(
     way: str,
     job: dict[str, Any],  # noqa: F811
@@ -62,15 +62,15 @@ def test_what_is_transferred(
     random = build_classifier(ENCODER, 7, use="simple", seed=seed).state_dict()  # as the checkpoint of length 0
     for name, tensor in found.items():
         if name.startswith("encoder."):
-            expected = random[name] if way == "tuned-decoder" else checkpoint[name]
+            expected = random[name] if way == "trainable-decoder" else checkpoint[name]
         else:
-            taken = way != "tuned" and not name.startswith("decoder.head.")
+            taken = way != "trainable" and not name.startswith("decoder.head.")
             expected = checkpoint[name] if taken else drawn[name]
         assert torch.equal(tensor, expected), name
 
 
 def test_a_decoder_that_is_absent_or_of_another_width_is_refused(job: dict[str, Any], tmp_path: Path) -> None:  # noqa: F811
-    both = {"job": JOB._replace(way="tuned-both")}
+    both = {"job": JOB._replace(way="trainable-both")}
     with pytest.raises(UserError, match="does not fit") as error:
         finetune_network(output_folder=tmp_path / "out", **job | both)
     assert "no tensor below decoder." in str(error.value) and "docs/transfer.md" in str(error.value)
@@ -83,10 +83,10 @@ def test_a_decoder_that_is_absent_or_of_another_width_is_refused(job: dict[str, 
 
 
 def test_few_patients_are_trained_on_for_as_many_steps(job: dict[str, Any], tmp_path: Path) -> None:  # noqa: F811
-    for way in ("tuned", "tuned-2patients-draw1"):
+    for way in ("trainable", "trainable-2patients-draw1"):
         finetune_network(output_folder=tmp_path / way, **job | {"job": JOB._replace(way=way)})
     all_of_them, few = (
-        read_json(tmp_path / way / "card.json")["runs"][0] for way in ("tuned", "tuned-2patients-draw1")
+        read_json(tmp_path / way / "card.json")["runs"][0] for way in ("trainable", "trainable-2patients-draw1")
     )
     assert (all_of_them["patients"], few["patients"]) == (6, 2)
     assert all_of_them["steps_per_epoch"] == few["steps_per_epoch"]

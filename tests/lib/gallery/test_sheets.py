@@ -37,7 +37,9 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-def finetuning(folder: Path, pretraining: str, epochs: int, *, way: str = "tuned", dice: list[float] = DICE) -> Path:
+def finetuning(
+    folder: Path, pretraining: str, epochs: int, *, way: str = "trainable", dice: list[float] = DICE
+) -> Path:
     """A fine-tuning of two seeds, the second one of which finds nothing; returns its card."""
     folder = folder / way / pretraining / f"epoch{epochs}-seeds1-2"
     names = {"target": "squares", "way": way, "encoder": "unet", "pretraining": pretraining, "epochs": str(epochs)}

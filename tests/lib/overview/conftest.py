@@ -33,7 +33,7 @@ def rules() -> dict[str, Rule]:
 def finetuning(tmp_path: Path) -> Callable[..., Job]:
     """Makes a job of one fine-tuning, with its files under tmp_path."""
 
-    def make(encoder: str = "unet", freeze: str = "tuned", seed: int | str = 1) -> Job:
+    def make(encoder: str = "unet", freeze: str = "trainable", seed: int | str = 1) -> Job:
         name = tmp_path / f"{encoder}-{freeze}-{seed}"
         wildcards = {"target": "ACDC", "way": freeze, "encoder": encoder, "epochs": "1"}
         wildcards |= {"pretraining": "simple/seed1", "seeds": str(seed)}

@@ -101,7 +101,7 @@ def test_painting_disease_into_healthy_patients_costs(tmp_path: Path) -> None:
     files = []
     for fold, patients in enumerate([(1, 2), (3, 4), (5, 6), (7, 8)]):
         for i, empty in ((0, 0.0), (2, np.nan)):  # of every second patient, nothing is to be found
-            files.append(tmp_path / f"fold{fold}/tuned/e{i}/pretrained/seed0/epoch9-seeds1/cases.csv")
+            files.append(tmp_path / f"fold{fold}/trainable/e{i}/pretrained/seed0/epoch9-seeds1/cases.csv")
             files[-1].parent.mkdir(parents=True)
             rows = [(1, f"c{p}{k}", "a", 0.8 if p % 2 else empty) for p in patients for k in (0, 1)]
             pd.DataFrame(rows, columns=["seed", "case", "class", "dice"]).to_csv(files[-1], index=False)

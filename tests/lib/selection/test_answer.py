@@ -22,7 +22,7 @@ from workflow.lib.selection.answer import (
 )
 from workflow.lib.selection.summary import write_selection
 
-TWO_WAYS = [([0.9, 0.91], [0.7, 0.71]), ([0.2, 0.21], [0.85, 0.86])]  # tuned, frozen: random weights, 5 epochs
+TWO_WAYS = [([0.9, 0.91], [0.7, 0.71]), ([0.2, 0.21], [0.85, 0.86])]  # trainable, frozen: random weights, 5 epochs
 
 
 def answer_of(folder: Path, **grid: Any) -> tuple[dict[str, Any], str]:
@@ -53,8 +53,8 @@ def test_best_start_and_its_intervals_by_hand() -> None:
 
 
 def test_the_headline_is_the_best_start_and_mode_not_the_best_average(tmp_path: Path) -> None:
-    tuned, frozen = (results({("simple", 0): a, ("simple", 5): b}) for a, b in TWO_WAYS)
-    both = pd.concat([tuned.assign(freeze=False), frozen.assign(freeze=True)])
+    trainable, frozen = (results({("simple", 0): a, ("simple", 5): b}) for a, b in TWO_WAYS)
+    both = pd.concat([trainable.assign(freeze=False), frozen.assign(freeze=True)])
     content = best_starts(both, pd.DataFrame(columns=["selector", "pool", "k", "diff_to_last"]))
     [found] = content["targets"].values()
     assert found["start"]["scheme"] == "random" and found["start"]["mode"] == "trainable" and found["starts"] == 4

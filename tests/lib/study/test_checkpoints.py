@@ -63,13 +63,13 @@ def test_finished_seeds_stay_as_they_are_and_later_ones_get_a_job_of_their_own(t
     study |= {"pretrain_seeds": [9], "finetune_seeds": [1, 2, 4]}
     study |= {"transfer": ["encoder"], "train_patients": ["all"], "subset_draws": 1}
     config = {"study": study, "encoders": {"unet": {}}, "pretraining": {"weights": "train"}, "pool": {"given": {}}}
-    names = ("T/tuned/unet/s/seed9/epoch1-seeds1-3", "T/tuned/unet/s/seed9/epoch1-seeds4")
+    names = ("T/trainable/unet/s/seed9/epoch1-seeds1-3", "T/trainable/unet/s/seed9/epoch1-seeds4")
     assert [job.seeds for job in all_finetunings(config, tmp_path)] == [(1, 2, 4)]
-    for name in (names[0], f"{names[1]}.resume", "T/tuned/unet/s/seed9/epoch10-seeds1-4"):
+    for name in (names[0], f"{names[1]}.resume", "T/trainable/unet/s/seed9/epoch10-seeds1-4"):
         (tmp_path / name).mkdir(parents=True)
     assert [job.seeds for job in all_finetunings(config, tmp_path)] == [(1, 2, 4)], "nothing is finished yet"
     (tmp_path / names[0] / "card.json").touch()
-    (tmp_path / "T/tuned/unet/s/seed9/epoch10-seeds1-4/card.json").touch()  # of another length
+    (tmp_path / "T/trainable/unet/s/seed9/epoch10-seeds1-4/card.json").touch()  # of another length
     assert [job.path for job in all_finetunings(config, tmp_path)] == list(names)
     study["finetune_seeds"] = [2]
     assert [job.path for job in all_finetunings(config, tmp_path)] == [names[0]], (
@@ -85,10 +85,10 @@ def test_ways_of_the_grid() -> None:
     jobs = all_finetunings(check_config(config, SCHEMA), "nowhere")
     ways = {job.pretraining: [j.way for j in jobs if j.pretraining == job.pretraining] for job in jobs}
     sizes = ["", "-5patients-draw1", "-5patients-draw2"]
-    alone = [f"{freeze}{size}" for freeze in ("tuned", "frozen") for size in sizes]
+    alone = [f"{freeze}{size}" for freeze in ("trainable", "frozen") for size in sizes]
     assert ways["random"] == ways["simple/seed987812"] == alone, "random weights though 0 is no length"
     assert sorted(ways["seg/seed987812"]) == sorted(
-        f"{freeze}{both}{size}" for freeze in ("tuned", "frozen") for both in ("", "-both") for size in sizes
+        f"{freeze}{both}{size}" for freeze in ("trainable", "frozen") for both in ("", "-both") for size in sizes
     )
 
 

@@ -117,7 +117,9 @@ def test_the_recipe_of_finetuning_follows_the_protocol_unless_it_is_given(study:
 def test_a_finished_run_is_not_replaced_by_one_with_other_settings(tmp_path: Path) -> None:
     settings = {"protocol": {"metrics": "pooled"}, "recipe": {"epochs": 150}}
     check_same_run(tmp_path, settings)  # nothing finished yet
-    write_json(tmp_path / "ACDC/tuned/unet/random/epoch0-seeds1-3/card.json", {"runs": [settings | {"seconds": 3}] * 3})
+    write_json(
+        tmp_path / "ACDC/trainable/unet/random/epoch0-seeds1-3/card.json", {"runs": [settings | {"seconds": 3}] * 3}
+    )
     check_same_run(tmp_path, settings)
     with pytest.raises(UserError, match="finished fine-tunings with other settings") as error:
         check_same_run(tmp_path, settings | {"recipe": {"epochs": 10}})

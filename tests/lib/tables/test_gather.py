@@ -41,7 +41,7 @@ def run(tmp_path: Path) -> dict[str, Any]:
     pd.concat(tables).to_csv(scores, index=False)
     cases = pd.DataFrame({"case": ["a", "a", "b", "c"], "class": ["x", "y", "x", "x"], "dice": [0.2, 0.4, 0.5, None]})
     for epochs in (1, 2, 5):
-        names = [NAMES | {"freeze": "tuned", "epochs": str(epochs), "seed": str(seed)} for seed in (0, 1)]
+        names = [NAMES | {"freeze": "trainable", "epochs": str(epochs), "seed": str(seed)} for seed in (0, 1)]
         runs = [{"names": n, "metrics": {"dice index": 0.5}, "pretraining": {"accuracy": 0.4}} for n in names]
         job = tmp_path / f"epoch{epochs}-seeds0-1"
         job.mkdir()

@@ -117,7 +117,7 @@ def finetune_seed(
     several, predictions.npz to `output_folder`, or nothing where they are there already, of the same settings and data. Returns
     whether it trained.
 
-    `names`: target, freeze (frozen | tuned), encoder, scheme, pretrain_seed, epochs, seed, transfer, patients and draw (see
+    `names`: target, freeze (frozen | trainable), encoder, scheme, pretrain_seed, epochs, seed, transfer, patients and draw (see
     `Way`); they go into the card.
     encoder: what its network is built from; or, of a given network, `class`, `arguments`, `head` and `channels`.
     `inputs`: what the network sees (unchanged | standardised). precision: as asked for (auto | ...), and as it is `computed_in`;

@@ -11,7 +11,7 @@ WITH_DECODER = ("segmentation", "reconstruction", "contrastive_reconstruction", 
 RANDOM = "random"  # the "scheme" of untrained weights; their pretraining seed is the fine-tuning seed
 GIVEN = "pretrained"  # the "scheme" of weights that an encoder of the config brings along
 ENCODER, BOTH, DECODER, NONE = "encoder", "both", "decoder", "none"  # what is transferred
-WAY = r"(frozen|tuned)(?:-(both|decoder))?(?:-(\d+)patients-draw(\d+))?"
+WAY = r"(frozen|trainable)(?:-(both|decoder))?(?:-(\d+)patients-draw(\d+))?"
 GIVEN_RUN = f"{GIVEN}/seed0"  # the "pretraining" of a given network of a pool
 ELSEWHERE = 0  # the pretraining seed of weights that were not trained here
 
@@ -56,8 +56,8 @@ class Way(NamedTuple):
 
     @property
     def name(self) -> str:
-        """In paths: tuned, frozen-both, tuned-5patients-draw1, ..."""
-        parts = ["frozen" if self.frozen else "tuned", *([self.transfer] if self.transfer != ENCODER else [])]
+        """In paths: trainable, frozen-both, trainable-5patients-draw1, ..."""
+        parts = ["frozen" if self.frozen else "trainable", *([self.transfer] if self.transfer != ENCODER else [])]
         return "-".join([*parts, *([f"{self.patients}patients", f"draw{self.draw}"] if self.patients else [])])
 
     @classmethod
@@ -93,7 +93,7 @@ class Finetuning(NamedTuple):
         """What one fine-tuning is called in its card; random weights have the fine-tuning's seed."""
         scheme, _, pretrain_seed = self.pretraining.partition("/seed")
         way = Way.of(self.way)
-        names = {"target": self.target, "freeze": "frozen" if way.frozen else "tuned", "encoder": self.encoder}
+        names = {"target": self.target, "freeze": "frozen" if way.frozen else "trainable", "encoder": self.encoder}
         names |= {"epochs": str(self.epochs), "transfer": way.transfer}
         names |= {"patients": str(way.patients), "draw": str(way.draw)}
         return names | {"scheme": scheme, "pretrain_seed": pretrain_seed or str(seed), "seed": str(seed)}
