@@ -98,8 +98,10 @@ def _read_volume(path: Path, axes: str = "", like: Path | None = None) -> tuple[
             raise ValueError(
                 f"{math.prod(image.shape[3:])} volumes (shape {image.shape}), expected one: {ONE_OF_SERIES}"
             )
+        if path.suffix.lower() == ".gz":
+            with gzip.open(path) as file:  # to its end, where its checksum is, which nibabel does not read
+                image = type(image).from_bytes(file.read())
         data = np.atleast_3d(np.asarray(image.dataobj, dtype=np.float32))
-        _check_whole(path)
         data = data.reshape(data.shape[:3])
         spacing = [float(zoom) or 1.0 for zoom in [*image.header.get_zooms()[:3], 1.0][:3]]
         affine = image.affine
@@ -114,14 +116,6 @@ def _read_volume(path: Path, axes: str = "", like: Path | None = None) -> tuple[
     _check_finite(data)
     x, y, z = spacing
     return data.T, (z, y, x)
-
-
-def _check_whole(path: Path) -> None:
-    """Read a compressed file to its end, where its checksum is, which nibabel does not. Raises OSError or zlib.error."""
-    if path.suffix.lower() == ".gz":
-        with gzip.open(path) as file:
-            while file.read(1 << 22):
-                pass
 
 
 def _check_finite(array: np.ndarray) -> None:
