@@ -18,7 +18,7 @@ from workflow.lib.data.source import ImageList, load_source
 from workflow.lib.job.run import UserError, write_json
 from workflow.lib.pretrain import classification, pretrain
 from workflow.lib.pretrain.pretrain import pretrain_encoder, pretraining_plan, random_weights
-from workflow.lib.pretrain.views import Views
+from workflow.lib.pretrain.views import Views, network_inputs
 from workflow.lib.study.config import recipe
 from workflow.lib.training.device import chunks, data_loader
 
@@ -134,7 +134,7 @@ def test_damaged_image_is_named_from_a_loader_process(job: dict[str, Any], tmp_p
     damaged = tmp_path / "images/train/n1/0.JPEG"
     damaged.write_bytes(damaged.read_bytes()[:300])
     images = load_source(job["source_card"], job["index"], "train")
-    items = Views(classification.item, images, 32, "simple", "unchanged", 1, 1)
+    items = Views(classification.item, images, 32, "simple", 1, 1)
     with pytest.raises(UserError, match="unreadable image") as error:
         list(data_loader(items, chunks(range(len(items)), 4), workers=1))
     assert str(damaged) in str(error.value) and "next:" in str(error.value)
@@ -156,13 +156,30 @@ def test_photographs_are_decoded_as_pillow_does(mode: str, tmp_path: Path) -> No
     assert np.array_equal(images.read(0), expected) and np.array_equal(images.read(1), expected)
 
 
+@pytest.mark.parametrize("scheme", ["simple", "advanced"])
+def test_items_in_eight_bits_are_those_in_floats_within_rounding(job: dict[str, Any], scheme: str) -> None:
+    images = load_source(job["source_card"], job["index"], "train")
+    floats, pixels = (
+        Views(classification.item, images, 32, scheme, 1, 1, mixed=classification.mixed, eight_bits=eight_bits)
+        for eight_bits in (False, True)
+    )
+    numbers = range(len(images))
+    for (one, label), (other, same) in zip(floats.__getitems__(numbers), pixels.__getitems__(numbers), strict=True):
+        assert one.dtype == torch.float32 and other.dtype == torch.uint8 and torch.equal(label, same)
+        assert (255 * one - other).abs().median() <= 2  # RandAugment may make more of a level
+    batch = torch.stack([image for image, _ in pixels.__getitems__(numbers)])
+    assert torch.allclose(network_inputs(batch, "unchanged") * 255, batch.float())
+    seen = network_inputs(batch, "standardised")
+    assert torch.allclose(seen.mean(dim=(1, 2, 3)), torch.zeros(len(batch)), atol=1e-4)
+
+
 def test_mixing_partners_are_the_others_of_the_micro_batch_and_each_as_likely(job: dict[str, Any]) -> None:
     images = load_source(job["source_card"], job["index"], "train")
     count, draws = 6, 150
     plain = [(torch.zeros(3, 8, 8), torch.eye(count)[i]) for i in range(count)]
     seen = torch.zeros(count, count)
     for epoch in range(draws):
-        views = Views(classification.item, images, 8, "advanced", "unchanged", 1, epoch, classification.mixed)
+        views = Views(classification.item, images, 8, "advanced", 1, epoch, classification.mixed)
         found = classification.mixed(views, range(count), plain)
         again = classification.mixed(views, range(count), plain)
         assert all(
@@ -206,7 +223,8 @@ def test_schedules_of_the_study(
     values = recipe(config, encoder, scheme)
     # ImageNet's training images.
     model: Any = torch.nn.Linear(1, 1)
-    plan = pretraining_plan(model, None, values, 1_281_167, None, None, image_size=224, seed=0, precision="float32")
+    sizes: dict[str, Any] = {"image_size": 224, "inputs": "unchanged"}
+    plan = pretraining_plan(model, None, values, 1_281_167, None, None, seed=0, precision="float32", **sizes)
     last = 300 * steps
     assert (plan.epochs, plan.steps_per_epoch, plan.accumulate) == (300, steps, micro_batches)
     assert plan.rate(0) == base * 1e-6

@@ -76,8 +76,8 @@ def images_of(job: dict[str, Any]) -> ImageList:
     return load_source(job["source_card"], job["index"], "train")
 
 
-def views_of(job: dict[str, Any], task: str, inputs: str = "unchanged") -> Views:
-    return Views(TASKS[task].item, images_of(job), 32, "simple", inputs, seed=1, epoch=1)
+def views_of(job: dict[str, Any], task: str) -> Views:
+    return Views(TASKS[task].item, images_of(job), 32, "simple", seed=1, epoch=1)
 
 
 @pytest.mark.parametrize("task", TASKS)

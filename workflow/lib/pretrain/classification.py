@@ -13,8 +13,8 @@ from workflow.lib.data.source import ImageList
 from workflow.lib.job.run import derive_seed
 from workflow.lib.networks.build import Classifier, build_classifier, seeded
 from workflow.lib.pretrain import augment
-from workflow.lib.pretrain.views import Item, Views, pixels
-from workflow.lib.training.device import autocast, standardise
+from workflow.lib.pretrain.views import Item, Views, network_inputs, pixels
+from workflow.lib.training.device import autocast
 from workflow.lib.training.distributed import sum_over_processes
 
 
@@ -25,11 +25,9 @@ def network(encoder: Mapping[str, Any], images: ImageList, **building: Any) -> C
 
 def item(views: Views, index: int) -> Item:
     """An augmented image (3, s, s) and its soft label (classes,); of scheme advanced before it is `mixed`."""
-    image = augment.crop_and_flip(views.size)(pixels(views.images, index))
+    image = augment.crop_and_flip(views.size, eight_bits=views.eight_bits)(pixels(views.images, index))
     label = augment.soft_label(int(views.images.labels[index]), len(views.images.classes))
-    if views.augmentation == "advanced":
-        return augment.rand_augment(image), label
-    return standardise(image[None], views.inputs)[0], label
+    return augment.rand_augment(image) if views.augmentation == "advanced" else image, label
 
 
 def mixed(views: Views, indices: Sequence[int], items: list[Item]) -> list[Item]:
@@ -48,7 +46,7 @@ def mixed(views: Views, indices: Sequence[int], items: list[Item]) -> list[Item]
         image, label = augment.mix(image, label, *items[(place + further) % len(items)], rng)
         with seeded(derive_seed(seed, "erase")):
             image = augment.random_erasing()(image)
-        found.append((standardise(image[None], views.inputs)[0], label))
+        found.append((image, label))
     return found
 
 
@@ -59,21 +57,20 @@ def loss(logits: Tensor, labels: Tensor, recipe: Mapping[str, Any]) -> Tensor:
 
 @dataclasses.dataclass
 class ValidationImages(Dataset[tuple[Tensor, int]]):
-    """Validation images (3, s, s) and class numbers."""
+    """Validation images (3, s, s) in 0..1 and class numbers."""
 
     images: ImageList
     size: int
-    inputs: str
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         image = augment.evaluation_crop(self.size)(pixels(self.images, index))
-        return standardise(image[None], self.inputs)[0], int(self.images.labels[index])
+        return image, int(self.images.labels[index])
 
 
-def validate(model: nn.Module, loader: DataLoader[Any], precision: str) -> tuple[float, float]:
+def validate(model: nn.Module, loader: DataLoader[Any], inputs: str, precision: str) -> tuple[float, float]:
     """Top-1 accuracy (0..1) and mean cross-entropy over the images of all processes' loaders."""
     device = next(model.parameters()).device
     model.eval()
@@ -82,7 +79,7 @@ def validate(model: nn.Module, loader: DataLoader[Any], precision: str) -> tuple
         for images, labels in loader:
             labels = labels.to(device)
             with autocast(device, precision):
-                logits = model(images.to(device)).float()
+                logits = model(network_inputs(images.to(device), inputs)).float()
             right, loss = (logits.argmax(dim=1) == labels).sum(), F.cross_entropy(logits, labels, reduction="sum")
             sums += torch.stack([right.float(), loss, torch.tensor(float(len(labels)), device=device)])
     sum_over_processes([sums])

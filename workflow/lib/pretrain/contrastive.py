@@ -20,7 +20,6 @@ from workflow.lib.networks.build import (
 )
 from workflow.lib.pretrain import augment
 from workflow.lib.pretrain.views import Views, pixels
-from workflow.lib.training.device import standardise
 
 TEMPERATURE = 0.5
 HIDDEN, EMBEDDED = 512, 128  # channels of the projection head
@@ -78,8 +77,8 @@ def _view(size: int) -> v2.Transform:
 
 
 def item(views: Views, index: int) -> tuple[Tensor, Tensor]:
-    """Two views (2, 3, s, s) as network inputs, and nothing: the other images are the labels."""
-    return standardise(two_views(views, index), views.inputs), torch.empty(0)
+    """Two views (2, 3, s, s), and nothing: the other images are the labels."""
+    return two_views(views, index), torch.empty(0)
 
 
 def loss(embeddings: Tensor, nothing: Tensor, recipe: Mapping[str, Any]) -> Tensor:

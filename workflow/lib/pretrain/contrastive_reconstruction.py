@@ -12,7 +12,6 @@ from workflow.lib.networks.build import build_segmenter, channels_of, seeded
 from workflow.lib.pretrain import contrastive, reconstruction
 from workflow.lib.pretrain.corruptions import corrupt
 from workflow.lib.pretrain.views import Views
-from workflow.lib.training.device import standardise
 
 RECONSTRUCTION = 100  # weight of the squared error; that of NT-Xent, whose two directions ConRec adds, is 2
 
@@ -54,9 +53,9 @@ def network(encoder: Mapping[str, Any], images: ImageList, **building: Any) -> C
 
 
 def item(views: Views, index: int) -> tuple[Tensor, Tensor]:
-    """Two corrupted views (2, 3, s, s) as network inputs, and the views themselves (2, 3, s, s) in 0..1."""
+    """Two corrupted views (2, 3, s, s), and the views themselves (2, 3, s, s) in 0..1."""
     both = contrastive.two_views(views, index)
-    return standardise(torch.stack([corrupt(view) for view in both]), views.inputs), both
+    return torch.stack([corrupt(view) for view in both]), both
 
 
 def loss(outputs: tuple[Tensor, Tensor], views: Tensor, recipe: Mapping[str, Any]) -> Tensor:

@@ -10,7 +10,6 @@ from workflow.lib.data.source import ImageList
 from workflow.lib.networks.build import Segmenter
 from workflow.lib.pretrain import augment, reconstruction
 from workflow.lib.pretrain.views import Views, pixels
-from workflow.lib.training.device import standardise
 
 HIDDEN = 0.6  # share of the patches
 PATCHES = 7  # along each side: 32 pixels each of 224
@@ -22,14 +21,14 @@ def network(encoder: Mapping[str, Any], images: ImageList, **building: Any) -> S
 
 
 def item(views: Views, index: int) -> tuple[Tensor, Tensor]:
-    """A view (3, s, s) as network input, its hidden patches at its mean; and (4, s, s): the view in 0..1, and what is hidden."""
+    """A view (3, s, s), its hidden patches at its mean; and (4, s, s): the view in 0..1, and what is hidden."""
     view = augment.crop_and_flip(views.size)(pixels(views.images, index)).clamp(0, 1)
     hidden = torch.zeros(PATCHES**2)
     hidden[torch.randperm(PATCHES**2)[: round(HIDDEN * PATCHES**2)]] = 1
     places = torch.arange(views.size) * PATCHES // views.size
     mask = hidden.view(PATCHES, PATCHES)[places[:, None], places]
     seen = torch.where(mask.bool(), view.mean(dim=(1, 2), keepdim=True), view)
-    return standardise(seen[None], views.inputs)[0], torch.cat([view, mask[None]])
+    return seen, torch.cat([view, mask[None]])
 
 
 def loss(logits: Tensor, wanted: Tensor, recipe: Mapping[str, Any]) -> Tensor:

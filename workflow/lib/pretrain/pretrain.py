@@ -22,7 +22,7 @@ from workflow.lib.networks.weights import check_checkpoint
 from workflow.lib.pretrain import classification
 from workflow.lib.pretrain.scratch import on_scratch
 from workflow.lib.pretrain.tasks import TASKS
-from workflow.lib.pretrain.views import Views
+from workflow.lib.pretrain.views import Views, network_inputs
 from workflow.lib.study.guards import check_held_out
 from workflow.lib.training.device import autocast, chosen_precision, chunks, data_loader, device_named, move_network
 from workflow.lib.training.distributed import one_per_node, processes, rank, sum_over_processes
@@ -40,18 +40,18 @@ def learning_rate(step: int, *, base: float, warmup: int, total: int) -> float:
 
 
 def mean_loss(
-    model: nn.Module, task: ModuleType, loader: DataLoader[Any], recipe: Mapping[str, Any], precision: str
+    model: nn.Module, task: ModuleType, loader: DataLoader[Any], recipe: Mapping[str, Any], inputs: str, precision: str
 ) -> float:
     """Mean loss of a task over the micro-batches of all processes' loaders."""
     device = next(model.parameters()).device
     model.eval()
     sums = torch.zeros(2, device=device)  # loss, images
     with torch.inference_mode():
-        for inputs, wanted in loader:
+        for views, wanted in loader:
             with autocast(device, precision):
-                outputs = model(inputs.to(device))
+                outputs = model(network_inputs(views.to(device), inputs))
             loss = task.loss(float32(outputs), wanted.to(device), recipe)
-            sums += torch.stack([loss * len(inputs), torch.tensor(float(len(inputs)), device=device)])
+            sums += torch.stack([loss * len(views), torch.tensor(float(len(views)), device=device)])
     sum_over_processes([sums])
     total, count = sums.tolist()
     return total / count
@@ -150,10 +150,11 @@ def pretraining(
         recipe = {**recipe, "learning_rate": settings["rate"]["chosen"]}
     workers = threads - 1 if place.type == "cuda" else 0
     mixed = classification.mixed if task is classification else None
-    shown: dict[str, Any] = {"size": image_size, "augmentation": recipe["augmentation"], "inputs": inputs}
-    epoch_views = partial(Views, task.item, mixed=mixed, **shown)
+    shown: dict[str, Any] = {"size": image_size, "augmentation": recipe["augmentation"]}
+    # In bfloat16 the first convolution rounds pixels to as many bits.
+    epoch_views = partial(Views, task.item, mixed=mixed, eight_bits=precision == "bfloat16", **shown)
     own = range(rank(), len(validation_images), processes())
-    validation: Any = classification.ValidationImages(validation_images, image_size, inputs)
+    validation: Any = classification.ValidationImages(validation_images, image_size)
     if task is not classification:  # the same views after every epoch
         validation = epoch_views(images=validation_images, seed=derive_seed(seed, "validation"), epoch=0)
     loader = data_loader(validation, chunks(own, recipe["micro_batch"]), workers)
@@ -166,9 +167,9 @@ def pretraining(
 
     def after_epoch(row: Row, history: list[Row]) -> Row:
         if task is classification:
-            top1, loss = classification.validate(model, loader, precision)
+            top1, loss = classification.validate(model, loader, inputs, precision)
             return {"accuracy": top1, "validation loss": loss}
-        return {"validation loss": mean_loss(model, task, loader, recipe, precision)}
+        return {"validation loss": mean_loss(model, task, loader, recipe, inputs, precision)}
 
     plan = pretraining_plan(
         model,
@@ -178,6 +179,7 @@ def pretraining(
         batches,
         after_epoch,
         image_size=image_size,
+        inputs=inputs,
         seed=seed,
         precision=precision,
     )
@@ -218,6 +220,7 @@ def pretraining_plan(
     after_epoch: Any,
     *,
     image_size: int,
+    inputs: str,
     seed: int,
     precision: str,
 ) -> Plan:
@@ -232,6 +235,7 @@ def pretraining_plan(
         ),
         loss=loss,
         batches=batches,
+        as_inputs=partial(network_inputs, inputs=inputs),
         rate=lambda step: learning_rate(
             step,
             base=recipe["learning_rate"],

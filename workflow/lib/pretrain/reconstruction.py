@@ -11,7 +11,6 @@ from workflow.lib.networks.build import Segmenter, build_segmenter
 from workflow.lib.pretrain import augment
 from workflow.lib.pretrain.corruptions import corrupt
 from workflow.lib.pretrain.views import Views, pixels
-from workflow.lib.training.device import standardise
 
 
 def network(encoder: Mapping[str, Any], images: ImageList, **building: Any) -> Segmenter:
@@ -20,9 +19,9 @@ def network(encoder: Mapping[str, Any], images: ImageList, **building: Any) -> S
 
 
 def item(views: Views, index: int) -> tuple[Tensor, Tensor]:
-    """A corrupted view (3, s, s) as network input, and the view itself (3, s, s) in 0..1."""
+    """A corrupted view (3, s, s), and the view itself (3, s, s) in 0..1."""
     view = augment.crop_and_flip(views.size)(pixels(views.images, index)).clamp(0, 1)
-    return standardise(corrupt(view)[None], views.inputs)[0], view
+    return corrupt(view), view
 
 
 def loss(logits: Tensor, views: Tensor, recipe: Mapping[str, Any]) -> Tensor:

@@ -12,7 +12,6 @@ from workflow.lib.job.run import UserError
 from workflow.lib.networks.build import Segmenter, build_segmenter
 from workflow.lib.pretrain import augment
 from workflow.lib.pretrain.views import Views, pixels
-from workflow.lib.training.device import standardise
 from workflow.lib.training.losses import dice_ce_loss, outputs_for
 
 
@@ -34,7 +33,7 @@ def item(views: Views, index: int) -> tuple[Tensor, Tensor]:
     """The same crop of an image (3, s, s) and of its mask (s, s) int64; labels of 255 count nowhere."""
     mask = tv_tensors.Mask(torch.from_numpy(views.images.read_mask(index)))
     image, mask = augment.crop_and_flip(views.size)(tv_tensors.Image(pixels(views.images, index)), mask)
-    return standardise(image.as_subclass(Tensor)[None], views.inputs)[0], mask.as_subclass(Tensor).long()
+    return image.as_subclass(Tensor), mask.as_subclass(Tensor).long()
 
 
 def loss(logits: Tensor, masks: Tensor, recipe: Mapping[str, Any]) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a pretraining sees: the items of an epoch, which depend on its seeds alone, and images as tensors."""
+"""What a pretraining sees: the items of an epoch, which depend on its seeds alone, and how networks see them."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 from workflow.lib.data.source import ImageList
 from workflow.lib.job.run import derive_seed
 from workflow.lib.networks.build import seeded
+from workflow.lib.training.device import standardise
 
 Item = tuple[Tensor, Tensor]
 
@@ -19,18 +20,18 @@ class Views(Dataset[Item]):
     """Items of one epoch: what the network sees, and what it is to put out, as the task's `item` makes them.
 
     An item depends on `seed`, `epoch` and its index alone, not on workers or order. `mixed`, if a task has it, then changes the
-    items of a micro-batch by each other; so they depend on what else is in it. size: side in pixels; inputs: unchanged |
-    standardised.
+    items of a micro-batch by each other; so they depend on what else is in it. size: side in pixels; eight_bits: crops of task
+    classification stay pixels until they are on the device, which halves its time.
     """
 
     item: Callable[["Views", int], Item]
     images: ImageList
     size: int
     augmentation: str
-    inputs: str
     seed: int
     epoch: int
     mixed: Callable[["Views", Sequence[int], list[Item]], list[Item]] | None = None
+    eight_bits: bool = False
 
     def __len__(self) -> int:
         return len(self.images)
@@ -43,6 +44,12 @@ class Views(Dataset[Item]):
         """The items of a micro-batch."""
         items = [self[index] for index in indices]
         return self.mixed(self, indices, items) if self.mixed else items
+
+
+def network_inputs(views: Tensor, inputs: str) -> Tensor:
+    """Views (n, 3, s, s) or (n, 2, 3, s, s), pixels or floats in 0..1, as networks see them; inputs: unchanged | standardised."""
+    views = views / 255 if views.dtype == torch.uint8 else views
+    return standardise(views.flatten(0, -4), inputs).view_as(views)
 
 
 def pixels(images: ImageList, index: int) -> Tensor:

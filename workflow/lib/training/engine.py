@@ -30,14 +30,15 @@ READ_EVERY = {"cpu": 1, "cuda": 20}
 class Plan:
     """What is trained and how long.
 
-    An epoch consists of `micro_batches`; `accumulate` of them make an optimiser step. `batches(epoch, chosen)` yields (inputs,
-    wanted outputs; `loss` gets them with the model's) of the micro-batches with the numbers `chosen`, counted from 0 in each
-    epoch, in that order. `rate(step)` is the learning rate of a step, counted from 0 over all epochs. `after_epoch(row,
-    history)` evaluates and saves; what it returns joins the row of this epoch, which then joins the history. Epochs count from
-    1. Randomness of a micro-batch depends on `seed`, the epoch and its number alone, so that a resumed run equals an unbroken
-    one, and several processes equal one. `best` names the value in the history whose highest epoch (the later of equal ones)
-    the model has at the end; None: the last epoch. `ends(history)` says, the same in all processes, that no epoch follows.
-    `forward` says what one pass holds, and `shrink` how it is made smaller, where memory does not suffice.
+    An epoch consists of `micro_batches`; `accumulate` of them make an optimiser step. `batches(epoch, chosen)` yields
+    (images, wanted outputs; `loss` gets them with the model's) of the micro-batches with the numbers `chosen`, counted from 0
+    in each epoch, in that order; `as_inputs` makes model inputs of images on the device. `rate(step)` is the learning rate of
+    a step, counted from 0 over all epochs. `after_epoch(row, history)` evaluates and saves; what it returns joins the row of
+    this epoch, which then joins the history. Epochs count from 1. Randomness of a micro-batch depends on `seed`, the epoch
+    and its number alone, so that a resumed run equals an unbroken one, and several processes equal one. `best` names the
+    value in the history whose highest epoch (the later of equal ones) the model has at the end; None: the last epoch.
+    `ends(history)` says, the same in all processes, that no epoch follows. `forward` says what one pass holds, and `shrink`
+    how it is made smaller, where memory does not suffice.
     """
 
     model: nn.Module
@@ -49,6 +50,7 @@ class Plan:
     epochs: int
     micro_batches: int
     seed: int
+    as_inputs: Callable[[Tensor], Tensor] = lambda images: images
     accumulate: int = 1
     precision: str = "float32"
     best: str | None = None
@@ -188,11 +190,11 @@ def _step(
     statistics = NormStatistics(plan.model) if processes() > 1 else None
     total = torch.zeros((), device=device)
     for number in _own(plan, members):
-        inputs, wanted = next(batches)
+        images, wanted = next(batches)
         _seed(device, derive_seed(plan.seed, "micro-batch", epoch, number))
         if statistics:
             statistics.begin()
-        inputs = inputs.to(device, non_blocking=True)
+        inputs = plan.as_inputs(images.to(device, non_blocking=True))
         with autocast(device, plan.precision):
             outputs = plan.model(inputs)
         loss = plan.loss(float32(outputs), wanted.to(device, non_blocking=True)) / len(members)
