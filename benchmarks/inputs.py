@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable
-from itertools import islice, product
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +83,7 @@ def rows(folder: Path, rounds: int) -> list[Row]:
             "timm transforms": loads(ImageFolder(folder, create_transform(SIZE, is_training=True, **timm_settings))),
             "floor: decoding alone": lambda: [simplejpeg.decode_jpeg(one, "RGB") for one in content],
         }
-        for precision, (name, of) in product(("float32", "bfloat16"), (("", images), (", from a smaller copy", small))):
-            views = Views(classification.item, of, SIZE, scheme, 1, 1, classification.mixed, precision == "bfloat16")
-            what = f"input of pretraining, {scheme}, {precision}{name}"
-            found += compare(what, loads(views), others, rounds=rounds)
+        for name, of in (("", images), (", from a smaller copy", small)):
+            views = Views(classification.item, of, SIZE, scheme, 1, 1, classification.mixed)
+            found += compare(f"input of pretraining, {scheme}{name}", loads(views), others, rounds=rounds)
     return found

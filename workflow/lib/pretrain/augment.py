@@ -17,38 +17,35 @@ RAND_AUGMENT = v2.RandAugment(num_ops=2, magnitude=9, num_magnitude_bins=31)  # 
 
 
 class RandomCrop(v2.RandomResizedCrop):  # type: ignore[misc]  # torchvision has no types
-    """A random resized crop of pixels (uint8), as pixels with `eight_bits`, else as float in 0..1: cropped first, as a whole
-    photograph of floats takes long."""
-
-    def __init__(self, size: int, *, eight_bits: bool = False, **options: Any) -> None:
-        super().__init__(size, **options)
-        self.eight_bits = eight_bits
+    """A random resized crop of pixels (uint8) as float in 0..1: cropped first, as a whole photograph of floats takes long."""
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         crop = functional.crop(inpt, **params)
-        if not (self.eight_bits or isinstance(inpt, tv_tensors.Mask)):
+        if not isinstance(inpt, tv_tensors.Mask):
             crop = crop.to(torch.float32).div_(255)
         return functional.resize(crop, list(self.size), self.interpolation, antialias=self.antialias)
 
 
 @cache
-def crop_and_flip(size: int, *, eight_bits: bool = False) -> v2.Transform:
-    """Both schemes: random resized crop (bilinear, no antialias) and horizontal flip, of pixels; see `RandomCrop`."""
-    crop = RandomCrop(size, eight_bits=eight_bits, scale=CROP_SCALE, ratio=CROP_RATIO, antialias=False)
+def crop_and_flip(size: int) -> v2.Transform:
+    """Both schemes: random resized crop (bilinear, no antialias) and horizontal flip, of pixels to float in 0..1."""
+    crop = RandomCrop(size, scale=CROP_SCALE, ratio=CROP_RATIO, antialias=False)
     return v2.Compose([crop, v2.RandomHorizontalFlip(0.5)])
 
 
 def rand_augment(image: Tensor) -> Tensor:
-    """RandAugment with 2 operations at magnitude 9 of 31, on an image (3, h, w) of pixels, or of floats in 0..1 that pass through
-    8 bits.
+    """RandAugment with 2 operations at magnitude 9 of 31, on a float image (3, h, w) in 0..1 that passes through 8 bits.
 
     By Pillow, in a third of the time that tensors take: sharpness and all that moves pixels. Equal, but for one level of 255 in
     some pixels (colour, contrast), and for pixels halfway between two others (rotation).
     """
-    pixels = image if image.dtype == torch.uint8 else (image * 255).to(torch.uint8)
-    picture = RAND_AUGMENT(Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()))
-    found = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
-    return found if image.dtype == torch.uint8 else found.to(torch.float32).div_(255)
+    pixels = (image * 255).to(torch.uint8).permute(1, 2, 0).contiguous()
+    return (
+        torch.from_numpy(np.array(RAND_AUGMENT(Image.fromarray(pixels.numpy()))))
+        .permute(2, 0, 1)
+        .to(torch.float32)
+        .div_(255)
+    )
 
 
 @cache
@@ -66,7 +63,7 @@ def evaluation_crop(size: int) -> v2.Transform:
 def mix(
     image: Tensor, label: Tensor, partner: Tensor, partner_label: Tensor, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Mixup (40 %), CutMix (50 %) or neither (10 %) of two images (3, s, s), pixels or floats, and their soft labels (classes,).
+    """Mixup (40 %), CutMix (50 %) or neither (10 %) of two images (3, s, s) and their soft labels (classes,).
 
     Mixup weight ~ U(0, 1). CutMix area ~ Beta(1, 1) = U(0, 1), centre uniform, box clipped to the image, and the labels
     weighted by the box's true area.
@@ -75,9 +72,7 @@ def mix(
     if choice < 0.1:
         return image, label
     if choice < 0.5:
-        both = weight * image + (1 - weight) * partner
-        both = both.round_().to(torch.uint8) if image.dtype == torch.uint8 else both
-        return both, weight * label + (1 - weight) * partner_label
+        return weight * image + (1 - weight) * partner, weight * label + (1 - weight) * partner_label
     side = image.shape[-1]
     half = round(side * (1 - weight) ** 0.5 / 2)
     y, x = torch.randint(side, (2,), generator=rng).tolist()

@@ -25,7 +25,7 @@ def network(encoder: Mapping[str, Any], images: ImageList, **building: Any) -> C
 
 def item(views: Views, index: int) -> Item:
     """An augmented image (3, s, s) and its soft label (classes,); of scheme advanced before it is `mixed`."""
-    image = augment.crop_and_flip(views.size, eight_bits=views.eight_bits)(pixels(views.images, index))
+    image = augment.crop_and_flip(views.size)(pixels(views.images, index))
     label = augment.soft_label(int(views.images.labels[index]), len(views.images.classes))
     return augment.rand_augment(image) if views.augmentation == "advanced" else image, label
 

@@ -151,8 +151,7 @@ def pretraining(
     workers = threads - 1 if place.type == "cuda" else 0
     mixed = classification.mixed if task is classification else None
     shown: dict[str, Any] = {"size": image_size, "augmentation": recipe["augmentation"]}
-    # In bfloat16 the first convolution rounds pixels to as many bits.
-    epoch_views = partial(Views, task.item, mixed=mixed, eight_bits=precision == "bfloat16", **shown)
+    epoch_views = partial(Views, task.item, mixed=mixed, **shown)
     own = range(rank(), len(validation_images), processes())
     validation: Any = classification.ValidationImages(validation_images, image_size)
     if task is not classification:  # the same views after every epoch

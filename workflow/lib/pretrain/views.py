@@ -20,8 +20,7 @@ class Views(Dataset[Item]):
     """Items of one epoch: what the network sees, and what it is to put out, as the task's `item` makes them.
 
     An item depends on `seed`, `epoch` and its index alone, not on workers or order. `mixed`, if a task has it, then changes the
-    items of a micro-batch by each other; so they depend on what else is in it. size: side in pixels; eight_bits: crops of task
-    classification stay pixels until they are on the device, which halves its time.
+    items of a micro-batch by each other; so they depend on what else is in it. size: side in pixels.
     """
 
     item: Callable[["Views", int], Item]
@@ -31,7 +30,6 @@ class Views(Dataset[Item]):
     seed: int
     epoch: int
     mixed: Callable[["Views", Sequence[int], list[Item]], list[Item]] | None = None
-    eight_bits: bool = False
 
     def __len__(self) -> int:
         return len(self.images)
@@ -47,8 +45,7 @@ class Views(Dataset[Item]):
 
 
 def network_inputs(views: Tensor, inputs: str) -> Tensor:
-    """Views (n, 3, s, s) or (n, 2, 3, s, s), pixels or floats in 0..1, as networks see them; inputs: unchanged | standardised."""
-    views = views / 255 if views.dtype == torch.uint8 else views
+    """Views (n, 3, s, s) or (n, 2, 3, s, s) in 0..1 as networks see them; inputs: unchanged | standardised."""
     return standardise(views.flatten(0, -4), inputs).view_as(views)
 
 
