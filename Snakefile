@@ -63,7 +63,9 @@ onstart:
 
 
 onsuccess:
-    print(run_summary(workflow.pathvars.apply("<results>"), STARTED, time.time()))
+    print(
+        run_summary(workflow.pathvars.apply("<results>"), {config["run"], *config["deposited"]}, STARTED, time.time())
+    )
 
 
 rule all:

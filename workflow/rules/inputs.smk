@@ -121,6 +121,11 @@ def deposited_files(wildcards):
     return [f"{folder}/{name}" for name in ("downstream_scores.csv", "robustness_scores.csv")] if folder else []
 
 
+def deposited_as(run):
+    """What the tables of a deposited run are known by: their hashes, or where none are given the place."""
+    return run["sha256"] or [run["folder"], run["url"]]
+
+
 def of_run(name):
     """Input function: a table that own runs have, and deposited ones only where their folder holds it, compressed or not."""
 

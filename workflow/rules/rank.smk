@@ -158,5 +158,7 @@ rule confirm_ranking:
     localrule: True
     conda:
         "../../envs/paper.yaml"
+    params:
+        made_of=[config["rank"], GRID["freeze"], GRID["finetune_seeds"]],  # so that it is said again of others
     script:
         "../scripts/rank/confirm_ranking.py"

@@ -68,8 +68,10 @@ rule deposited_tables:
     conda:
         "../../envs/paper.yaml"
     params:
-        folder=lookup("{run}/folder", within=DEPOSITED, default=None),
-        url=lookup("{run}/url", within=DEPOSITED, default=None),
+        # `output` keeps Snakemake from tracking the place: the same tables from elsewhere are not taken again.
+        folder=lambda wildcards, output: DEPOSITED[wildcards.run]["folder"],
+        url=lambda wildcards, output: DEPOSITED[wildcards.run]["url"],
+        tables=lambda wildcards: deposited_as(DEPOSITED[wildcards.run]),
         downstream_sha256=lookup("{run}/sha256/downstream_scores.csv", within=DEPOSITED, default=None),
         robustness_sha256=lookup("{run}/sha256/robustness_scores.csv", within=DEPOSITED, default=None),
     script:

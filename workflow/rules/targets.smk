@@ -82,6 +82,8 @@ def tuning_files():
 
 def stopped_files(wildcards):
     """For every target and every pretraining of the grid: the decision, and the cool-down if one is asked for."""
+    for target in GRID["targets"]:
+        check_unseen(config, target)
     epochs = config["stopping"]["cool_down"]
     names = ["decision.json", *([f"cooled-{epochs}.safetensors"] if epochs else [])]
     trained = [checkpoint for checkpoint in all_checkpoints(config) if checkpoint.scheme in GRID["schemes"]]

@@ -91,6 +91,27 @@ def test_a_fourth_channel_that_would_be_dropped_is_refused(tmp_path: Path) -> No
         assert read_image(tmp_path / "a.tif")[0].shape[2:] == (8, 8)
 
 
+def test_a_negative_of_16_bits_is_refused_and_one_of_8_bits_is_read_as_meant(tmp_path: Path) -> None:
+    for bits, kind in ((16, np.uint16), (8, np.uint8)):
+        ramp = np.linspace(0, 2**bits - 1, 12).reshape(3, 4).astype(kind)
+        Image.fromarray(ramp).save(tmp_path / f"{bits}.tif", tiffinfo={262: 0})
+        content = bytearray((tmp_path / f"{bits}.tif").read_bytes())
+        place = content.index(struct.pack("<HHI", 262, 3, 1))
+        content[place + 8 : place + 10] = struct.pack("<H", 0)
+        (tmp_path / f"{bits}.tif").write_bytes(content)
+    with pytest.raises(ValueError, match="a negative, in which 0 is white"):
+        read_image(tmp_path / "16.tif")
+    assert read_image(tmp_path / "8.tif")[0][0, 0, 0, 0] == 0  # Pillow inverts, here also as it saves
+
+
+@pytest.mark.parametrize(("unit", "spacing"), [("mm", 2.0), ("meter", 2000.0), ("micron", 0.002), ("unknown", 2.0)])
+def test_spacings_are_in_mm_whatever_the_unit_of_the_file(unit: str, spacing: float, tmp_path: Path) -> None:
+    volume = nib.Nifti1Image(np.ones((4, 4, 2), np.int16), np.diag([2.0, 2.0, 2.0, 1.0]))
+    volume.header.set_xyzt_units(unit)
+    nib.save(volume, tmp_path / "a.nii.gz")
+    assert read_image(tmp_path / "a.nii.gz")[1] == pytest.approx((spacing,) * 3)
+
+
 def test_16_bits_of_grey_are_kept(tmp_path: Path) -> None:
     for name in ("a.png", "a.tif"):
         Image.fromarray((RAMP * 16).astype(np.uint16)).save(tmp_path / name)

@@ -128,6 +128,17 @@ def test_a_pattern_goes_before_sub_folders(
     assert set(data.items["group"]) == {"1", "2"} and data.card["groups"] == "pattern"
 
 
+@pytest.mark.parametrize("pattern", [r"^case(\d+)_", r"^(\d*)x"])
+def test_a_pattern_that_fits_no_image_is_named(pattern: str, tmp_path: Path, make_source: Callable[..., Path]) -> None:
+    source = make_source(save_pictures(tmp_path / "raw", NAMES, "images"), "folder")
+    assert "the pattern of patients fits no image" in problems_of(source, group={"pattern": pattern})
+
+
+def test_an_empty_patient_is_none(tmp_path: Path, make_source: Callable[..., Path]) -> None:
+    source = make_source(save_pictures(tmp_path / "raw", ["12_a", "case_a"], "images"), "folder")
+    assert "images/case_a.png: no group found" in problems_of(source, group={"pattern": r"^(\d*)"})
+
+
 @pytest.mark.parametrize("below", ["", "images/"])
 def test_a_table_names_patients_by_path_where_stems_repeat(
     below: str, tmp_path: Path, make_source: Callable[..., Path], run_stage: Callable[..., Prepared]

@@ -10,9 +10,9 @@ from scipy.linalg import sqrtm
 
 from workflow.lib.score.applies import NotApplicable
 from workflow.lib.score.ccfv import Layer, ccfv_code, ccfv_published, gaussian, pair_distances
-from workflow.lib.score.label_scores import POINT_COMPONENTS, POINTS, label_rows
+from workflow.lib.score.label_scores import POINT_COMPONENTS, POINTS, _points, label_rows
 from workflow.lib.score.pixels import TargetImages
-from workflow.lib.score.registry import SCORES
+from workflow.lib.score.registry import SCORES, Sample
 
 
 def layer(
@@ -123,6 +123,21 @@ def test_distances_of_the_points_drawn_are_those_of_all_pixels() -> None:
         return drawn / truth - 1
 
     assert bias(8, 128) > 0.6 and abs(bias(POINTS, POINT_COMPONENTS)) < 0.15
+
+
+def test_a_cell_of_two_classes_is_of_either() -> None:
+    cells = np.random.default_rng(0).normal(size=(100, 3))
+    both = np.repeat([0, 1], 100)
+    level = Sample(np.vstack([cells, cells]), None, both, both, np.zeros(200, int), None, seed=0)
+    points = _points(level, level.image == 0)
+    assert len(points[0]) + len(points[1]) == 100 and 30 < len(points[1]) < 70
+
+
+def test_levels_of_an_encoder_are_averaged_in_the_form_of_the_code() -> None:
+    rng = np.random.default_rng(0)
+    layer = [{0: rng.normal(size=(20, 4)), 1: rng.normal(size=(20, 4))} for _ in range(4)]
+    score = SCORES["cc_fv_code"].compute
+    assert score([layer] * 3) == pytest.approx(score([layer] * 5))
 
 
 def test_ccfv_gets_points_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from workflow.lib.job.run import UserError, write_json
-from workflow.lib.tables.gather import gather_tables
+from workflow.lib.tables.gather import gather_tables, with_random_means
 
 NAMES = {"target": "T", "encoder": "unet", "scheme": "simple", "pretrain_seed": 1}
 
@@ -129,3 +129,19 @@ def test_a_vanished_or_cut_card_is_named(run: dict[str, Any]) -> None:
             gather_tables(**run)
         assert str(card) in str(error.value)
     assert not run["downstream"].exists()
+
+
+def test_random_encoders_of_which_one_has_no_score_are_one_row() -> None:
+    row = {
+        "target": "T",
+        "encoder": "unet",
+        "scheme": "random",
+        "epochs": 0,
+        "pretrain_seed": 0,
+        "score": "knn",
+        "draws": 3,
+    }
+    values = [(0.2, ""), (float("nan"), "not finite"), (0.4, "")]
+    rows = pd.DataFrame([row | {"value": value, "warning": warning or None} for value, warning in values])
+    table = with_random_means(rows, ["score"], {"unet": ["simple"]})
+    assert table["value"].tolist() == pytest.approx([0.3]) and table["warning"].tolist() == ["not finite"]

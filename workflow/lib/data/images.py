@@ -19,6 +19,7 @@ NIFTI = (".nii.gz", ".nii")
 PICTURE = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif")
 # Of a volume, at most: what a damaged header claims is never reserved in memory (Pillow has such a limit).
 VOXELS = 1 << 31
+MILLIMETRES = {"meter": 1000.0, "micron": 0.001}  # by NIfTI's units
 ONE_OF_SERIES = "save the one to use, for example nibabel.load(file).slicer[..., 0]"
 
 
@@ -103,7 +104,8 @@ def _read_volume(path: Path, axes: str = "", like: Path | None = None) -> tuple[
                 image = type(image).from_bytes(file.read())
         data = np.atleast_3d(np.asarray(image.dataobj, dtype=np.float32))
         data = data.reshape(data.shape[:3])
-        spacing = [float(zoom) or 1.0 for zoom in [*image.header.get_zooms()[:3], 1.0][:3]]
+        unit = MILLIMETRES.get(image.header.get_xyzt_units()[0], 1.0)
+        spacing = [unit * float(zoom) or 1.0 for zoom in [*image.header.get_zooms()[:3], 1.0][:3]]
         affine = image.affine
         if like:
             other: Any = nib.load(like)

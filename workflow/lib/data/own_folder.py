@@ -22,7 +22,7 @@ from workflow.lib.data.cases import (
 from workflow.lib.data.images import is_image, is_nifti, stem_of
 from workflow.lib.data.other_files import conversion, described, is_rubbish
 from workflow.lib.data.pictures import shortened
-from workflow.lib.job.run import reason
+from workflow.lib.job.run import UserError, reason
 
 log = logging.getLogger("medseg")
 
@@ -76,9 +76,18 @@ def list_folder(folder: Path, group: dict[str, Any] | None, *, labelled: bool) -
         )
     table = _group_table(folder, group["table"], group["key"], group["column"]) if group and "table" in group else {}
     cases = []
-    for name in sorted(images.keys() & masks.keys() if labelled else images):
+    names = sorted(images.keys() & masks.keys() if labelled else images)
+    if group and "pattern" in group and names and not any(_group_of(name, source, group, table) for name in names):
+        raise UserError(
+            "the pattern of patients fits no image",
+            found=f"{group['pattern']!r}; images are named {', '.join(names[:3])}",
+            expected="a regular expression whose first (...) is the patient",
+            where="config: `group` of this target",
+            next=f"correct it; `snakemake init --config images={folder}` guesses one",
+        )
+    for name in names:
         patient = _group_of(name, source, group, table)
-        if patient is None:
+        if not patient:
             problems.append(f"{images[name].relative_to(folder)}: no group found by {group or 'its sub-folder'}")
         else:
             cases.append(make_case(folder, name, patient, "", images[name], masks.get(name)))

@@ -9,7 +9,7 @@ from PIL import ExifTags, Image
 
 from workflow.lib.job.run import reason
 
-SAMPLES = 277  # a tag of TIFF: SamplesPerPixel
+SAMPLES, PHOTOMETRIC = 277, 262  # tags of TIFF: SamplesPerPixel, PhotometricInterpretation (0: white is zero)
 
 
 def open_picture(file: Path | BinaryIO) -> Image.Image:
@@ -29,6 +29,8 @@ def open_picture(file: Path | BinaryIO) -> Image.Image:
                 raise ValueError(
                     f"{samples} channels, of which Pillow reads {read}: save the three to use as RGB, or one"
                 )
+            if getattr(picture, "tag_v2", {}).get(PHOTOMETRIC) == 0 and picture.mode[0] in "IF":
+                raise ValueError("a negative, in which 0 is white, that Pillow would read as it is: save it inverted")
             picture.load()
             return picture
     except Exception as error:  # a damaged file can raise anything

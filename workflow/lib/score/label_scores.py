@@ -90,8 +90,10 @@ def _fine_enough(layer: Layer) -> bool:
 
 
 def _points(level: Sample, inside: Array) -> dict[int, Array]:
-    features, first = np.unique(level.features[inside], axis=0, return_index=True)
-    labels = level.labels[inside][first]
+    # In random order, as classes come one after the other: the first of a cell would be of the background.
+    order = np.random.default_rng(level.seed).permutation(np.flatnonzero(inside))
+    features, first = np.unique(level.features[order], axis=0, return_index=True)
+    labels = level.labels[order][first]
     return {int(name): features[labels == name] for name in np.unique(labels)}
 
 

@@ -54,7 +54,7 @@ def target_images(data: Prepared, count: int, seed: int) -> TargetImages:
             found=len(rows),
             expected="2 or more",
             where="split.csv of this target",
-            next="add images, or raise train_cases in the config",
+            next="add images of more patients, or remove train_cases of this target from the config",
         )
     size, classes = data.card["image_size"], len(data.card["classes"])
     top, left = (data.images.shape[2] - size) // 2, (data.images.shape[3] - size) // 2

@@ -134,8 +134,9 @@ SCORES = {
         "Yang et al., MICCAI 2023, formula, on encoder features",
     ),
     "cc_fv_code": Score(
-        ccfv_code, "labels", "higher", "points", "a pass, all pairs of images",
-        "Yang et al., MICCAI 2023, authors' code, on encoder features",
+        lambda layers: ccfv_code(layers) / len(layers), "labels", "higher", "points",  # encoders differ in levels
+        "a pass, all pairs of images",
+        "Yang et al., MICCAI 2023, authors' code, on encoder features, mean of levels",
     ),
     "leep": Score(
         lambda s: leep(_probabilities(s), s.labels), "source classifier", "higher", "deepest", "one table",

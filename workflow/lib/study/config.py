@@ -93,16 +93,16 @@ def check_labelled(config: Config, target: str) -> None:
 
 
 def check_unseen(config: Config, target: str) -> None:
-    """Raises `UserError` for a candidate of a ranking that was pretrained on the target's own images: its scores on these, and
-    its Dice on their folds, would flatter it."""
+    """Raises `UserError` for a scheme that was pretrained on the target's own images: its scores on these, by which it would be
+    ranked or stopped, and its Dice on their folds, would flatter it."""
     encoders = [name for name in config["study"]["encoders"] if is_trained_here(config, name)]
     for scheme in config["study"]["schemes"] if encoders else []:
         for behind in chain_of(config, scheme):
             if config["schemes"][behind]["source"] == target:
                 raise UserError(
-                    f"scheme {scheme} was pretrained on images of target {target}, which it would be ranked on",
+                    f"scheme {scheme} was pretrained on images of target {target}, which it would be ranked or stopped by",
                     found=f"schemes.{behind}.source: {target}",
-                    expected="candidates that have not seen the target's training images",
+                    expected="schemes that have not seen the target's training images",
                     where="config: study.schemes",
                     next="leave the scheme out of study.schemes, or compare it by fine-tuning: snakemake transfer",
                 )

@@ -25,7 +25,7 @@ def fetch_table(folder: str | None, url: str | None, sha256: str | None, output:
                 found=str(error).replace("\n", "\n  "),
                 expected="a reachable page, or a folder that holds the table",
                 where=f"config: deposited.{run}",
-                next=f"add --config 'deposited={{{run}: {{folder: /path/to/both/tables}}}}' to the command",
+                next=f"put the two tables into a folder; then --config run={run} 'deposited={{{run}: {{folder: /path/to/it}}}}'",
             ) from error
     else:
         raise UserError(

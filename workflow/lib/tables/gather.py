@@ -1,5 +1,6 @@
 """The tables of a run, in the column names of the study's release."""
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -86,12 +87,18 @@ def with_random_means(
 ) -> pd.DataFrame:
     """Rows of score files under the released names. Length 0 is the mean over its random encoders, given for each of the
     encoder's `schemes`, and without an interval: that would be one over jitter or pixels alone."""
-    keys = ["target", "encoder", "epochs", *choices, "draws", "warning"]
+    keys = ["target", "encoder", "epochs", *choices, "draws"]
     is_random = rows["scheme"] == RANDOM
-    random = rows[is_random].groupby(keys, as_index=False, sort=False, dropna=False)[["value", *means]].mean()
+    cells = rows[is_random].groupby(keys, as_index=False, sort=False, dropna=False)
+    random = cells.agg({name: "mean" for name in ["value", *means]} | {"warning": _each_once})
     random = random.assign(scheme=random["encoder"].map(schemes)).explode("scheme")
     table = pd.concat([rows[~is_random], random], ignore_index=True).rename(columns=NAMES)
     return table.astype({"pretraining_seed": "Int64"})
+
+
+def _each_once(warnings: pd.Series) -> str | float:
+    """The warnings of a cell's encoders, each once; nan where there is none."""
+    return "; ".join(dict.fromkeys(warnings.dropna())) or math.nan
 
 
 # Of a checkpoint on a target, in score files and cards.
