@@ -12,6 +12,7 @@ from workflow.lib.claims.register import NETWORKS, SHORT
 from workflow.lib.curves.correlation import pearson, ranks, score_table
 from workflow.lib.evidence.verdicts import POOR, Found, noted, over_runs, untestable
 from workflow.lib.job.run import derive_seed
+from workflow.lib.selection.elsewhere import best_elsewhere, misfit
 from workflow.lib.tables.read import CURVE, RUN
 from workflow.lib.tables.settings import setting_name
 
@@ -75,22 +76,10 @@ def accuracy_guides(table: pd.DataFrame, ranked: pd.DataFrame) -> dict[str, Foun
     return found | {"C5": noted(replace(spearman_over_seeds(cells, derive_seed("claims", "C5")), p=p), note)}
 
 
-def chosen_elsewhere(ranked: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the setting with the highest mean `spearman` on the other data sets, within the encoder (of ties the first
-    in alphabetical order), for each data set and encoder; empty with one data set."""
-    parts = []
-    for _, same in ranked.groupby("encoder"):
-        for dataset, here in same.groupby("dataset"):
-            others = same[(same["dataset"] != dataset) & same["setting"].isin(here["setting"])]
-            if len(others):
-                best = others.groupby("setting")["spearman"].mean().round(12).idxmax()
-                parts.append(here[here["setting"] == best])
-    return pd.concat([ranked.iloc[:0], *parts])
-
-
 def score_ranks(table: pd.DataFrame, scores: pd.DataFrame, ranked: pd.DataFrame) -> dict[str, Found]:
     """C6 to C8: how the robustness score ranks the lengths. Arguments as in `accuracy_guides`."""
-    score = chosen_elsewhere(ranked[ranked["predictor"] == "robustness"])
+    score = ranked[ranked["predictor"] == "robustness"]
+    score = score.loc[best_elsewhere(score, ["encoder"], misfit)]
     if score.empty:
         return dict.fromkeys(("C6", "C7", "C8"), untestable(NO_CHOICE))
     epochs = ranked.loc[ranked["predictor"] == "epochs", [*CURVE, "spearman"]]

@@ -9,9 +9,10 @@ from workflow.lib.curves.summary import summarise
 from workflow.lib.evidence.patients import PATIENTS
 from workflow.lib.evidence.verdicts import MARGIN
 from workflow.lib.selection.choice import Choices, choose_lowest, join
+from workflow.lib.selection.elsewhere import mean_regret
 from workflow.lib.selection.goal import GOAL, contest
 from workflow.lib.selection.names import FIXED, NEVER, THRIFTY
-from workflow.lib.selection.selection import by_other_data_sets, mean_regret
+from workflow.lib.selection.selection import by_other_data_sets
 from workflow.lib.selection.stopping_rules import CAPS, rules, thrift, walk
 from workflow.lib.tables.headed import write_table
 from workflow.lib.tables.patients import Patients, read_patients
