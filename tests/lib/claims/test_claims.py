@@ -197,13 +197,14 @@ def test_pairs_of_data_sets_by_hand() -> None:
     regret = {"x": [1, 2, 3, 4], "y": [1, 2, 4, 3], "z": [4, 3, 2, 1]}
     rows = pd.DataFrame(
         [
-            {"encoder": e, "scheme": "s", "pretrain_seed": 0, "dataset": d, "setting": f"s{i}", "regret": value + shift}
+            {"encoder": e, "scheme": "s", "pretrain_seed": 0, "dataset": d, "regret": value + shift}
+            | {"setting": f"c|m={i}|pooled|level={1 + (e == 'f')}"}
             for e, shift in (("e", 0), ("f", 0.5), ("g", -0.5))
             for d, values in regret.items()
             for i, value in enumerate(values)
         ]
     )
-    extra = rows[(rows["encoder"] == "e")].assign(setting="only here", regret=-9.0)
+    extra = rows[(rows["encoder"] == "e")].assign(setting="only here|m=0|pooled|level=1", regret=-9.0)
     found = stable_settings(pd.concat([rows, extra]))
     assert found.parts == pytest.approx((0.8, -1.0, -0.8)) and found.estimate == pytest.approx(-1 / 3)
 

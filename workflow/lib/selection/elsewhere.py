@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
+from workflow.lib.tables.settings import WORD
+
 
 def best_elsewhere(table: pd.DataFrame, within: Sequence[str], cost: Callable[[pd.DataFrame], pd.Series]) -> np.ndarray:
     """Labels of the rows whose setting costs least on the other data sets, for every data set and value of the columns `within`:
@@ -34,3 +36,14 @@ def mean_regret(others: pd.DataFrame) -> pd.Series:
 def misfit(others: pd.DataFrame) -> pd.Series:
     """How badly every setting ranks: minus its mean Spearman correlation (rows of `correlations`), -1..1."""
     return -others.groupby("setting")["spearman"].mean().round(12)
+
+
+def shared_settings(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of single settings of the robustness score within runs (`selection`), levels counted from the deepest of each
+    encoder: of the settings that all encoders have."""
+    parts = rows["setting"].astype(str).str.extract(WORD)
+    level = parts["level"].astype(float)
+    depth = level.groupby(rows["encoder"]).transform("max") - level
+    setting = parts["metric"] + "|" + parts["way"] + "|" + depth.map("{:.0f} from the deepest".format)
+    shared = rows["encoder"].groupby(setting).transform("nunique") == rows["encoder"].nunique()
+    return rows.assign(setting=setting)[shared]
