@@ -38,7 +38,8 @@ from workflow.lib.evidence.verdicts import (
 )
 from workflow.lib.selection.selection import selection
 from workflow.lib.tables.headed import read_table
-from workflow.lib.tables.read import read_downstream, read_robustness
+from workflow.lib.tables.read import read_downstream
+from workflow.lib.tables.scores import read_scores, turned
 
 LENGTHS = (1, 20, 100, 150, 200, 250, 300)
 RUNS = [(encoder, scheme) for encoder in ("unet", "resnet50", "swin") for scheme in ("simple", "advanced")]
@@ -243,7 +244,7 @@ def study(
 
 
 def verdicts(tables: tuple[pd.DataFrame, pd.DataFrame]) -> pd.Series:
-    results, scores = tables
+    results, scores = tables[0], turned(tables[1])
     made = (length_effect(results), correlations(results, scores), selection(results, scores))
     return claims(read_register(REGISTER), results, scores, *made).set_index("claim_id")["verdict"]
 
@@ -275,7 +276,7 @@ def test_plainly_false_claims_are_contradicted() -> None:
 def test_a_score_that_knows_its_own_run_is_found() -> None:
     shapes = np.random.default_rng(8).permuted(np.tile(np.linspace(0, 0.1, 7), (6, 1)), axis=1)
     tables = study(lambda run, i: 0.7 + shapes[run, i], lambda run, i, s: 1 - shapes[run, i] if s < 2 else i)
-    found = own_curves(summarise(tables[0][tables[0]["epochs"] > 0]), tables[1])
+    found = own_curves(summarise(tables[0][tables[0]["epochs"] > 0]), turned(tables[1]))
     assert fits_better(found, 0.005) == SUPPORTED and found.p == pytest.approx(1 / 720) and found.estimate > 0.5
 
 
@@ -317,7 +318,7 @@ def test_own_curves_equal_brute_force() -> None:
     strange = [
         v for v, order in zip(values, permutations(range(4)), strict=True) if all(i != j for i, j in enumerate(order))
     ]
-    found = own_curves(table, scores)
+    found = own_curves(table, turned(scores))
     assert found.estimate == pytest.approx(values[0] - np.mean(strange))
     assert found.p == pytest.approx(np.mean(np.array(values) >= values[0] - 1e-9)) and f"{values[0]:+.3f}" in found.note
 
@@ -343,7 +344,7 @@ def test_small_runs_are_not_judged(tmp_path: Path, grid: dict[str, Any]) -> None
 
 def test_random_weights_alone_are_not_judged(tmp_path: Path) -> None:
     downstream, robustness = write_run(tmp_path, lengths=(0,))
-    results, scores = read_downstream(downstream), read_robustness(robustness)
+    results, scores = read_downstream(downstream), read_scores(robustness)
     nothing = (pd.DataFrame(), pd.DataFrame(), pd.DataFrame())
     assert claims(read_register(REGISTER), results, scores, *nothing).empty
     released = claims(read_register(REGISTER), results, scores, *nothing, released=True).set_index("claim_id")

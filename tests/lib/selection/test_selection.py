@@ -18,6 +18,7 @@ from workflow.lib.selection.selection import every_choice, selection
 from workflow.lib.selection.summary import SUMMARY, sensitivity, summary, write_selection
 from workflow.lib.tables.headed import head_of, read_table
 from workflow.lib.tables.read import read_downstream, read_robustness
+from workflow.lib.tables.scores import read_scores, turned
 
 KEYS = {"model": "m", "encoder": "e", "freeze": False, "scheme": "s", "pretrain_seed": 0}
 LENGTHS = (0, 1, 5, 20)
@@ -33,7 +34,7 @@ def scored(scores: dict[str, dict[int, list[float]]], **run: Any) -> pd.DataFram
         for level, row in levels.items()
         for length, score in zip(LENGTHS[1:], row, strict=True)
     ]
-    return pd.DataFrame(rows)
+    return turned(pd.DataFrame(rows))
 
 
 def measured(
@@ -130,7 +131,7 @@ def test_setting_comes_from_the_other_data_sets() -> None:
 
 def test_summary_averages_within_a_run_before_it_counts_runs(tmp_path: Path) -> None:
     downstream, robustness = write_run(tmp_path, schemes=("simple", "advanced"))
-    choices = every_choice(read_downstream(downstream), read_robustness(robustness))
+    choices = every_choice(read_downstream(downstream), read_scores(robustness))
     table, chosen = summary(choices), choices.frame[choices.frame["pool"] == "within_run"]
     within = table[table["pool"] == "within_run"].set_index(["selector", "setting"])
     row, part = within.loc[("fixed 1", "")], chosen[chosen["selector"] == "fixed 1"]
@@ -238,7 +239,7 @@ def test_scores_or_accuracy_missing_somewhere(tmp_path: Path) -> None:
     )
     table[~gone].to_csv(robustness, index=False)
     results = read_downstream(downstream).assign(accuracy=np.nan)
-    chosen = selection(results, read_robustness(robustness))
+    chosen = selection(results, read_scores(robustness))
     within = chosen[(chosen["pool"] == "within_run") & (chosen["selector"] == "robustness")]
     level = within["setting"].str[-1]
     notes = within.loc[level == "2", "note"].str.split("; ").str[-1]
@@ -319,7 +320,7 @@ def test_published_choice_among_all_checkpoints_equals_a_plain_loop(
 def test_curves_of_one_length_thin_out_no_mean(tmp_path: Path) -> None:
     """An encoder that brings its weights (one length) changes nothing in what is said of the others."""
     inputs = write_run(tmp_path / "run")
-    results, scores = read_downstream(inputs[0]), read_robustness(inputs[1])
+    results, scores = read_downstream(inputs[0]), read_scores(inputs[1])
     alone = summary(every_choice(results, scores))
     own = {"encoder": "own", "scheme": "pretrained", "epochs": 600}
     more = [frame[(frame["encoder"] == "unet") & (frame["epochs"] == 8)].assign(**own) for frame in (results, scores)]

@@ -28,7 +28,8 @@ from workflow.lib.selection.elsewhere import shared_settings
 from workflow.lib.selection.names import OTHERS, SCORE
 from workflow.lib.selection.selection import neighbours
 from workflow.lib.tables.headed import read_table, write_table
-from workflow.lib.tables.read import CURVE, RUN, read_downstream, read_robustness
+from workflow.lib.tables.read import CURVE, RUN, read_downstream
+from workflow.lib.tables.scores import read_scores
 
 COLUMNS = ["claim_id", "source", "claim", "estimand", "estimate", "ci_low", "ci_high", "p_value", "verdict"]
 COLUMNS += [*(f"verdict_{margin}" for margin in OTHER_MARGINS), "verdict_encoders", "scope", "note"]
@@ -221,7 +222,7 @@ def write_claims(
     released: bool = False,
 ) -> None:
     """Write `claims` of a run, from its results and scores and from three of its tables. registry: claims.tsv."""
-    results, scores = read_downstream(downstream), read_robustness(robustness)
+    results, scores = read_downstream(downstream), read_scores(robustness)
     effect, ranked, chosen = map(read_table, (length_effect, correlations, selection))
     table = claims(read_register(registry), results, scores, effect, ranked, chosen, released)
     write_table(table, output, head(results, released))
