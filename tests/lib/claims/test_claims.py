@@ -245,7 +245,7 @@ def study(
 
 def verdicts(tables: tuple[pd.DataFrame, pd.DataFrame]) -> pd.Series:
     results, scores = tables[0], turned(tables[1])
-    made = (length_effect(results), correlations(results, scores), selection(results, scores))
+    made = (length_effect(results), correlations(results, scores), selection(results, scores).frame)
     return claims(read_register(REGISTER), results, scores, *made).set_index("claim_id")["verdict"]
 
 

@@ -95,7 +95,7 @@ def test_fixed_lengths_are_those_of_the_selection(tmp_path: Path) -> None:
     paths = write_run(tmp_path)
     results = read_downstream(paths[0])
     summary = replay_summary(replay(results, read_scores(paths[1])))
-    chosen = selection(results, read_scores(paths[1]))
+    chosen = selection(results, read_scores(paths[1])).frame
     for length in (1, 2):
         rows = chosen[(chosen["pool"] == POOL) & (chosen["selector"] == f"{FIXED}{length}")]
         here = summary[(summary["rule"] == f"{FIXED}{length}") & (summary["dataset"] == ALL)].iloc[0]

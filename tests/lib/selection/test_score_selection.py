@@ -115,7 +115,7 @@ def test_robustness_is_judged_as_in_the_selection(tmp_path: Path) -> None:
     numbers = ["chosen_epochs", "dice", "regret", "diff_to_last", "epochs_saved", "setting"]
     keys = ["pool", "dataset", "model", "freeze", "scheme"]
     ours = choose_by_scores(results, read_scores(paths[1]), ranks=False).frame
-    theirs = selection(results, read_scores(paths[1]))
+    theirs = selection(results, read_scores(paths[1])).frame
     for here, there in (("robustness", OTHERS), ("imagenet_accuracy", "imagenet_accuracy"), ("random", "random")):
         one = ours[(ours["selector"] == here) & (ours["budget"] == "whole")].set_index(keys)[numbers].sort_index()
         other = theirs[theirs["selector"] == there].set_index(keys)[numbers].sort_index()

@@ -29,18 +29,13 @@ last are un-annealed snapshots of one schedule, not completed shorter pretrainin
 NUMBERS = ["regret", "diff_to_last", "epochs_trained"]  # that the cost of a setting may depend on
 
 
-def selection(results: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
-    """One row per selector, setting, pool and cell (`choice.COLUMNS`), see `HEAD`.
+def selection(results: pd.DataFrame, scores: pd.DataFrame) -> Choices:
+    """One row per selector, setting, pool and cell, see `HEAD`. scores: as of `read_scores`.
 
     A cell is a curve (pool within_run) or a data set and fine-tuning mode (pool all; model, scheme and encoder read `all`). The
     rows of `OTHERS` name the setting that was chosen; there are none with a single data set. Where a number can't be
     had it is empty, and note says why.
     """
-    return every_choice(results, scores).frame
-
-
-def every_choice(results: pd.DataFrame, scores: pd.DataFrame) -> Choices:
-    """`selection` together with the weights of the single results in every row."""
     chosen = choose(results, scores)
     parts = [chosen]
     for pool, within in zip(POOLS, (["encoder"], []), strict=True):

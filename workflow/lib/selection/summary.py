@@ -13,7 +13,7 @@ from workflow.lib.evidence.patients import patients_interval
 from workflow.lib.selection.choice import Choices, choose
 from workflow.lib.selection.names import ANALYST, OTHERS, RANGE
 from workflow.lib.selection.selection import HEAD as HEAD_CHOICES
-from workflow.lib.selection.selection import by_other_data_sets, every_choice
+from workflow.lib.selection.selection import by_other_data_sets, selection
 from workflow.lib.tables.headed import write_table
 from workflow.lib.tables.patients import Patients
 from workflow.lib.tables.read import CELL, RUN, read_downstream
@@ -153,7 +153,7 @@ def full_summary(chosen: Choices, results: pd.DataFrame, scores: pd.DataFrame) -
 def write_selection(downstream: str | Path, robustness: str | Path, output: str | Path, means: str | Path) -> None:
     """Write `selection` of a run to `output`; its `summary` and the range of analyst choices to `means`."""
     results, scores = read_downstream(downstream), read_scores(robustness)
-    chosen = every_choice(results, scores)
+    chosen = selection(results, scores)
     table = full_summary(chosen, results, scores)
     write_table(chosen.frame, output, HEAD_CHOICES)
     write_table(table, means, HEAD)
