@@ -38,7 +38,8 @@ from workflow.lib.evidence.verdicts import (
 )
 from workflow.lib.selection.selection import selection
 from workflow.lib.tables.headed import read_table
-from workflow.lib.tables.read import read_downstream, read_robustness
+from workflow.lib.tables.read import read_downstream
+from workflow.lib.tables.scores import read_scores, turned
 
 LENGTHS = (1, 20, 100, 150, 200, 250, 300)
 RUNS = [(encoder, scheme) for encoder in ("unet", "resnet50", "swin") for scheme in ("simple", "advanced")]
@@ -197,13 +198,14 @@ def test_pairs_of_data_sets_by_hand() -> None:
     regret = {"x": [1, 2, 3, 4], "y": [1, 2, 4, 3], "z": [4, 3, 2, 1]}
     rows = pd.DataFrame(
         [
-            {"encoder": e, "scheme": "s", "pretrain_seed": 0, "dataset": d, "setting": f"s{i}", "regret": value + shift}
+            {"encoder": e, "scheme": "s", "pretrain_seed": 0, "dataset": d, "regret": value + shift}
+            | {"setting": f"c|m={i}|pooled|level={1 + (e == 'f')}"}
             for e, shift in (("e", 0), ("f", 0.5), ("g", -0.5))
             for d, values in regret.items()
             for i, value in enumerate(values)
         ]
     )
-    extra = rows[(rows["encoder"] == "e")].assign(setting="only here", regret=-9.0)
+    extra = rows[(rows["encoder"] == "e")].assign(setting="only here|m=0|pooled|level=1", regret=-9.0)
     found = stable_settings(pd.concat([rows, extra]))
     assert found.parts == pytest.approx((0.8, -1.0, -0.8)) and found.estimate == pytest.approx(-1 / 3)
 
@@ -242,8 +244,8 @@ def study(
 
 
 def verdicts(tables: tuple[pd.DataFrame, pd.DataFrame]) -> pd.Series:
-    results, scores = tables
-    made = (length_effect(results), correlations(results, scores), selection(results, scores))
+    results, scores = tables[0], turned(tables[1])
+    made = (length_effect(results), correlations(results, scores), selection(results, scores).frame)
     return claims(read_register(REGISTER), results, scores, *made).set_index("claim_id")["verdict"]
 
 
@@ -274,7 +276,7 @@ def test_plainly_false_claims_are_contradicted() -> None:
 def test_a_score_that_knows_its_own_run_is_found() -> None:
     shapes = np.random.default_rng(8).permuted(np.tile(np.linspace(0, 0.1, 7), (6, 1)), axis=1)
     tables = study(lambda run, i: 0.7 + shapes[run, i], lambda run, i, s: 1 - shapes[run, i] if s < 2 else i)
-    found = own_curves(summarise(tables[0][tables[0]["epochs"] > 0]), tables[1])
+    found = own_curves(summarise(tables[0][tables[0]["epochs"] > 0]), turned(tables[1]))
     assert fits_better(found, 0.005) == SUPPORTED and found.p == pytest.approx(1 / 720) and found.estimate > 0.5
 
 
@@ -316,7 +318,7 @@ def test_own_curves_equal_brute_force() -> None:
     strange = [
         v for v, order in zip(values, permutations(range(4)), strict=True) if all(i != j for i, j in enumerate(order))
     ]
-    found = own_curves(table, scores)
+    found = own_curves(table, turned(scores))
     assert found.estimate == pytest.approx(values[0] - np.mean(strange))
     assert found.p == pytest.approx(np.mean(np.array(values) >= values[0] - 1e-9)) and f"{values[0]:+.3f}" in found.note
 
@@ -342,7 +344,7 @@ def test_small_runs_are_not_judged(tmp_path: Path, grid: dict[str, Any]) -> None
 
 def test_random_weights_alone_are_not_judged(tmp_path: Path) -> None:
     downstream, robustness = write_run(tmp_path, lengths=(0,))
-    results, scores = read_downstream(downstream), read_robustness(robustness)
+    results, scores = read_downstream(downstream), read_scores(robustness)
     nothing = (pd.DataFrame(), pd.DataFrame(), pd.DataFrame())
     assert claims(read_register(REGISTER), results, scores, *nothing).empty
     released = claims(read_register(REGISTER), results, scores, *nothing, released=True).set_index("claim_id")

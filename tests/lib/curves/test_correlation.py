@@ -10,7 +10,8 @@ from scipy import stats
 from tests.lib.tables.synthetic_run import write_run
 from workflow.lib.curves.correlation import COLUMNS, correlate, correlations
 from workflow.lib.tables.headed import head_of, read_table
-from workflow.lib.tables.read import read_downstream, read_robustness
+from workflow.lib.tables.read import read_downstream
+from workflow.lib.tables.scores import read_scores
 from workflow.lib.tables.settings import setting_name
 
 KEY = ["dataset", "model", "freeze", "scheme"]
@@ -37,7 +38,7 @@ def test_lower_score_with_higher_dice_is_positive(tmp_path: Path) -> None:
     table = pd.read_csv(robustness)
     table["robustness"] = 1 / (1 + table["pretraining_length"])  # falls while Dice rises
     table.to_csv(robustness, index=False)
-    frame = correlations(read_downstream(downstream), read_robustness(robustness))
+    frame = correlations(read_downstream(downstream), read_scores(robustness))
     score = frame[(frame["predictor"] == "robustness") & (frame["pool"] == "within_run")]
     epochs = frame[(frame["predictor"] == "epochs") & (frame["pool"] == "within_run")]
     assert len(score) == 8 * len(epochs)
@@ -49,14 +50,14 @@ def test_score_missing_for_one_length_is_correlated_over_the_others(tmp_path: Pa
     table = pd.read_csv(robustness)
     gone = (table["level"] == 2) & (table["pretraining_length"] == 2)
     table[~gone].to_csv(robustness, index=False)
-    frame = correlations(read_downstream(downstream), read_robustness(robustness))
+    frame = correlations(read_downstream(downstream), read_scores(robustness))
     within = frame[(frame["pool"] == "within_run") & (frame["predictor"] == "robustness")]
     assert set(within.loc[within["level"] == 2, "n"]) == {2} and set(within.loc[within["level"] == 1, "n"]) == {3}
 
 
 def test_one_length_predicts_nothing(tmp_path: Path) -> None:
     downstream, robustness = write_run(tmp_path, lengths=(0, 4))
-    frame = correlations(read_downstream(downstream), read_robustness(robustness))
+    frame = correlations(read_downstream(downstream), read_scores(robustness))
     within = frame[frame["pool"] == "within_run"]
     assert within["constant"].all() and (within[["pearson", "spearman", "kendall_weighted"]] == 0).all().all()
 
@@ -65,17 +66,17 @@ def test_lengths_from_50_on_are_ranked_alone_and_too_few_are_noted(tmp_path: Pat
     downstream, robustness = write_run(
         tmp_path, lengths=(0, 1, 20, 50, 100, 200), encoders=("unet",), freezings=(True,)
     )
-    results, scores = read_downstream(downstream), read_robustness(robustness)
+    results, scores = read_downstream(downstream), read_scores(robustness)
     frame = correlations(results, scores)
     assert set(frame.loc[frame["lengths"] == ">0", "n"]) == {5} and set(frame["note"]) == {""}
     dice = results[(results["dataset"] == "ACDC") & (results["epochs"] >= 50)].groupby("epochs")["dice"].mean()
     score = scores.query("dataset == 'ACDC' & metric == 'l2_loss' & margin == 0.5 & pooled & level == 2")
-    score = score.set_index("epochs")["score"].loc[dice.index]
+    score = score.set_index("epochs")["value"].loc[dice.index]
     row = frame.query(
         "dataset == 'ACDC' & lengths == '>=50' & pool == 'within_run' & setting == 'l2_loss|m=0.5|pooled|level=2'"
     )
-    assert row["n"].item() == 3 and row["spearman"].item() == pytest.approx(stats.spearmanr(-score, dice)[0])
-    assert row["pearson"].item() == pytest.approx(stats.pearsonr(-score, dice)[0])
+    assert row["n"].item() == 3 and row["spearman"].item() == pytest.approx(stats.spearmanr(score, dice)[0])
+    assert row["pearson"].item() == pytest.approx(stats.pearsonr(score, dice)[0])
     few = correlations(results[results["epochs"] < 200], scores)
     assert (few.loc[few["lengths"] == ">=50", "note"] == "fewer than 3 checkpoints").all()
 
@@ -85,16 +86,16 @@ def test_pool_all_counts_levels_from_the_deepest(tmp_path: Path) -> None:
     table = pd.read_csv(robustness)
     shallow = (table["encoder"] == "swin") & (table["level"] == 3)  # swin: levels 1, 2; unet: 1, 2, 3
     table[~shallow].to_csv(robustness, index=False)
-    results, scores = read_downstream(downstream), read_robustness(robustness)
+    results, scores = read_downstream(downstream), read_scores(robustness)
     frame = correlations(results, scores)
     pooled = frame[(frame["pool"] == "all") & (frame["predictor"] == "robustness") & (frame["lengths"] == ">0")]
     assert pooled.groupby("from_deepest")["n"].first().to_dict() == {0: 6, 1: 6, 2: 3} and pooled["level"].isna().all()
     deepest = scores[scores["level"] == scores["encoder"].map({"unet": 3, "swin": 2})]
     deepest = deepest.query("metric == 'l2_loss' & margin == 0.5 & pooled & epochs > 0")
     dice = results[results["epochs"] > 0].groupby(["encoder", "epochs"])["dice"].mean()
-    score = deepest.set_index(["encoder", "epochs"])["score"].loc[dice.index]
+    score = deepest.set_index(["encoder", "epochs"])["value"].loc[dice.index]
     row = pooled[pooled["setting"] == "l2_loss|m=0.5|pooled|from_deepest=0"].iloc[0]
-    assert row["spearman"] == pytest.approx(stats.spearmanr(-score, dice)[0])
+    assert row["spearman"] == pytest.approx(stats.spearmanr(score, dice)[0])
 
 
 @pytest.mark.slow

@@ -61,3 +61,24 @@ def test_numbers_and_words(tmp_path: Path) -> None:
         *["$+0.0020$", "$-0.0010$", "$+0.0050$"],
     ]
     assert (tmp_path / "t.tex").read_text().startswith("% What it is.\n% 100 % & more_less\n")
+
+
+def test_digest_of_correlations(tmp_path: Path) -> None:
+    """The setting comes from the other target, in hindsight from the row itself; of equal ones the first by name."""
+    ranked = {"a": (0.9, 0.1, 0.9), "b": (0.2, 0.8, 0.8)}  # Spearman of the settings x, y, z
+    row = {"pool": "within_run", "lengths": ">0", "n": 3, "model": "N", "encoder": "e", "freeze": False}
+    setting = {"predictor": "robustness", "metric": "l2_loss", "margin": 0.5, "pooled": True}
+    rows = [
+        row | setting | {"dataset": target, "setting": "xyz"[i], "level": i, "spearman": value}
+        for target, values in ranked.items()
+        for i, value in enumerate(values)
+    ]
+    for predictor in ("imagenet_accuracy", "epochs"):
+        rows += [row | {"dataset": target, "predictor": predictor, "spearman": -0.5} for target in ranked]
+    write_table(pd.DataFrame(rows), tmp_path / "c.csv", "made up")
+    set_table("correlations", tmp_path / "c.csv", tmp_path / "c.tex")
+    words = "squared distance, margin 0.5, pooled, level {}"
+    assert rows_of(tmp_path / "c.tex")[1:] == [
+        [*["a", "N", "trainable", "$-0.50$", "$-0.50$"], *["$+0.10$", words.format(1), "$+0.90$", words.format(0)]],
+        [*["b", "N", "trainable", "$-0.50$", "$-0.50$"], *["$+0.20$", words.format(0), "$+0.80$", words.format(1)]],
+    ]

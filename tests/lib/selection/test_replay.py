@@ -9,13 +9,13 @@ import pytest
 from tests.lib.tables.synthetic_run import write_run
 from workflow.lib.curves.summary import summarise
 from workflow.lib.evidence.intervals import t_interval
-from workflow.lib.selection.choice import choose_lowest
+from workflow.lib.selection.choice import choose_highest
 from workflow.lib.selection.names import ALL, FIXED, FRACTION, NEVER
 from workflow.lib.selection.replay import POOL, replay, replay_summary, replay_table, write_replay
 from workflow.lib.selection.selection import by_other_data_sets, selection
 from workflow.lib.selection.stopping_rules import first_turn, patience, plateau, rules, walk
 from workflow.lib.tables.headed import head_of, read_table
-from workflow.lib.tables.read import CURVE, RUN, read_downstream, read_robustness
+from workflow.lib.tables.read import CURVE, RUN, read_downstream
 from workflow.lib.tables.scores import read_scores
 
 LENGTHS = (1, 2, 4, 8)
@@ -95,7 +95,7 @@ def test_fixed_lengths_are_those_of_the_selection(tmp_path: Path) -> None:
     paths = write_run(tmp_path)
     results = read_downstream(paths[0])
     summary = replay_summary(replay(results, read_scores(paths[1])))
-    chosen = selection(results, read_robustness(paths[1]))
+    chosen = selection(results, read_scores(paths[1])).frame
     for length in (1, 2):
         rows = chosen[(chosen["pool"] == POOL) & (chosen["selector"] == f"{FIXED}{length}")]
         here = summary[(summary["rule"] == f"{FIXED}{length}") & (summary["dataset"] == ALL)].iloc[0]
@@ -177,8 +177,8 @@ def test_published_rules_against_plain_loops(reference: Path) -> None:
     means, start = summarise(results), "patience 1, tolerance 0, keep the best"
     named = {key: rule for key, rule in rules(means, scores).items() if key[1].startswith(start)}
     keeps, stopped = walk(means, named, 1.0)
-    choices = choose_lowest(results, means, keeps, list(named), POOL)
-    choices.frame["trained"] = choose_lowest(results, means, stopped, list(named), POOL).frame["chosen_epochs"]
+    choices = choose_highest(results, means, keeps, list(named), POOL)
+    choices.frame["trained"] = choose_highest(results, means, stopped, list(named), POOL).frame["chosen_epochs"]
     picked = by_other_data_sets(choices, ["encoder"], "patience, robustness", "p").frame
     ours = picked.groupby(RUN)[["diff_to_last", "trained"]].mean().mean()
     assert ours.tolist() == pytest.approx(expected.tolist(), abs=1e-12)

@@ -21,7 +21,7 @@ from workflow.lib.selection.score_selection import (
 from workflow.lib.selection.selection import selection
 from workflow.lib.selection.selectors import mean_rank, ridge
 from workflow.lib.tables.headed import head_of, read_table
-from workflow.lib.tables.read import CURVE, read_downstream, read_robustness
+from workflow.lib.tables.read import CURVE, read_downstream
 from workflow.lib.tables.scores import from_deepest, read_scores
 
 KEY = ["pool", "budget", "selector", *CURVE]
@@ -115,7 +115,7 @@ def test_robustness_is_judged_as_in_the_selection(tmp_path: Path) -> None:
     numbers = ["chosen_epochs", "dice", "regret", "diff_to_last", "epochs_saved", "setting"]
     keys = ["pool", "dataset", "model", "freeze", "scheme"]
     ours = choose_by_scores(results, read_scores(paths[1]), ranks=False).frame
-    theirs = selection(results, read_robustness(paths[1]))
+    theirs = selection(results, read_scores(paths[1])).frame
     for here, there in (("robustness", OTHERS), ("imagenet_accuracy", "imagenet_accuracy"), ("random", "random")):
         one = ours[(ours["selector"] == here) & (ours["budget"] == "whole")].set_index(keys)[numbers].sort_index()
         other = theirs[theirs["selector"] == there].set_index(keys)[numbers].sort_index()

@@ -14,10 +14,11 @@ from workflow.lib.curves.effect import honest_gains
 from workflow.lib.evidence.intervals import t_interval
 from workflow.lib.selection.choice import COLUMNS
 from workflow.lib.selection.names import ANALYST, OTHERS, RANGE
-from workflow.lib.selection.selection import every_choice, selection
+from workflow.lib.selection.selection import selection
 from workflow.lib.selection.summary import SUMMARY, sensitivity, summary, write_selection
 from workflow.lib.tables.headed import head_of, read_table
 from workflow.lib.tables.read import read_downstream, read_robustness
+from workflow.lib.tables.scores import read_scores, turned
 
 KEYS = {"model": "m", "encoder": "e", "freeze": False, "scheme": "s", "pretrain_seed": 0}
 LENGTHS = (0, 1, 5, 20)
@@ -33,7 +34,7 @@ def scored(scores: dict[str, dict[int, list[float]]], **run: Any) -> pd.DataFram
         for level, row in levels.items()
         for length, score in zip(LENGTHS[1:], row, strict=True)
     ]
-    return pd.DataFrame(rows)
+    return turned(pd.DataFrame(rows))
 
 
 def measured(
@@ -54,7 +55,7 @@ def tables(scores: dict[str, dict[int, list[float]]]) -> tuple[pd.DataFrame, pd.
 
 
 def test_every_selector_on_a_known_curve() -> None:
-    chosen = selection(*tables({"a": {1: [0.5, 0.1, 0.1], 2: [0.2, 0.3, 0.4]}}))
+    chosen = selection(*tables({"a": {1: [0.5, 0.1, 0.1], 2: [0.2, 0.3, 0.4]}})).frame
     chosen = chosen[chosen["pool"] == "within_run"].set_index(["selector", "setting"])
     expected = {
         ("last", ""): [20, 0.7, 0.1, 0.0, 0],
@@ -81,14 +82,14 @@ def test_every_selector_on_a_known_curve() -> None:
 def test_oracle_chooses_on_the_other_seeds() -> None:
     """Seed 0 left out: length 1 (0.70 against 0.65); 1: length 20 (0.85); 2: length 1 (0.75). Length 5 never wins."""
     dice = ([0.5] * 3, [0.8, 0.7, 0.7], [0.6, 0.6, 0.6], [0.9, 0.5, 0.8])
-    chosen = selection(measured(["a"], dice), scored({"a": {1: [1, 2, 3]}}))
+    chosen = selection(measured(["a"], dice), scored({"a": {1: [1, 2, 3]}})).frame
     oracle = chosen[(chosen["selector"] == "oracle") & (chosen["pool"] == "within_run")].iloc[0]
     gains = [0.8 - 0.9, 0.0, 0.7 - 0.8]
     assert oracle["diff_to_last"] == pytest.approx(np.mean(gains))
     assert oracle["dice"] == pytest.approx(np.mean([0.9, 0.5, 0.8]) + np.mean(gains))
     assert oracle["chosen_epochs"] == pytest.approx((1 + 20 + 1) / 3)
     missing = ([0.5] * 3, [0.8, 0.7, 0.7], [0.6, 0.6, 0.6], [0.9, np.nan, 0.8])
-    part = selection(measured(["a"], missing), scored({"a": {1: [1, 2, 3]}}))
+    part = selection(measured(["a"], missing), scored({"a": {1: [1, 2, 3]}})).frame
     part = part[(part["selector"] == "oracle") & (part["pool"] == "within_run")].iloc[0]
     assert part["note"] == "evaluated on 2 of 3 seeds" and part["diff_to_last"] == pytest.approx(0.0)  # 20 wins on both
 
@@ -98,7 +99,7 @@ def test_choice_among_all_checkpoints() -> None:
     other = {"encoder": "f", "scheme": "t"}
     results = [measured(["a"]), measured(["a"], [[0.1], [0.5], [0.55], [0.9]], model="n", **other)]
     scores = [scored({"a": {1: [0, 9, 9], 2: [4, 3, 2]}}), scored({"a": {1: [1, 5, 5]}}, **other)]
-    chosen = selection(pd.concat(results), pd.concat(scores))
+    chosen = selection(pd.concat(results), pd.concat(scores)).frame
     chosen = chosen[chosen["pool"] == "all"].set_index(["selector", "setting"])
     assert set(chosen["model"]) == {"all"} and chosen["pretrain_seed"].isna().all()
     expected = {
@@ -120,7 +121,7 @@ def test_setting_comes_from_the_other_data_sets() -> None:
         "a": {1: [3, 1, 2], 2: [1, 2, 3]},  # level 1 is right on a, level 2 on b
         "b": {1: [1, 2, 3], 2: [3, 1, 2]},
     }
-    chosen = selection(*tables(scores))
+    chosen = selection(*tables(scores)).frame
     picked = chosen[(chosen["selector"] == OTHERS) & (chosen["pool"] == "within_run")].set_index("dataset")
     assert picked.loc["a", "setting"].endswith("level=2") and picked.loc["b", "setting"].endswith("level=1")
     assert picked["dice"].tolist() == pytest.approx([0.6, 0.6])
@@ -130,7 +131,7 @@ def test_setting_comes_from_the_other_data_sets() -> None:
 
 def test_summary_averages_within_a_run_before_it_counts_runs(tmp_path: Path) -> None:
     downstream, robustness = write_run(tmp_path, schemes=("simple", "advanced"))
-    choices = every_choice(read_downstream(downstream), read_robustness(robustness))
+    choices = selection(read_downstream(downstream), read_scores(robustness))
     table, chosen = summary(choices), choices.frame[choices.frame["pool"] == "within_run"]
     within = table[table["pool"] == "within_run"].set_index(["selector", "setting"])
     row, part = within.loc[("fixed 1", "")], chosen[chosen["selector"] == "fixed 1"]
@@ -153,7 +154,7 @@ def test_seeds_only_interval_by_hand() -> None:
     second = ([np.nan] * 2, [0.50, 0.51], [0.60, 0.62], [0.80, 0.80])
     results = pd.concat([measured(["a"], first), measured(["a"], second, scheme="t")])
     scores = pd.concat([scored({"a": {1: [1, 2, 3]}}, scheme=scheme) for scheme in "st"])
-    table = summary(every_choice(results, scores)).set_index(["selector", "pool"])
+    table = summary(selection(results, scores)).set_index(["selector", "pool"])
     s, t, random = (0.0002 + 0 + 0.0008) / 3, (0.00005 + 0.0002 + 0) / 3, 0.02
     cells = [(s / 2 + s / 2) / 4, (t / 2 + t / 2) / 4]  # length 1 minus 20, two seeds each; mean of two runs
     half = stats.t.ppf(0.975, sum(cells) ** 2 / sum(v**2 / 3 for v in cells)) * np.sqrt(sum(cells))
@@ -168,7 +169,7 @@ def test_seeds_only_interval_by_hand() -> None:
         row = table.loc[("scratch", pool)]
         assert row["diff_to_last"] == pytest.approx(0.2 - (0.72 + 0.8) / 2)
         assert row["seeds_high"] - row["diff_to_last"] == pytest.approx(half)
-    two = summary(every_choice(measured(["a", "b"], first), scored({"a": {1: [1, 2, 3]}, "b": {1: [1, 2, 3]}})))
+    two = summary(selection(measured(["a", "b"], first), scored({"a": {1: [1, 2, 3]}, "b": {1: [1, 2, 3]}})))
     row = two.set_index(["selector", "pool"]).loc[("fixed 1", "within_run")]
     half = stats.t.ppf(0.975, 3 + 3) * np.sqrt(s / 2)  # mean of two like cells of one run, s / 2 + s / 2 each
     assert row["seeds_high"] - row["diff_to_last"] == pytest.approx(half)
@@ -197,7 +198,7 @@ def test_range_of_analyst_choices_spans_them_all(tmp_path: Path) -> None:
 
 
 def test_one_run_has_no_interval_and_says_so() -> None:
-    table = summary(every_choice(*tables({"a": {1: [3, 1, 2]}})))
+    table = summary(selection(*tables({"a": {1: [3, 1, 2]}})))
     within = table[table["pool"] == "within_run"].set_index("selector")
     assert within["diff_low"].isna().all()
     assert (
@@ -238,7 +239,7 @@ def test_scores_or_accuracy_missing_somewhere(tmp_path: Path) -> None:
     )
     table[~gone].to_csv(robustness, index=False)
     results = read_downstream(downstream).assign(accuracy=np.nan)
-    chosen = selection(results, read_robustness(robustness))
+    chosen = selection(results, read_scores(robustness)).frame
     within = chosen[(chosen["pool"] == "within_run") & (chosen["selector"] == "robustness")]
     level = within["setting"].str[-1]
     notes = within.loc[level == "2", "note"].str.split("; ").str[-1]
@@ -319,16 +320,16 @@ def test_published_choice_among_all_checkpoints_equals_a_plain_loop(
 def test_curves_of_one_length_thin_out_no_mean(tmp_path: Path) -> None:
     """An encoder that brings its weights (one length) changes nothing in what is said of the others."""
     inputs = write_run(tmp_path / "run")
-    results, scores = read_downstream(inputs[0]), read_robustness(inputs[1])
-    alone = summary(every_choice(results, scores))
+    results, scores = read_downstream(inputs[0]), read_scores(inputs[1])
+    alone = summary(selection(results, scores))
     own = {"encoder": "own", "scheme": "pretrained", "epochs": 600}
     more = [frame[(frame["encoder"] == "unet") & (frame["epochs"] == 8)].assign(**own) for frame in (results, scores)]
     both = [pd.concat([frame, extra], ignore_index=True) for frame, extra in zip((results, scores), more, strict=True)]
     both[0].loc[both[0]["encoder"] == "own", "model"] = "my network"
-    together = summary(every_choice(*both))
+    together = summary(selection(*both))
     for selector in ("oracle", OTHERS, "last", "scratch"):
         rows = [t[(t["selector"] == selector) & (t["pool"] == "within_run")].iloc[0] for t in (alone, together)]
         for column in ("k", "diff_to_last", "epochs_saved"):
             assert rows[0][column] == pytest.approx(rows[1][column]), (selector, column)
-    in_all = every_choice(*both).frame
+    in_all = selection(*both).frame
     assert in_all.loc[in_all["pool"] == "all", "chosen"].str.contains("600").any()  # still a candidate among all

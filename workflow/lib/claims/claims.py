@@ -24,21 +24,15 @@ from workflow.lib.evidence.verdicts import (
     verdict,
     verdict_over_encoders,
 )
-from workflow.lib.selection.choice import choose
+from workflow.lib.selection.elsewhere import shared_settings
 from workflow.lib.selection.names import OTHERS, SCORE
 from workflow.lib.selection.selection import neighbours
 from workflow.lib.tables.headed import read_table, write_table
-from workflow.lib.tables.read import CURVE, RUN, read_downstream, read_robustness
-from workflow.lib.tables.settings import count_from_deepest
+from workflow.lib.tables.read import CURVE, RUN, read_downstream
+from workflow.lib.tables.scores import read_scores
 
 COLUMNS = ["claim_id", "source", "claim", "estimand", "estimate", "ci_low", "ci_high", "p_value", "verdict"]
 COLUMNS += [*(f"verdict_{margin}" for margin in OTHER_MARGINS), "verdict_encoders", "scope", "note"]
-
-
-def with_lengths(results: pd.DataFrame, least: int) -> pd.DataFrame:
-    """The results of curves with at least so many lengths > 0, and those of random initialisation."""
-    lengths = results["epochs"].where(results["epochs"] > 0).groupby([results[column] for column in CURVE])
-    return results[(lengths.transform("nunique") >= least) | (results["epochs"] == 0)]
 
 
 def some_length(effect: pd.DataFrame) -> Found:
@@ -75,8 +69,8 @@ def gains(effect: pd.DataFrame) -> dict[str, Found]:
     return found | {"C3": noted(over_runs(both, "difference"), "post hoc")}
 
 
-def stops(results: pd.DataFrame, scores: pd.DataFrame, chosen: pd.DataFrame) -> dict[str, Found]:
-    """C9 to C11 (from `selection`) and C13: Dice where the score, or a fixed length, stops."""
+def stops(chosen: pd.DataFrame) -> dict[str, Found]:
+    """C9 to C11 and C13, from `selection`: Dice where the score, or a fixed length, stops."""
     chosen = chosen[chosen["pool"] == "within_run"]
     score = chosen[chosen["selector"] == OTHERS]
     fixed = chosen[chosen["selector"].str.startswith("fixed ") & (chosen["epochs_saved"] > 0)]
@@ -90,8 +84,7 @@ def stops(results: pd.DataFrame, scores: pd.DataFrame, chosen: pd.DataFrame) -> 
         at = fixed[fixed["chosen_epochs"] == length]
         why = untestable(f"no run goes on beyond a checkpoint at {length} epochs")
         found[f"C11-{length}"] = why if at.empty else over_runs(at, "diff_to_last", null=-MARGIN)
-    deepest = choose(results, count_from_deepest(scores), pools=["within_run"]).frame
-    return found | {"C13": stable_settings(deepest[deepest["selector"] == SCORE])}
+    return found | {"C13": stable_settings(chosen[chosen["selector"] == SCORE])}
 
 
 def against_mixture(chosen: pd.DataFrame) -> Found:
@@ -112,9 +105,8 @@ def against_mixture(chosen: pd.DataFrame) -> Found:
 
 
 def stable_settings(rows: pd.DataFrame) -> Found:
-    """C13, from the choices by single settings, their levels counted from the deepest."""
-    common = rows.groupby("setting")["encoder"].transform("nunique") == rows["encoder"].nunique()
-    pairs = _pairs(rows[common])
+    """C13, from the choices by single settings."""
+    pairs = _pairs(shared_settings(rows))
     if not pairs:
         return untestable("no two data sets with three or more settings of the score")
     mean, runs = float(np.mean(list(pairs.values()))), len(rows[RUN].drop_duplicates())
@@ -186,9 +178,9 @@ def evidence(
     table = summarise(results[trained])
     ranked = ranked[(ranked["pool"] == "within_run") & (ranked["lengths"] == ">0") & (ranked["n"] > 2)]
     found = accuracy_guides(table, ranked) | score_ranks(table, scores, ranked) | against_random(results)
-    several = with_lengths(results, 2)
-    curves = several.loc[several["epochs"] > 0, CURVE].drop_duplicates()
-    return found if curves.empty else found | gains(effect.merge(curves)) | stops(several, scores, chosen)
+    lengths = results[trained].groupby(CURVE)["epochs"].nunique()
+    curves = lengths[lengths > 1].reset_index()[CURVE]
+    return found if curves.empty else found | gains(effect.merge(curves)) | stops(chosen)
 
 
 def claims(
@@ -230,7 +222,7 @@ def write_claims(
     released: bool = False,
 ) -> None:
     """Write `claims` of a run, from its results and scores and from three of its tables. registry: claims.tsv."""
-    results, scores = read_downstream(downstream), read_robustness(robustness)
+    results, scores = read_downstream(downstream), read_scores(robustness)
     effect, ranked, chosen = map(read_table, (length_effect, correlations, selection))
     table = claims(read_register(registry), results, scores, effect, ranked, chosen, released)
     write_table(table, output, head(results, released))

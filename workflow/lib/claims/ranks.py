@@ -9,11 +9,12 @@ import pandas as pd
 from scipy.special import ndtri
 
 from workflow.lib.claims.register import NETWORKS, SHORT
-from workflow.lib.curves.correlation import pearson, ranks, score_table
+from workflow.lib.curves.correlation import pearson, ranks
 from workflow.lib.evidence.verdicts import POOR, Found, noted, over_runs, untestable
 from workflow.lib.job.run import derive_seed
+from workflow.lib.selection.elsewhere import best_elsewhere, misfit
 from workflow.lib.tables.read import CURVE, RUN
-from workflow.lib.tables.settings import setting_name
+from workflow.lib.tables.scores import CHECKPOINT
 
 DRAWS = 2000
 FEWEST_ORDERED = 4  # runs: p can't fall below 1/6 with three
@@ -75,22 +76,10 @@ def accuracy_guides(table: pd.DataFrame, ranked: pd.DataFrame) -> dict[str, Foun
     return found | {"C5": noted(replace(spearman_over_seeds(cells, derive_seed("claims", "C5")), p=p), note)}
 
 
-def chosen_elsewhere(ranked: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the setting with the highest mean `spearman` on the other data sets, within the encoder (of ties the first
-    in alphabetical order), for each data set and encoder; empty with one data set."""
-    parts = []
-    for _, same in ranked.groupby("encoder"):
-        for dataset, here in same.groupby("dataset"):
-            others = same[(same["dataset"] != dataset) & same["setting"].isin(here["setting"])]
-            if len(others):
-                best = others.groupby("setting")["spearman"].mean().round(12).idxmax()
-                parts.append(here[here["setting"] == best])
-    return pd.concat([ranked.iloc[:0], *parts])
-
-
 def score_ranks(table: pd.DataFrame, scores: pd.DataFrame, ranked: pd.DataFrame) -> dict[str, Found]:
     """C6 to C8: how the robustness score ranks the lengths. Arguments as in `accuracy_guides`."""
-    score = chosen_elsewhere(ranked[ranked["predictor"] == "robustness"])
+    score = ranked[ranked["predictor"] == "robustness"]
+    score = score.loc[best_elsewhere(score, ["encoder"], misfit)]
     if score.empty:
         return dict.fromkeys(("C6", "C7", "C8"), untestable(NO_CHOICE))
     epochs = ranked.loc[ranked["predictor"] == "epochs", [*CURVE, "spearman"]]
@@ -134,11 +123,10 @@ def unit_ranks(values: np.ndarray) -> np.ndarray:
 
 def pairings(table: pd.DataFrame, scores: pd.DataFrame) -> tuple[pd.MultiIndex, np.ndarray]:
     """How each run's Dice fits every run's score curve: the n runs (`RUN`) that have all targets and fine-tuning modes, and an
-    array (n, n, targets, settings), entry i, j: mean over fine-tuning modes of Spearman(-score of run i, Dice of run j), over the
+    array (n, n, targets, settings), entry i, j: mean over fine-tuning modes of Spearman(score of run i, Dice of run j), over the
     lengths that all have in common. Settings in alphabetical order, nan where unknown; no run where fewer than 3 lengths.
     `table`: `summarise` of the lengths > 0."""
-    wide = score_table(scores)
-    wide = wide[sorted(wide.columns, key=lambda setting: setting_name(*setting))]
+    wide = scores.pivot(index=CHECKPOINT, columns="setting", values="value")
     dice = table.pivot_table(index=["dataset", *RUN, "freeze"], columns="epochs", values="dice_mean")
     dice = dice[dice.index.droplevel("freeze").isin(wide.index.droplevel("epochs"))].dropna(thresh=3).dropna(axis=1)
     cells, lengths = dice.groupby(level=RUN).size(), dice.columns
@@ -150,7 +138,7 @@ def pairings(table: pd.DataFrame, scores: pd.DataFrame) -> tuple[pd.MultiIndex, 
     y = unit.reindex(pd.MultiIndex.from_tuples(keys, names=unit.index.names)).to_numpy().reshape(shape)
     keys = [(*key, length) for key in keys for length in lengths]
     x = wide.reindex(pd.MultiIndex.from_tuples(keys, names=wide.index.names)).to_numpy().reshape(*shape, -1)
-    return runs, -np.einsum("tisl,tjl->ijts", unit_ranks(np.moveaxis(x, 3, 2)), y)
+    return runs, np.einsum("tisl,tjl->ijts", unit_ranks(np.moveaxis(x, 3, 2)), y)
 
 
 def own_curves(table: pd.DataFrame, scores: pd.DataFrame) -> Found:

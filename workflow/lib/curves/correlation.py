@@ -8,8 +8,9 @@ import pandas as pd
 
 from workflow.lib.curves.summary import summarise
 from workflow.lib.tables.headed import write_table
-from workflow.lib.tables.read import CURVE, RUN, SETTING, read_downstream, read_robustness
-from workflow.lib.tables.settings import count_from_deepest, setting_name
+from workflow.lib.tables.read import CURVE, SETTING, read_downstream
+from workflow.lib.tables.scores import columns_of, from_deepest, read_scores
+from workflow.lib.tables.settings import ROBUSTNESS
 
 POOLS = {"within_run": CURVE, "all": ["dataset", "freeze"]}  # which checkpoints are ranked, or chosen among, together
 LENGTHS = {">0": 1, ">=50": 50}  # from 50 epochs on the networks are trained: what ranks these is of practical use
@@ -69,18 +70,9 @@ def correlate(x: np.ndarray, y: np.ndarray) -> pd.DataFrame:
     return frame
 
 
-def score_table(scores: pd.DataFrame) -> pd.DataFrame:
-    """Robustness scores with one row per checkpoint (index dataset, `RUN`, epochs) and one column per setting."""
-    return scores.pivot(index=["dataset", *RUN, "epochs"], columns=SETTING, values="score")
-
-
-def names_of(table: pd.DataFrame, deepest: bool) -> list[str]:
-    """`setting_name` of every column of a `score_table`."""
-    return [setting_name(metric, margin, pooled, level, deepest) for metric, margin, pooled, level in table.columns]
-
-
 def correlations(results: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
-    """Coefficients of every predictor with mean Dice over checkpoints of length > 0, and of length >= 50 (`COLUMNS`).
+    """Coefficients of every predictor with mean Dice over checkpoints of length > 0, and of length >= 50 (`COLUMNS`). scores: of
+    robustness alone, as of `read_scores`.
 
     Predictors: imagenet_accuracy, epochs, and robustness (sign turned: the lowest score predicts the best) in every
     setting. Pools: within_run (the lengths of one curve; `level` names the setting, as in the scores) and all (every
@@ -107,15 +99,13 @@ def correlations(results: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
 
 def _predictors(table: pd.DataFrame, scores: pd.DataFrame, deepest: bool) -> tuple[pd.DataFrame, np.ndarray]:
     """What each predictor is called and its values (predictors, rows of the table), higher = predicted better."""
-    wide = score_table(count_from_deepest(scores) if deepest else scores)
-    robust = -wide.reindex(pd.MultiIndex.from_frame(table[["dataset", *RUN, "epochs"]])).to_numpy()
+    scores = from_deepest(scores) if deepest else scores
     simple = pd.DataFrame({"predictor": ["imagenet_accuracy", "epochs"], "setting": ""})
-    settings = pd.DataFrame(list(wide.columns), columns=SETTING)
-    settings["setting"] = names_of(wide, deepest)
+    settings = scores.drop_duplicates("setting")[["setting", *SETTING]].assign(predictor=ROBUSTNESS)
     settings["from_deepest"] = settings["level"] if deepest else None
     settings["level"] = None if deepest else settings["level"]
-    predictors = pd.concat([simple, settings.assign(predictor="robustness")], ignore_index=True)
-    return predictors, np.column_stack([table["accuracy"], table["epochs"], robust]).T
+    predictors = pd.concat([simple, settings], ignore_index=True)
+    return predictors, np.column_stack([table["accuracy"], table["epochs"], columns_of(scores, table)[1]]).T
 
 
 def _by_pattern(x: np.ndarray, y: np.ndarray) -> pd.DataFrame:
@@ -131,4 +121,4 @@ def _by_pattern(x: np.ndarray, y: np.ndarray) -> pd.DataFrame:
 
 def write_correlations(downstream: str | Path, robustness: str | Path, output: str | Path) -> None:
     """Write `correlations` of a run."""
-    write_table(correlations(read_downstream(downstream), read_robustness(robustness)), output, HEAD)
+    write_table(correlations(read_downstream(downstream), read_scores(robustness)), output, HEAD)

@@ -8,9 +8,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from workflow.lib.paper import style
+from workflow.lib.selection.elsewhere import shared_settings
 from workflow.lib.selection.names import OTHERS, SCORE
 from workflow.lib.tables.headed import read_table
-from workflow.lib.tables.settings import WORD
 
 ALL = "all encoders"
 METRICS = {"cosine_distance": style.BLUE, "l2_loss": style.ORANGE, "inv_pearson_corr": style.PINK}
@@ -65,15 +65,10 @@ def pairs_of_regrets(table: pd.DataFrame) -> pd.DataFrame:
     setting and pair out, with Spearman's rho of its panel (empty for fewer than three settings) and whether the setting
     was chosen for a target on the others."""
     scored = table[table["selector"] == SCORE]
-    parts = scored["setting"].str.extract(WORD)
-    scored = scored.assign(metric=parts["metric"], level=parts["level"].astype(float))
-    deepest = scored.groupby("encoder")["level"].transform("max")
-    depth = (deepest - scored["level"]).map("{:.0f} from the deepest".format)
-    together = scored.assign(setting=parts["metric"] + "|" + parts["way"] + "|" + depth, encoder=ALL)
-    shared = scored["encoder"].groupby(together["setting"]).transform("nunique") == scored["encoder"].nunique()
+    scored = scored.assign(metric=scored["setting"].str.split("|").str[0])
     chosen = table[table["selector"] == OTHERS].groupby(["encoder", "dataset"])["setting"].agg(set).to_dict()
     rows = []
-    several = [(ALL, together[shared])] if scored["encoder"].nunique() > 1 else []
+    several = [(ALL, shared_settings(scored))] if scored["encoder"].nunique() > 1 else []
     for encoder, part in [*several, *scored.groupby("encoder")]:
         wide = part.pivot_table(index=["metric", "setting"], columns="dataset", values="regret")
         for x, y in combinations(wide.columns, 2):

@@ -7,9 +7,11 @@ import pandas as pd
 
 from workflow.lib.job.run import atomic_path
 from workflow.lib.paper.names import name
+from workflow.lib.selection.elsewhere import best_elsewhere, misfit
 from workflow.lib.selection.names import ANALYST, OTHERS
 from workflow.lib.tables.headed import head_of, read_table
 from workflow.lib.tables.read import SETTING
+from workflow.lib.tables.settings import ROBUSTNESS
 
 Shown = dict[str, str]  # column -> heading
 
@@ -112,31 +114,32 @@ def digest(table: str, csv: str | Path) -> tuple[pd.DataFrame, str]:
 def correlations_digest(table: pd.DataFrame) -> pd.DataFrame:
     """A row per target, network and fine-tuning mode: what ranks the lengths within runs."""
     table = table[(table["pool"] == "within_run") & (table["lengths"] == ">0") & (table["n"] > 1)]
-    table = table.fillna({"setting": ""})
-    means = table.groupby([*GROUP, "predictor", "setting"])["spearman"].mean().unstack(["predictor", "setting"])
-    robust = means["robustness"] if "robustness" in means else pd.DataFrame(index=means.index)
-    words = table.dropna(subset=SETTING).drop_duplicates("setting").set_index("setting")[SETTING]
-    rows = []
-    for group, row in means.iterrows():
-        dataset, model, encoder, freeze = group
-        others = robust[(robust.index.get_level_values(0) != dataset) & (robust.index.get_level_values(2) == encoder)]
-        elsewhere, here = others.mean().dropna(), robust.loc[group].dropna()
-        elsewhere = elsewhere[elsewhere.index.isin(here.index)].round(12)
-        pick, best = (values.idxmax() if len(values) else None for values in (elsewhere, here.round(12)))
-        rows.append(
-            {
-                "Target": dataset,
-                "Network": model,
-                "Encoder": name(freeze),
-                "Pretraining accuracy": _signed2(row.get(("imagenet_accuracy", ""))),
-                "Epochs": _signed2(row.get(("epochs", ""))),
-                "Score, chosen elsewhere": _signed2(here.get(pick)),
-                "Setting chosen elsewhere": _words(words, pick),
-                "Score, best in hindsight": _signed2(here.get(best)),
-                "Setting best in hindsight": _words(words, best),
-            }
-        )
-    return pd.DataFrame(rows)
+    groups = table.groupby(GROUP).size().index
+    accuracy, epochs, score = (table[table["predictor"] == one] for one in ("imagenet_accuracy", "epochs", ROBUSTNESS))
+    elsewhere = score.loc[best_elsewhere(score, ["encoder"], misfit)]
+    best = score.groupby([*GROUP, "setting"])["spearman"].mean().round(12).groupby(GROUP).idxmax()
+    hindsight = score[pd.MultiIndex.from_frame(score[[*GROUP, "setting"]]).isin(best.tolist())]
+
+    def mean(rows: pd.DataFrame) -> list[str]:
+        return rows.groupby(GROUP)["spearman"].mean().reindex(groups).map(_signed2).tolist()
+
+    def words(rows: pd.DataFrame) -> list[str]:
+        settings = rows.drop_duplicates(GROUP).set_index(GROUP)[SETTING].reindex(groups)
+        return [_words(*setting) for setting in settings.itertuples(index=False)]
+
+    return pd.DataFrame(
+        {
+            "Target": groups.get_level_values("dataset"),
+            "Network": groups.get_level_values("model"),
+            "Encoder": groups.get_level_values("freeze").map(name),
+            "Pretraining accuracy": mean(accuracy),
+            "Epochs": mean(epochs),
+            "Score, chosen elsewhere": mean(elsewhere),
+            "Setting chosen elsewhere": words(elsewhere),
+            "Score, best in hindsight": mean(hindsight),
+            "Setting best in hindsight": words(hindsight),
+        }
+    )
 
 
 def _write(body: pd.DataFrame, head: str, tex: str | Path) -> None:
@@ -180,12 +183,12 @@ def escape(value: object) -> str:
     return "".join(SPECIAL.get(character, character) for character in text)
 
 
-def _signed2(value: float | None) -> str:
-    return "" if value is None or pd.isna(value) else f"{value:+.2f}"
+def _signed2(value: float) -> str:
+    return "" if pd.isna(value) else f"{value:+.2f}"
 
 
-def _words(words: pd.DataFrame, setting: str | None) -> str:
-    if setting is None:
+def _words(metric: str, margin: float, pooled: bool, level: float) -> str:
+    """A setting of the robustness score; empty where there is none."""
+    if pd.isna(level):
         return ""
-    metric, margin, pooled, level = words.loc[setting]
     return f"{name(metric)}, margin {margin:g}, {'pooled' if pooled else 'not pooled'}, level {level:.0f}"

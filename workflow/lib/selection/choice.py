@@ -7,12 +7,11 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from workflow.lib.curves.correlation import POOLS, names_of, score_table
+from workflow.lib.curves.correlation import POOLS
 from workflow.lib.curves.effect import leave_one_seed_out
 from workflow.lib.curves.summary import summarise
-from workflow.lib.selection.names import SCORE
-from workflow.lib.tables.read import CURVE, RUN
-from workflow.lib.tables.settings import count_from_deepest
+from workflow.lib.tables.read import CURVE
+from workflow.lib.tables.scores import columns_of, from_deepest
 
 COLUMNS = ["selector", "setting", "pool", "dataset", "model", "freeze", "scheme", "chosen_epochs", "dice", "regret"]
 COLUMNS += ["diff_to_last", "epochs_saved", "encoder", "pretrain_seed", "chosen", "note"]
@@ -49,19 +48,18 @@ def choose(
     """What every selector takes in each cell: a curve (pool within_run), or all checkpoints of a data set and fine-tuning mode.
 
     Curves of a single length are left out of the pool within_run, unless there are no others. See
-    `workflow.lib.selection.selection` for the selectors. ties (of the lowest score): average | shortest | longest.
+    `workflow.lib.selection.selection` for the selectors. scores: as of `read_scores`. ties (of the best one): average |
+    shortest | longest.
     """
     means = summarise(results)
     parts = []
     for pool in pools:
-        table = score_table(count_from_deepest(scores) if pool == "all" else scores)
-        names = [(SCORE, setting) for setting in names_of(table, deepest=pool == "all")]
-        values = table.reindex(pd.MultiIndex.from_frame(means[["dataset", *RUN, "epochs"]])).to_numpy()
-        parts.append(choose_lowest(results, means, values, names, pool, ties))
+        names, values = columns_of(from_deepest(scores) if pool == "all" else scores, means)
+        parts.append(choose_highest(results, means, values, names, pool, ties))
     return join(parts)
 
 
-def choose_lowest(
+def choose_highest(
     results: pd.DataFrame,
     means: pd.DataFrame,
     values: np.ndarray,
@@ -70,7 +68,7 @@ def choose_lowest(
     ties: str = "average",
 ) -> Choices:
     """`choose` in one pool by any numbers: `values` (checkpoints in the order of means = `summarise(results)`, columns), of
-    each column the lowest is taken (nan: no candidate); `names`: selector and setting of every column."""
+    each column the highest is taken (nan: no candidate); `names`: selector and setting of every column."""
     known = _checkpoints(results, means)
     single = _single(known.dice)
     trained = np.flatnonzero(means["epochs"] > 0)
@@ -139,12 +137,12 @@ def _cell(
     length = known.length.astype(float)
     lasts = members[known.is_last[members]]
     rules = _rules(known, members, lasts)
-    scored, lowest = _lowest(scores, length[members], ties)
+    scored, highest = _highest(scores, length[members], ties)
     marks = np.zeros((1 + len(rules) + scored.shape[1], len(length)))
     marks[0], oracle_gain = _oracle(known.dice, members, lasts)
     for row, taken in enumerate(rules.values(), start=1):
         np.add.at(marks[row], taken, 1.0)  # a network's random initialisation belongs to each of its curves
-    marks[1 + len(rules) :, members] = lowest.T
+    marks[1 + len(rules) :, members] = highest.T
     total = marks.sum(axis=1, keepdims=True)
     weights = np.divide(marks, total, out=np.zeros_like(marks), where=total > 0)
     last = 1 + list(rules).index("last")
@@ -178,16 +176,16 @@ def _rules(known: _Checkpoints, members: np.ndarray, lasts: np.ndarray) -> dict[
     return rules | {f"fixed {length}": members[epochs == length] for length in np.unique(epochs)}
 
 
-def _lowest(scores: np.ndarray, epochs: np.ndarray, ties: str) -> tuple[np.ndarray, np.ndarray]:
-    """Where each setting's score is known, and where it is lowest (both (checkpoints, settings)), ties broken or kept."""
+def _highest(scores: np.ndarray, epochs: np.ndarray, ties: str) -> tuple[np.ndarray, np.ndarray]:
+    """Where each setting's score is known, and where it is highest (both (checkpoints, settings)), ties broken or kept."""
     known = np.isfinite(scores)
-    filled = np.where(known, scores, np.inf)
-    lowest = known & (filled == filled.min(axis=0))
+    filled = np.where(known, scores, -np.inf)
+    highest = known & (filled == filled.max(axis=0))
     if ties == "shortest":
-        return known, lowest & (epochs[:, None] == np.where(lowest, epochs[:, None], np.inf).min(axis=0))
+        return known, highest & (epochs[:, None] == np.where(highest, epochs[:, None], np.inf).min(axis=0))
     if ties == "longest":
-        return known, lowest & (epochs[:, None] == np.where(lowest, epochs[:, None], -np.inf).max(axis=0))
-    return known, lowest
+        return known, highest & (epochs[:, None] == np.where(highest, epochs[:, None], -np.inf).max(axis=0))
+    return known, highest
 
 
 def _oracle(dice: np.ndarray, members: np.ndarray, lasts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

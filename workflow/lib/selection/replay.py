@@ -8,10 +8,11 @@ import pandas as pd
 from workflow.lib.curves.summary import summarise
 from workflow.lib.evidence.patients import PATIENTS
 from workflow.lib.evidence.verdicts import MARGIN
-from workflow.lib.selection.choice import Choices, choose_lowest, join
+from workflow.lib.selection.choice import Choices, choose_highest, join
+from workflow.lib.selection.elsewhere import mean_regret
 from workflow.lib.selection.goal import GOAL, contest
 from workflow.lib.selection.names import FIXED, NEVER, THRIFTY
-from workflow.lib.selection.selection import by_other_data_sets, mean_regret
+from workflow.lib.selection.selection import by_other_data_sets
 from workflow.lib.selection.stopping_rules import CAPS, rules, thrift, walk
 from workflow.lib.tables.headed import write_table
 from workflow.lib.tables.patients import Patients, read_patients
@@ -80,8 +81,8 @@ def replay(results: pd.DataFrame, scores: pd.DataFrame) -> Choices:
     for budget, cap in CAPS.items():
         kept, stopped = walk(means, named, cap)
         names = list(named)
-        chosen = choose_lowest(results, means, kept, names, POOL)
-        trained = choose_lowest(results, means, stopped, names, POOL).frame["chosen_epochs"]
+        chosen = choose_highest(results, means, kept, names, POOL)
+        trained = choose_highest(results, means, stopped, names, POOL).frame["chosen_epochs"]
         chosen.frame["epochs_trained"] = trained
         simple = chosen.frame["selector"].str.startswith(FIXED) | (chosen.frame["selector"] == NEVER)
         if budget == "whole":

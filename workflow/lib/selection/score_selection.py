@@ -9,7 +9,7 @@ import pandas as pd
 from workflow.lib.curves.correlation import POOLS
 from workflow.lib.curves.summary import summarise
 from workflow.lib.evidence.patients import PATIENTS
-from workflow.lib.selection.choice import Choices, choose_lowest, join
+from workflow.lib.selection.choice import Choices, choose_highest, join
 from workflow.lib.selection.goal import GOAL, contest
 from workflow.lib.selection.measures import CEILINGS, MEASURES, rank_table
 from workflow.lib.selection.names import ACCURACY, ALL, ELSEWHERE, FIXED, LAST, LONGEST, ORACLE, RANDOM, SHORTEST
@@ -91,7 +91,7 @@ def choose_by_scores(results: pd.DataFrame, scores: pd.DataFrame, ranks: bool = 
     means, parts = summarise(results), []
     for pool, budget, candidates in contests(results):
         selectors = frozen(results, scores, pool, candidates)
-        chosen = choose_lowest(results, means, -selectors.values, [(name, "") for name in selectors.names], pool)
+        chosen = choose_highest(results, means, selectors.values, [(name, "") for name in selectors.names], pool)
         chosen = chosen.take(_wanted(chosen.frame, selectors, budget), budget=budget)
         frame = _labelled(chosen.frame, selectors, means[candidates])
         if ranks:

@@ -7,6 +7,7 @@ import pandas as pd
 
 from workflow.lib.curves.correlation import POOLS
 from workflow.lib.selection.choice import Choices, choose, join
+from workflow.lib.selection.elsewhere import best_elsewhere, mean_regret
 from workflow.lib.selection.names import OTHERS, SCORE
 
 HEAD = """\
@@ -28,29 +29,19 @@ last are un-annealed snapshots of one schedule, not completed shorter pretrainin
 NUMBERS = ["regret", "diff_to_last", "epochs_trained"]  # that the cost of a setting may depend on
 
 
-def selection(results: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
-    """One row per selector, setting, pool and cell (`choice.COLUMNS`), see `HEAD`.
+def selection(results: pd.DataFrame, scores: pd.DataFrame) -> Choices:
+    """One row per selector, setting, pool and cell, see `HEAD`. scores: as of `read_scores`.
 
     A cell is a curve (pool within_run) or a data set and fine-tuning mode (pool all; model, scheme and encoder read `all`). The
     rows of `OTHERS` name the setting that was chosen; there are none with a single data set. Where a number can't be
     had it is empty, and note says why.
     """
-    return every_choice(results, scores).frame
-
-
-def every_choice(results: pd.DataFrame, scores: pd.DataFrame) -> Choices:
-    """`selection` together with the weights of the single results in every row."""
     chosen = choose(results, scores)
     parts = [chosen]
     for pool, within in zip(POOLS, (["encoder"], []), strict=True):
         rows = chosen.take(np.flatnonzero(chosen.frame["pool"] == pool))
         parts.append(by_other_data_sets(rows, within))
     return join(parts)
-
-
-def mean_regret(others: pd.DataFrame) -> pd.Series:
-    """Mean regret of every setting."""
-    return others.groupby("setting")["regret"].mean().round(12)
 
 
 def by_other_data_sets(
@@ -60,26 +51,11 @@ def by_other_data_sets(
     label: str = OTHERS,
     cost: Callable[[pd.DataFrame], pd.Series] = mean_regret,
 ) -> Choices:
-    """The rows (of one pool) of a selector whose setting has the lowest cost on the other data sets (a number per setting, from
-    `NUMBERS` of their rows), for every data set and value of the columns `within`; the first in alphabetical order if several
-    have. Labelled `label`.
-
-    Where a group holds several encoders, only settings that all of them have are candidates.
-    """
+    """The rows (of one pool) of a selector in the setting that is best on the other data sets (`best_elsewhere`, by `NUMBERS` of
+    their rows), labelled `label`."""
     scored = chosen.frame[chosen.frame["selector"] == selector]
     scored = scored[scored.columns.intersection(["dataset", "encoder", "setting", *NUMBERS, *within])]
-    rows = []
-    for key, here in scored.groupby(["dataset", *within]):
-        same = scored["dataset"] != key[0]
-        for column, value in zip(within, key[1:], strict=True):
-            same &= scored[column] == value
-        others = scored[same]
-        encoders = here.groupby("setting")["encoder"].nunique()
-        common = encoders.index[encoders == here["encoder"].nunique()]
-        costs = cost(others[others["setting"].isin(common)])
-        if len(costs):
-            rows += list(here.index[here["setting"] == costs.idxmin()])
-    return chosen.take(np.array(rows, dtype=int), selector=label)
+    return chosen.take(best_elsewhere(scored, within, cost), selector=label)
 
 
 def neighbours(lengths: np.ndarray, mean: float) -> tuple[float, float, float] | None:

@@ -9,7 +9,7 @@ import pandas as pd
 from workflow.lib.curves.correlation import POOLS, ranks
 from workflow.lib.curves.summary import summarise
 from workflow.lib.evidence.verdicts import MARGIN
-from workflow.lib.selection.choice import choose_lowest
+from workflow.lib.selection.choice import choose_highest
 from workflow.lib.selection.names import (
     ACCURACY,
     COMBINED,
@@ -88,7 +88,7 @@ def _settings(
     results: pd.DataFrame, means: pd.DataFrame, names: list[tuple[str, str]], values: Array, pool: str
 ) -> dict[tuple[str, str, str], str]:
     """The setting of each score that is chosen for a data set and encoder."""
-    every = choose_lowest(results, means, -values, names, pool)
+    every = choose_highest(results, means, values, names, pool)
     chosen = {}
     for score in dict.fromkeys(score for score, _ in names):
         picked = by_other_data_sets(every, WITHIN[pool], score, score).frame

@@ -105,7 +105,7 @@ def thrift(others: pd.DataFrame) -> pd.Series:
 def walk(means: pd.DataFrame, named: dict[tuple[str, str], Rule], cap: float) -> tuple[Array, Array]:
     """What every rule keeps, and where it stops, walking through each curve up to the share `cap` of its schedule.
 
-    Two arrays (checkpoints in the order of `means`, rules): 0 at the checkpoint, 1 elsewhere, nan where a rule lacks what it
+    Two arrays (checkpoints in the order of `means`, rules): 1 at the checkpoint, 0 elsewhere, nan where a rule lacks what it
     looks at (or has no checkpoint there).
     """
     kept, stopped = np.full((2, len(means), len(named)), np.nan)
@@ -117,6 +117,6 @@ def walk(means: pd.DataFrame, named: dict[tuple[str, str], Rule], cap: float) ->
             stop = rule(seen) if len(seen) else None
             if stop is not None:
                 for marks, chosen in zip((kept, stopped), stop, strict=True):
-                    marks[positions, column] = 1
-                    marks[seen[chosen], column] = 0
+                    marks[positions, column] = 0
+                    marks[seen[chosen], column] = 1
     return kept, stopped

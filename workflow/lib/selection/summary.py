@@ -13,11 +13,11 @@ from workflow.lib.evidence.patients import patients_interval
 from workflow.lib.selection.choice import Choices, choose
 from workflow.lib.selection.names import ANALYST, OTHERS, RANGE
 from workflow.lib.selection.selection import HEAD as HEAD_CHOICES
-from workflow.lib.selection.selection import by_other_data_sets, every_choice
+from workflow.lib.selection.selection import by_other_data_sets, selection
 from workflow.lib.tables.headed import write_table
 from workflow.lib.tables.patients import Patients
-from workflow.lib.tables.read import CELL, RUN, read_downstream, read_robustness
-from workflow.lib.tables.settings import count_from_deepest
+from workflow.lib.tables.read import CELL, RUN, read_downstream
+from workflow.lib.tables.scores import from_deepest, read_scores
 
 SUMMARY = ["selector", "setting", "pool", "k", "diff_to_last", "diff_low", "diff_high", "seeds_low", "seeds_high"]
 SUMMARY += ["worst", "regret", "epochs_saved", "chosen_epochs", "note"]
@@ -127,7 +127,7 @@ def sensitivity(results: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for levels, ties in product(("shallowest", "deepest"), ("average", "shortest", "longest")):
-        counted = count_from_deepest(scores) if levels == "deepest" else scores
+        counted = from_deepest(scores) if levels == "deepest" else scores
         chosen = choose(results, counted, ["within_run"], ties)
         for scope, within in SCOPES.items():
             if within and levels == "deepest":
@@ -152,8 +152,8 @@ def full_summary(chosen: Choices, results: pd.DataFrame, scores: pd.DataFrame) -
 
 def write_selection(downstream: str | Path, robustness: str | Path, output: str | Path, means: str | Path) -> None:
     """Write `selection` of a run to `output`; its `summary` and the range of analyst choices to `means`."""
-    results, scores = read_downstream(downstream), read_robustness(robustness)
-    chosen = every_choice(results, scores)
+    results, scores = read_downstream(downstream), read_scores(robustness)
+    chosen = selection(results, scores)
     table = full_summary(chosen, results, scores)
     write_table(chosen.frame, output, HEAD_CHOICES)
     write_table(table, means, HEAD)

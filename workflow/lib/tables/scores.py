@@ -7,9 +7,11 @@ import pandas as pd
 
 from workflow.lib.job.run import UserError
 from workflow.lib.tables.read import RUN, line, read_raw, read_robustness, refuse_conflicts, settle
-from workflow.lib.tables.settings import CHOICES, ROBUSTNESS, count_from_deepest, setting_names
+from workflow.lib.tables.settings import CHOICES, ROBUSTNESS, setting_names
 
-KEY = ["dataset", *RUN, "epochs", "score", "setting"]
+CHECKPOINT = ["dataset", *RUN, "epochs"]
+KEY = [*CHECKPOINT, "score", "setting"]
+ORDER = ["dataset", *RUN, "score", *CHOICES, "epochs"]  # of rows
 RENAMED = {"pretraining_scheme": "scheme", "pretraining_length": "epochs", "pretraining_seed": "pretrain_seed"}
 COLUMNS = ["dataset", "score", *CHOICES, "better", "encoder", *RENAMED, "value", "ci_low", "ci_high"]
 HERE = ["imagenet_accuracy", "epochs", "random"]  # scores of that table that are known from the results, exactly
@@ -26,13 +28,15 @@ def read_scores(robustness: str | Path, transferability: str | Path | None = Non
     if transferability:
         table = _transferability(transferability)
     if not (table["score"] == ROBUSTNESS).any():
-        scores = read_robustness(robustness)
-        scores = scores.assign(sample=None)
-        scores = scores.assign(
-            setting=setting_names(scores), value=-scores["score"], score=ROBUSTNESS, low=np.nan, high=np.nan
-        )
-        table = pd.concat([table, scores[table.columns]]) if len(table) else scores[table.columns]
-    return table[table["epochs"] > 0].sort_values(KEY, ignore_index=True)
+        scores = turned(read_robustness(robustness))
+        table = pd.concat([table, scores]) if len(table) else scores
+    return table[table["epochs"] > 0].sort_values(ORDER, ignore_index=True)
+
+
+def turned(scores: pd.DataFrame) -> pd.DataFrame:
+    """Robustness scores, as of `read_robustness`, in the form of `read_scores`."""
+    scores = scores.assign(sample=None, value=-scores["score"], score=ROBUSTNESS, low=np.nan, high=np.nan)
+    return scores.assign(setting=setting_names(scores))[[*KEY, *CHOICES, "value", "low", "high"]]
 
 
 def _transferability(path: str | Path) -> pd.DataFrame:
@@ -52,24 +56,24 @@ def _transferability(path: str | Path) -> pd.DataFrame:
     table["setting"] = setting_names(table)
     refuse_conflicts(table, KEY, path)
     numbers = table[["value", "ci_low", "ci_high"]].astype(float).to_numpy()
-    turned = -numbers[:, [0, 2, 1]]
     higher = (raw["better"] == "higher").to_numpy()[:, None]
-    table[["value", "low", "high"]] = np.where(higher, numbers, turned)
+    table[["value", "low", "high"]] = np.where(higher, numbers, -numbers[:, [0, 2, 1]])
     return table[[*KEY, *CHOICES, "value", "low", "high"]]
 
 
 def from_deepest(scores: pd.DataFrame) -> pd.DataFrame:
     """The scores with their levels, and the names of their settings, counted from the deepest of the score and encoder, so that
     settings of encoders of unlike depth are alike."""
-    counted = count_from_deepest(scores, ("score", "encoder"))
+    level = scores.groupby(["score", "encoder"])["level"].transform("max") - scores["level"]
+    counted = scores.assign(level=level)
     return counted.assign(setting=setting_names(counted, deepest=True))
 
 
 def columns_of(
     scores: pd.DataFrame, means: pd.DataFrame, column: str = "value"
 ) -> tuple[list[tuple[str, str]], np.ndarray]:
-    """Score and setting of every column, and the values (checkpoints, columns), nan where unknown; checkpoints in the order of
-    `means` (`summarise`)."""
-    wide = scores.pivot(index=["dataset", *RUN, "epochs"], columns=["score", "setting"], values=column)
-    values = wide.reindex(pd.MultiIndex.from_frame(means[["dataset", *RUN, "epochs"]])).to_numpy(float)
-    return list(wide.columns), values
+    """Score and setting of every column, in the order in which they first stand in `scores`, and the values (checkpoints,
+    columns), nan where unknown; checkpoints in the order of `means` (`summarise`)."""
+    names = list(scores[["score", "setting"]].drop_duplicates().itertuples(index=False, name=None))
+    wide = scores.pivot(index=CHECKPOINT, columns=["score", "setting"], values=column)[names]
+    return names, wide.reindex(pd.MultiIndex.from_frame(means[CHECKPOINT])).to_numpy(float)

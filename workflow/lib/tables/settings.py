@@ -27,9 +27,3 @@ def setting_names(choices: pd.DataFrame, deepest: bool = False) -> list[str]:
         else "|".join([str(sample)] * isinstance(sample, str) + [f"{count}={level:.0f}"] * pd.notna(level))
         for metric, margin, pooled, sample, level in choices[CHOICES].itertuples(index=False, name=None)
     ]
-
-
-def count_from_deepest(scores: pd.DataFrame, by: tuple[str, ...] = ("encoder",)) -> pd.DataFrame:
-    """The scores with `level` counted from the deepest level (0) of each encoder (or of the columns `by`), alike for encoders of
-    unlike depth."""
-    return scores.assign(level=scores.groupby(list(by))["level"].transform("max") - scores["level"])
