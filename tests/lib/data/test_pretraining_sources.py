@@ -91,3 +91,9 @@ def test_the_training_images_of_a_target_hold_no_test_image(tmp_path: Path) -> N
     }
     assert written == {10, 30}
     assert read_json(places["source.json"])["held_out"] == {"squares": hash_of_tested(load_prepared(data))}
+    before = places["index.csv.gz"].read_bytes()  # cards and guards know the images by its hash
+    other = prepared(tmp_path / "other", images, np.roll(masks, 1, axis=1), ["train", "test", "validation", "test"])
+    list_training_images(
+        data_folder=other, images=places["images"], source=places["source.json"], index=places["index.csv.gz"]
+    )
+    assert places["index.csv.gz"].read_bytes() != before

@@ -1,7 +1,9 @@
 """Images are read from the node's own disk, where the config says so."""
 
 import dataclasses
+import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,11 @@ def test_files_that_are_there_are_not_copied_again(job: dict[str, Any], tmp_path
     (second,) = on_scratch([images], str(tmp_path))
     assert np.array_equal(second.read(0), images.read(0))
     assert [path.stat().st_mtime_ns for path in copied][1:] == times[1:]
+    original = images.folder / copied[1].relative_to(first.folder)
+    original.write_bytes(original.read_bytes()[::-1])  # another image of this size
+    os.utime(original, (time.time(), time.time() + 60))
+    on_scratch([images], str(tmp_path))
+    assert copied[1].read_bytes() == original.read_bytes()
 
 
 def test_what_scratch_needs(job: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811

@@ -1,5 +1,6 @@
 """The training images of a target as a pretraining source: its test images are never among them."""
 
+import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,8 +46,10 @@ def list_training_images(
         _save(picture, folder / name)
         if labelled:
             _save(np.asarray(data.masks[number][place]), folder / mask)
-        rows.append([name, -1, -1, 0, part, data.card["target"], mask])
-    table = pd.DataFrame(rows, columns=["file", "offset", "size", "label", "part", "class", "mask"])
+        content = hashlib.sha256(picture.tobytes() + (data.masks[number].tobytes() if labelled else b"")).hexdigest()
+        rows.append([name, -1, -1, 0, part, data.card["target"], mask, content])
+    # content: the index stands for the images in cards, and other ones may have the same names.
+    table = pd.DataFrame(rows, columns=["file", "offset", "size", "label", "part", "class", "mask", "content"])
     if not (table["part"] == "train").any():
         raise UserError(
             f"target {data.card['target']} has no training images to pretrain on",

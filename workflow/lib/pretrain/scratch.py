@@ -18,7 +18,7 @@ log = logging.getLogger("medseg")
 
 def on_scratch(lists: Sequence[ImageList], scratch: str) -> list[ImageList]:
     """The same images below the folder `scratch`, whose ~ and $VARIABLES are this node's; files are copied if they are not
-    there yet in full size. Raises `UserError` for an unset variable, or a disk that is too small."""
+    there yet in this size and of this time. Raises `UserError` for an unset variable, or a disk that is too small."""
     root = Path(os.path.expanduser(os.path.expandvars(scratch)))
     if "$" in str(root) or not root.is_dir():
         raise UserError(
@@ -36,9 +36,9 @@ def on_scratch(lists: Sequence[ImageList], scratch: str) -> list[ImageList]:
 def _copied(images: ImageList, root: Path) -> Path:
     target = root / f"medseg-{hash_of({'folder': str(images.folder)})}"
     names = [os.fsdecode(name) for name in np.unique([*images.files, *images.masks]) if name]
-    sizes = {name: (images.folder / name).stat().st_size for name in names}
-    missing = [name for name in names if not _is_there(target / name, sizes[name])]
-    needed, free = sum(sizes[name] for name in missing), shutil.disk_usage(root).free
+    known = {name: (images.folder / name).stat() for name in names}
+    missing = [name for name in names if not _is_there(target / name, known[name])]
+    needed, free = sum(known[name].st_size for name in missing), shutil.disk_usage(root).free
     if needed > free:
         raise UserError(
             "scratch folder is too small",
@@ -51,11 +51,14 @@ def _copied(images: ImageList, root: Path) -> Path:
     copied = 0
     for name in missing:
         with atomic_path(target / name) as temporary:
-            shutil.copyfile(images.folder / name, temporary)
-        copied += sizes[name]
+            shutil.copy2(images.folder / name, temporary)  # with its time of change
+        copied += known[name].st_size
         progress.step((copied >> 20) - progress.done)
     return target
 
 
-def _is_there(path: Path, size: int) -> bool:
-    return path.exists() and path.stat().st_size == size
+def _is_there(path: Path, known: os.stat_result) -> bool:
+    if not path.exists():
+        return False
+    here = path.stat()
+    return here.st_size == known.st_size and abs(here.st_mtime - known.st_mtime) < 1  # file systems round times
