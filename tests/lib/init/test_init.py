@@ -154,7 +154,16 @@ def test_alpha_channels_are_mentioned(tmp_path: Path) -> None:
     assert "2 with an alpha channel, which is left out" in target(folder)[1]
     alpha[:9] = 0
     Image.fromarray(np.dstack([alpha // 2, alpha]), "LA").save(folder / "images/a.png")
-    assert "PROBLEM: images/a.png: transparent in parts" in target(folder)[1]
+    assert "CHECK: images/a.png: transparent in parts" in target(folder)[1]
+
+
+def test_a_label_of_one_mask_alone_is_doubted(tmp_path: Path) -> None:
+    folder = pictures(tmp_path, [f"p{i}" for i in range(12)], [1])
+    assert "one mask only" not in target(folder)[1]
+    mask = np.asarray(Image.open(folder / "masks/p3.png")).copy()
+    mask[:3, :3] = 7
+    Image.fromarray(mask).save(folder / "masks/p3.png")
+    assert "CHECK: 7 is in one mask only: an error?" in target(folder)[1]
 
 
 def test_what_the_resize_loses_is_said_with_a_size_that_keeps_it(tmp_path: Path) -> None:

@@ -21,7 +21,9 @@ from workflow.lib.job.run import UserError, atomic_path
 
 RANK, SMALL = "snakemake -c2 rank --configfile configs/rank.yaml", "snakemake -c2 --configfile configs/demo.yaml"
 OTHER_RESULTS = ("data", "pretrain", "published")  # folders of results/ that are no run of one's own
-FEW = 10  # patients; with fewer, splits and intervals are coarse
+FEW = (
+    10  # patients, with fewer of which splits and intervals are coarse; masks, in which a label may be rare by mistake
+)
 
 
 def write_config(folder: str | Path, into: str | Path = ".") -> str:
@@ -74,6 +76,7 @@ def config_text(name: str, found: Found) -> str:
     notes += [f"PROBLEM: {problem}" for problem in found.problems[:5]]
     if len(found.problems) > 5:
         notes.append(f"PROBLEM: ... and {len(found.problems) - 5} more")
+    notes += [f"CHECK: {doubt}" for doubt in found.doubts[:5]]
     lines = [
         f"# Written by `snakemake init` for {found.folder}",
         *(f"# {note}" for note in notes),
@@ -154,6 +157,9 @@ def _classes(found: Found) -> tuple[list[str] | dict[str, int] | None, list[str]
     named = _nnunet_names(found.folder)
     said = [f"Labels besides 0, the background: {counted} of the {masks} masks that were read. "]
     said[0] += "Their names are those of dataset.json." if named.keys() >= set(labels) else "Name them under classes."
+    rare = [label for label in labels if found.labels[label] == 1]
+    if rare and masks >= FEW:
+        said.append(f"CHECK: {shortened(rare)} is in one mask only: an error?")
     names = {named.get(label, f"class{label}" if len(labels) > 1 else "foreground"): label for label in labels}
     if labels in ([255], list(range(1, len(labels) + 1))):
         return list(names), said

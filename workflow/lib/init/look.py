@@ -32,7 +32,7 @@ class Found:
     sizes: (slices, height, width, channels); spacings: mm (z, y, x) of volumes; alpha: how many have an alpha channel;
     intensities: lowest and highest; inside: for volumes, intensities (0.5th and 99.5th percentile) of labelled voxels; labels:
     how many masks show each; lesions, lost: connected regions of each label, and {size: those that the resize loses};
-    labelled_slices: shares of slices with labels.
+    labelled_slices: shares of slices with labels; doubts: what is usable, but may be wrong.
     """
 
     folder: Path
@@ -52,6 +52,7 @@ class Found:
     lost: dict[int, Counter[int]] = field(default_factory=lambda: {size: Counter() for size in SIZES})
     labelled_slices: list[float] = field(default_factory=list)
     unreadable: set[str] = field(default_factory=set)  # images
+    doubts: list[str] = field(default_factory=list)
     values: int = 0  # distinct ones in the first image that could be read
 
     @property
@@ -158,7 +159,7 @@ def _look_at(found: Found, case: Case) -> None:
         alpha = opacity(found.folder / case.image)
         found.alpha += alpha is not None
         if alpha and alpha[0] < 255:
-            found.problems.append(
+            found.doubts.append(
                 f"{case.image}: transparent in parts, where colours may mean nothing; they are used as stored"
             )
     found.kinds["8 bits" if image.dtype == np.uint8 else "more than 8 bits"] += 1
