@@ -169,6 +169,14 @@ def test_candidate_without_a_value_is_last_and_named(tmp_path: Path) -> None:
         ranked(tmp_path, {BAD: None, FAIR: noise(1)}, missing="constant", default=BAD.path)
 
 
+def test_random_weights_that_are_as_good_are_named(tmp_path: Path) -> None:
+    assert BAD.scheme == "random"
+    same = {BAD: noise(1), FAIR: noise(2), GOOD: noise(3) + 0.01}
+    assert "Random weights are among these" in ranked(tmp_path / "same", same)[2]
+    better = {BAD: noise(1), FAIR: noise(2) + 1, GOOD: noise(3) + 1}
+    assert "Random weights are among" not in ranked(tmp_path / "better", better)[2]
+
+
 def test_unknown_default_and_scores_of_nobody_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="did you mean resnet"):
         ranked(tmp_path, {FAIR: noise(1), GOOD: noise(2)}, default="resnt")

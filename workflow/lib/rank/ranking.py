@@ -10,7 +10,7 @@ from workflow.lib.job.run import UserError
 from workflow.lib.rank.candidates import PROBE, ROBUSTNESS, default_of, label
 from workflow.lib.rank.resolve import FOLDS, Comparison, compare, groups_needed
 from workflow.lib.rank.table import KEY, Scored
-from workflow.lib.study.checkpoints import is_from_elsewhere
+from workflow.lib.study.checkpoints import RANDOM, is_from_elsewhere
 
 FEW = 10  # groups, below which intervals are wide and lean on the normal distribution
 WHAT = {
@@ -170,7 +170,13 @@ def ranking_text(target: str, facts: dict[str, Any]) -> str:
     if facts["licences"]:
         inputs.append(f"Licences of weights from elsewhere: {_listed(facts['licences'])}. {SEEN}")
     about = [f"{facts['candidates']} candidates were ranked by {facts['by']}: {WHAT[facts['by']]}.", TRUST[facts["by"]]]
-    parts = [_choice_in_words(target, facts), _certainty(facts), about, inputs, [*_warnings(facts), *facts["notes"]]]
+    parts = [
+        _choice_in_words(target, facts) + _random(facts),
+        _certainty(facts),
+        about,
+        inputs,
+        [*_warnings(facts), *facts["notes"]],
+    ]
     return "\n\n".join(" ".join(sentences) for sentences in parts if sentences) + "\n"
 
 
@@ -194,6 +200,14 @@ def _choice_in_words(target: str, facts: dict[str, Any]) -> list[str]:
     else:
         said += ", but this score overrules no default"
     return [start, f"{said}; {_count(len(near), others)}."]
+
+
+def _random(facts: dict[str, Any]) -> list[str]:
+    """Whether random weights are as good."""
+    untrained = [one["label"] for one in facts["ranked"] if one["scheme"] == RANDOM]
+    if facts["best"]["scheme"] == RANDOM or not set(untrained) & set(facts["undecided"]):
+        return []
+    return ["Random weights are among these: by this score, these images show no benefit of pretraining."]
 
 
 def _certainty(facts: dict[str, Any]) -> list[str]:

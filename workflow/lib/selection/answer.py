@@ -18,7 +18,8 @@ from workflow.lib.tables.read import read_downstream
 CURVE = ["model", "scheme", "pretrain_seed", "freeze"]
 HARDLY = 0.2  # Dice below which a network has hardly learnt
 SCOPE = (
-    "Intervals of Dice and of gains: 95 %, for all starts of a target at once (so they hold for the one picked as best), "
+    "Intervals of Dice and of gains: 95 %, for all starts of a target at once, or, in its list of modes, for those of the mode "
+    "(so they hold for the one picked as best), "
     "from the spread between fine-tuning seeds only. They do not cover other pretraining runs of the same scheme, "
     "other patients or other test sets."
 )
@@ -153,7 +154,7 @@ def about_stopping(stopping: dict[str, Any] | None) -> str:
     text += " What rules save that stop as they go is in replay_summary.csv."
     if "range" in stopping:
         low, high = stopping["range"]
-        text += f" Other defensible choices of the analyst give {low:+.4f} to {high:+.4f}."
+        text += f" Other defensible choices of the analyst change Dice by {low:+.4f} to {high:+.4f}."
     return text
 
 

@@ -72,7 +72,7 @@ def from_deepest(scores: pd.DataFrame) -> pd.DataFrame:
 def columns_of(
     scores: pd.DataFrame, means: pd.DataFrame, column: str = "value"
 ) -> tuple[list[tuple[str, str]], np.ndarray]:
-    """Score and setting of every column, in the order in which they first stand in `scores`, and the values (checkpoints,
+    """Score and setting of every column, in the order in which they first are in `scores`, and the values (checkpoints,
     columns), nan where unknown; checkpoints in the order of `means` (`summarise`)."""
     names = list(scores[["score", "setting"]].drop_duplicates().itertuples(index=False, name=None))
     wide = scores.pivot(index=CHECKPOINT, columns=["score", "setting"], values=column)[names]
