@@ -372,18 +372,21 @@ def test_volumes_of_several_classes_at_full_size() -> None:
     assert (found.labels == truth).mean() > 0.7
 
 
-def test_what_is_found_in_the_padding_does_not_choose_the_epoch(tmp_path: Path) -> None:
+def test_what_is_found_in_the_padding_counts_nothing(tmp_path: Path) -> None:
     masks = np.zeros((1, 16, 16), np.uint8)
     masks[:, 6:10, 4:8] = 1
     images = masks[:, None].copy()
     images[:, :, :2] = 1  # above the image
     folder = prepared(tmp_path / "d", images, masks, ["test"])
-    dice = {}
+    dice, pooled = {}, {}
+    protocol: Any = PROTOCOLS["sound"] | {"metrics": "pooled"}
     for top, height in ((0, 16), (4, 8)):
         pd.read_csv(folder / "items.csv").assign(top=top, height=height).to_csv(folder / "items.csv", index=False)
         tiles = evaluation_tiles(load_prepared(folder), "test", PROTOCOLS["sound"], "unchanged", seed=0)
         dice[top] = selection_dice(Shown(), tiles, 4, "float32", "per_case")
-    assert dice == {0: pytest.approx(2 * 16 / (2 * 16 + 32)), 4: 1}
+        pooled[top] = evaluate(Shown(), tiles, 4, "float32", protocol)[0]["dice"].item()
+    expected = {0: pytest.approx(2 * 16 / (2 * 16 + 32), abs=0.01), 4: pytest.approx(1)}
+    assert dice == expected and pooled == expected
 
 
 def test_dark_tiles_stay_dark_and_rotation_does_not_shift_tissue(tmp_path: Path) -> None:

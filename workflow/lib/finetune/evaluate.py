@@ -79,7 +79,7 @@ def evaluate(
         )
         table = case_table(judged, classes)
         return table, case_metrics(table)
-    guesses, masks = (list(arrays) for arrays in zip(*found, strict=True))
+    guesses, masks = (list(arrays) for arrays in zip(*_without_padding(found, tiles), strict=True))
     return confusion_table(_case_names(tiles), guesses, masks, classes), study_metrics(guesses, masks, batch)
 
 
@@ -93,6 +93,14 @@ def _keeping(
             there = (slice(patch.top, patch.top + side), slice(patch.left, patch.left + side))
             keep[patch.row][there] = predicted(guess)
         yield guess, mask
+
+
+def _without_padding(found: Iterable[tuple[Array, Array]], tiles: Tiles) -> Iterator[tuple[Array, Array]]:
+    """The tiles, with background for sure around the image: what is found there counts nothing."""
+    for patch, (guess, mask) in zip(tiles.patches, found, strict=True):
+        image = _image_in(tiles.data, patch, mask.shape[-1])
+        background = np.eye(len(guess), 1, dtype=guess.dtype)[:, :, None]  # (K+1, 1, 1)
+        yield np.where(image, guess, background), np.where(image, mask, 0)
 
 
 def selection_dice(network: nn.Module, tiles: Tiles, batch: int, precision: str, metrics: str) -> float:
