@@ -1,5 +1,6 @@
 """Every problem of raw data is found before training, all in one message, and nothing is written."""
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -53,10 +54,15 @@ def test_sound_data_give_a_table(tmp_path: Path, make_source: Callable[..., Path
     cases = verify(make_source(own_data(tmp_path / "raw"), "folder"), ["lesion"])
     lines = cases.read_text().splitlines()
     assert (
-        lines[0] == "case,group,part,image,mask,height,width,slices,labels,spacing_z,spacing_y,spacing_x,axes,copy_of"
+        lines[0]
+        == "case,group,part,image,mask,height,width,slices,labels,spacing_z,spacing_y,spacing_x,axes,content,copy_of"
     )
-    assert lines[1] == "case0,case0,,images/case0.png,masks/case0.png,20,20,1,0 255,1.0,1.0,1.0,,"
+    assert re.fullmatch(r"case0,case0,,images/case0.png,masks/case0.png,20,20,1,0 255,1.0,1.0,1.0,,\w{16},", lines[1])
     assert len(lines) == 5
+    cases.unlink()
+    mask = tmp_path / "raw/masks/case0.png"
+    save(mask, np.asarray(Image.open(mask))[::-1])  # corrected: what follows is made again by the table's content
+    assert verify(make_source(tmp_path / "raw", "folder"), ["lesion"]).read_text().splitlines()[1] != lines[1]
 
 
 def test_all_problems_stand_in_one_message(tmp_path: Path, make_source: Callable[..., Path]) -> None:

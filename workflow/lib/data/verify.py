@@ -15,7 +15,7 @@ from workflow.lib.data.layouts import BINARY, Classes, class_labels, class_names
 from workflow.lib.data.orientation import common_axes, mask_shift
 from workflow.lib.data.pictures import opacity, orientation_problems, palette_of, shortened
 from workflow.lib.data.registry import read_registry
-from workflow.lib.job.run import Progress, UserError, atomic_path, read_json
+from workflow.lib.job.run import Progress, UserError, atomic_path, hash_of, read_json, sha256_of
 
 log = logging.getLogger("medseg")
 
@@ -38,7 +38,8 @@ def verify_target(
 
     Columns: case, group, part (train | test | ""), image, mask (relative to the folder in `source`), height, width,
     slices, labels (those present, for example "0 1 3"), spacing_z, spacing_y, spacing_x (mm for NIfTI, else 1), axes (to which
-    NIfTI volumes are turned, see `common_axes`; "": as stored), copy_of (the same image of another patient or split; "": none).
+    NIfTI volumes are turned, see `common_axes`; "": as stored), content (a hash of the files, so that what follows is made again
+    of changed ones), copy_of (the same image of another patient or split; "": none).
     Raises one `UserError` that lists the first ten problems and their number. Warns of what may be right, but seldom is:
     masks without background, masks that lie a little off, equal images of two patients, images that a pretraining source
     (`sources`: {name: folder} of the user's own) has too.
@@ -53,6 +54,9 @@ def verify_target(
     rows, facts, progress = [], list[dict[str, Any]](), Progress(len(listed), f"{target}: cases checked")
     for case in listed:
         row, found, seen = check_case(folder, case, len(names), labels, axes, binary=layout in BINARY)
+        if not found:
+            files = [folder / name for name in (case.image, case.mask) if name]
+            row["content"] = hash_of({"files": [sha256_of(file) for file in files]})
         rows.append(row)
         facts.append(seen)
         problems += found
