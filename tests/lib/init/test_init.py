@@ -190,6 +190,10 @@ def test_folders_of_other_names_and_unreadable_images_are_refused_with_what_help
         look(tmp_path / "bad")
     with pytest.raises(UserError, match="no such folder"):
         look(tmp_path / "nowhere")
+    pictures(tmp_path / "above/xrays", ["a", "b"], [1])
+    (tmp_path / "above/w1.safetensors").touch()
+    with pytest.raises(UserError, match=r"images=.*above/xrays, which has images"):
+        look(tmp_path / "above")
 
 
 @pytest.mark.parametrize(

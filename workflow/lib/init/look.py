@@ -80,7 +80,12 @@ def look(folder: Path) -> Found:
             where="command line: images",
             next="snakemake init --config images=/path/to/folder",
         )
-    layout, (cases, problems), labelled = _listed(folder)
+    try:
+        layout, (cases, problems), labelled = _listed(folder)
+    except UserError as error:
+        if any(folder.glob("*/images")):  # the folder above
+            raise _nothing_to_read(folder, [str(error).partition("\n")[0]]) from error
+        raise
     if not cases:
         raise _nothing_to_read(folder, problems)
     axes = common_axes(folder / case.image for case in cases if is_nifti(case.image))
@@ -96,12 +101,15 @@ def look(folder: Path) -> Found:
 
 
 def _nothing_to_read(folder: Path, problems: Sequence[str]) -> UserError:
+    below = sorted(path.parent for kind in ("images", "imagesTr") for path in folder.glob(f"*/{kind}") if path.is_dir())
     return UserError(
         "no image that can be used",
         found="; ".join(problems[:3]) or "no images",
         expected="PNG, JPEG, TIFF, GIF, BMP or NIfTI; where there are masks, one of the same name for each image",
         where=folder,
-        next="rename, convert or repair the files, then run the same command again",
+        next=f"snakemake init --config images={below[0]}, which has images"
+        if below
+        else "rename, convert or repair the files, then run the same command again",
     )
 
 
