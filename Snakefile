@@ -64,7 +64,9 @@ onstart:
 
 onsuccess:
     print(
-        run_summary(workflow.pathvars.apply("<results>"), {config["run"], *config["deposited"]}, STARTED, time.time())
+        run_summary(
+            workflow.pathvars.apply("<results>"), {config["run"], *config["deposited"]}, STARTED, time.time()
+        )
     )
 
 
